@@ -1,0 +1,37 @@
+"""Weights rebuilt from names, so that golden outputs need no weight files."""
+
+from zlib import crc32
+
+import numpy as np
+
+
+def tensor_from_name(name, shape, seed):
+    """The tensor that the golden files' PyTorch models held under `name`."""
+    rng = np.random.default_rng([seed, crc32(name.encode())])
+    if name.endswith("num_batches_tracked"):
+        return np.zeros(shape, "int64")
+    if name.endswith("running_mean"):
+        values = 0.1 * rng.standard_normal(shape)
+    elif name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):
+        values = rng.uniform(0.5, 1.5, shape)
+    elif name.endswith("weight"):
+        values = rng.standard_normal(shape) * np.sqrt(1 / np.prod(shape[1:]))
+    else:
+        values = 0.02 * rng.standard_normal(shape)
+    return values.astype("float32")
+
+
+def state_from_names(spec, seed=1):
+    """A whole state_dict from {tensor name: shape}."""
+    return {name: tensor_from_name(name, shape, seed) for name, shape in spec.items()}
+
+
+def input_image(shape, seed=1, key=b"input"):
+    """The golden files' input, NHWC float32, from its NCHW shape."""
+    rng = np.random.default_rng([seed, crc32(key)])
+    return rng.standard_normal(shape).astype("float32").transpose(0, 2, 3, 1)
+
+
+def relative_error(ours, theirs):
+    """max |ours - theirs| / max |theirs|."""
+    return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()

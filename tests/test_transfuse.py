@@ -1,0 +1,170 @@
+import keras
+import numpy as np
+import pytest
+from conftest import SMALLEST
+
+from transfuse_keras.losses import StructureLoss
+from transfuse_keras.transfuse import TransFuse
+
+HEADS = {"mask", "transformer", "fusion"}
+
+
+def batch(input_shape=(32, 48, 3), classes=1, count=2):
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((count, *input_shape)).astype("float32")
+    masks = (rng.random((count, *input_shape[:2], classes)) > 0.5).astype("float32")
+    return images, masks
+
+
+def test_s_has_the_papers_parameters():
+    model = TransFuse("S", (192, 256, 3), classes=1)
+    assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == 26_248_341
+
+
+@pytest.mark.parametrize(
+    ("input_shape", "classes"), [((32, 16, 1), 2), ((48, 32, 2), 1), ((80, 112, 5), 4)]
+)
+def test_any_size_channels_and_classes(smallest, input_shape, classes):
+    images, _ = batch(input_shape)
+    outputs = smallest(input_shape, classes)(images)
+    assert set(outputs) == HEADS
+    for logits in outputs.values():
+        assert logits.shape == (2, *input_shape[:2], classes)
+        assert keras.backend.standardize_dtype(logits.dtype) == "float32"
+
+
+def test_saves_and_loads_without_custom_objects(smallest, tmp_path):
+    images, masks = batch()
+    model = smallest()
+    model.compile(keras.optimizers.Adam(1e-3), run_eagerly=True)
+    model.fit(images, masks, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(loaded) is TransFuse and loaded.variant == SMALLEST
+    assert loaded.get_config() == model.get_config()
+    wanted = model.predict(images, verbose=0)
+    for head, logits in loaded.predict(images, verbose=0).items():
+        np.testing.assert_allclose(logits, wanted[head], atol=1e-6)
+    assert loaded.evaluate(images, masks, verbose=0) == pytest.approx(
+        model.evaluate(images, masks, verbose=0), rel=1e-6
+    )
+    assert loaded.optimizer.iterations == 1
+
+
+def test_fit_weighs_the_three_heads(smallest):
+    images, masks = batch()
+    model = smallest(dropout=0.0)
+    outputs = model(images, training=True)
+    parts = {head: float(StructureLoss()(masks, logits)) for head, logits in outputs.items()}
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    logs = model.fit(images, masks, verbose=0).history
+    for head, value in parts.items():
+        assert logs[f"{head}_loss"][0] == pytest.approx(value, rel=1e-4)
+    total = 0.5 * parts["mask"] + 0.3 * parts["transformer"] + 0.2 * parts["fusion"]
+    assert logs["loss"][0] == pytest.approx(total, rel=1e-4)
+
+
+def test_what_the_user_compiles_with_is_honoured(smallest):
+    images, masks = batch()
+    model = smallest(dropout=0.0)
+    crossentropy = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile(
+        keras.optimizers.SGD(0.0),
+        loss=dict.fromkeys(HEADS, crossentropy),
+        loss_weights={"mask": 1.0, "transformer": 0.0, "fusion": 2.0},
+        metrics=[keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")],
+        run_eagerly=True,
+    )
+    targets = {"mask": masks, "transformer": masks, "fusion": 1 - masks}
+    logs = model.fit(images, targets, verbose=0).history
+    outputs = model(images, training=True)
+    parts = {head: float(crossentropy(targets[head], outputs[head])) for head in HEADS}
+    assert logs["loss"][0] == pytest.approx(parts["mask"] + 2 * parts["fusion"], rel=1e-4)
+    accuracy = np.mean((np.asarray(outputs["mask"]) > 0) == (masks > 0))
+    assert logs["mask_accuracy"][0] == pytest.approx(accuracy, abs=1e-3)
+
+
+def test_resized_shares_variables_and_trains_the_positions(smallest, tmp_path):
+    images, masks = batch((64, 32, 3))
+    model = smallest((32, 48, 3), dropout=0.0)
+    resized = model.resized((64, 32))
+    assert {id(v) for v in resized.trainable_variables} == {
+        id(v) for v in model.trainable_variables
+    }
+    positions = model.vit.get_layer("patch_embed").positions
+    assert positions.shape == (1, 2, 3, 192)
+    before = np.array(positions)
+    resized.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    resized.fit(images, masks, verbose=0)
+    assert np.abs(np.array(positions) - before).max() > 0
+
+    resized.save(tmp_path / "resized.keras")
+    loaded = keras.saving.load_model(tmp_path / "resized.keras")
+    wanted = resized.predict(images, verbose=0)["mask"]
+    np.testing.assert_allclose(loaded.predict(images, verbose=0)["mask"], wanted, atol=1e-5)
+    same = model.resized((32, 48))
+    images, _ = batch()
+    np.testing.assert_allclose(
+        same.predict(images, verbose=0)["mask"], model.predict(images, verbose=0)["mask"], atol=1e-6
+    )
+
+
+def test_mask_model_leaves_the_other_heads_out(smallest):
+    images, _ = batch()
+    model = smallest()
+    alone = model.mask_model
+    np.testing.assert_allclose(alone(images), model(images)["mask"], atol=1e-6)
+    names = {layer.name for layer in alone.layers}
+    assert "mask_head" in names
+    assert not names & {"transformer_head", "fusion_head"}
+
+
+def test_a_frozen_branch_keeps_its_weights(smallest):
+    images, masks = batch()
+    model = smallest()
+    model.cnn.trainable = False
+    frozen = [np.array(v) for v in model.cnn.weights]
+    moving = np.array(model.vit.weights[0])
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    model.fit(images, masks, verbose=0)
+    for before, variable in zip(frozen, model.cnn.weights, strict=True):
+        np.testing.assert_array_equal(before, variable)
+    assert np.abs(moving - np.array(model.vit.weights[0])).max() > 0
+
+
+def test_normalization_follows_the_channels(smallest):
+    assert smallest().normalization == (SMALLEST.mean, SMALLEST.std)
+    mean, std = smallest((32, 32, 1)).normalization
+    assert mean == pytest.approx((0.449,)) and std == pytest.approx((0.226,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float32"])
+def test_trains_under_xla_in_every_precision(smallest, policy):
+    images, masks = batch((32, 32, 3))
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = smallest((32, 32, 3), dropout=0.0)
+        model.compile(keras.optimizers.SGD(0.05), jit_compile=True)
+        losses = model.fit(images, masks, epochs=8, verbose=0).history["loss"]
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+    outputs = model.predict(images, verbose=0)
+    assert all(logits.dtype == np.float32 for logits in outputs.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"variant": "XL"}, "Unknown variant 'XL'; known are Ti, S"),
+        ({"input_shape": (100, 96, 3)}, "100x96.*multiples of 16; 96 is the nearest to 100"),
+        ({"input_shape": (96, 96)}, "height, width, channels"),
+        ({"input_shape": (None, 96, 3)}, "height, width, channels"),
+        ({"classes": 0}, "classes must be at least 1"),
+    ],
+)
+def test_unusable_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TransFuse(**{"variant": "Ti", **arguments})

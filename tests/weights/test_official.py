@@ -1,0 +1,172 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+from conftest import FIXTURES
+from parity import input_image, relative_error, state_from_names
+
+from transfuse_keras.transfuse import TransFuse
+from transfuse_keras.weights import load_official
+from transfuse_keras.weights.assign import keras_layout, resize_positions
+from transfuse_keras.weights.official import official_names
+
+SPECS = json.loads((FIXTURES / "official_state_spec.json").read_text())
+SPEC = SPECS["TransFuse_S_classes1"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    """TransFuse-S with the golden files' weights; tests that change it load them again."""
+    model = TransFuse("S", dropout=0.0)
+    load_official(model, state_from_names(SPEC))
+    return model
+
+
+def test_three_maps_are_the_authors(model):
+    golden = np.load(FIXTURES / "official_TransFuse_S_classes1_seed1.npz")
+    outputs = model(input_image((1, 3, 192, 256)), training=False)
+    assert set(outputs) == {"mask", "transformer", "fusion"}
+    for head, logits in outputs.items():
+        wanted = golden[head].transpose(0, 2, 3, 1)
+        assert logits.shape == wanted.shape
+        assert relative_error(logits, wanted) < 1e-4
+
+
+def test_every_weight_has_the_authors_name_once(model):
+    used = {name for name in SPEC if not name.endswith(("num_batches_tracked", "cls_token"))}
+    assert set(official_names(model)) == used
+    assert len(model.weights) == len(used)
+
+
+def test_training_step_is_the_authors(model):
+    """Losses, gradients, statistics and weights after one step of Adam.
+
+    The gradient of this network is ill-conditioned: in float64, moving the input by 1e-7 moves
+    it by 0.3 % (ReLUs change sign behind normalisation over two images), so two float32
+    programs can agree no better. The losses and the last layer do not suffer from that.
+    """
+    import tensorflow as tf
+
+    golden = np.load(FIXTURES / "official_trainstep_S_seed1.npz")
+    load_official(model, state_from_names(SPEC))
+    images = input_image((2, 3, 192, 256), key=b"train")
+    masks = golden["mask"].transpose(0, 2, 3, 1)
+    # Keras adds epsilon before the bias correction, PyTorch after it
+    epsilon = 1e-7 * (1 - 0.999) ** 0.5
+    adam = keras.optimizers.Adam(1e-4, beta_1=0.5, epsilon=epsilon, global_clipnorm=2.0)
+    model.compile(adam)
+
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(images, masks, model(images, training=True))
+    parts = {metric.name: float(metric.result()) for metric in model.metrics}
+    heads = ["mask_loss", "transformer_loss", "fusion_loss"]
+    np.testing.assert_allclose([parts[head] for head in heads], golden["part_losses"], rtol=1e-5)
+    np.testing.assert_allclose(float(loss), golden["loss"], rtol=1e-5)
+
+    gradients = tape.gradient(loss, model.trainable_variables)
+    norm = float(tf.linalg.global_norm(gradients))
+    np.testing.assert_allclose(norm, golden["grad_norm_before_clip"], rtol=1e-3)
+    names = {id(variable): name for name, variable in official_names(model).items()}
+    ours = {
+        names[id(variable)]: gradient.numpy()
+        for variable, gradient in zip(model.trainable_variables, gradients, strict=True)
+    }
+    for name, wanted in zip(golden["grad_norm_names"], golden["grad_norms"], strict=True):
+        # 0.1 % of the whole norm is where rounding noise of the smallest tensors sits
+        np.testing.assert_allclose(np.linalg.norm(ours[name]), wanted, rtol=0.02, atol=1e-3 * norm)
+    for name, wanted in tensors(golden, "grad/", ours).items():
+        # a bias in front of a normalisation has no gradient but rounding noise
+        if name != "up2.conv.identity.0.bias":
+            tolerance = 1e-4 if name == "final_2.1.conv.weight" else 0.05
+            assert relative_error(ours[name], wanted) < tolerance, name
+            assert cosine(ours[name], wanted) > 0.999, name
+
+    before = state_from_names(SPEC)
+    adam.apply(gradients, model.trainable_variables)
+    after = {name: variable.numpy() for name, variable in official_names(model).items()}
+    for name, wanted in tensors(golden, "after/", after).items():
+        if name.endswith("running_var"):
+            # PyTorch keeps the unbiased variance: n / (n - 1) with at least n = 2 * 12 * 16
+            assert relative_error(after[name], wanted) < 5e-4, name
+        elif name.endswith("running_mean"):
+            assert relative_error(after[name], wanted) < 1e-5, name
+        else:
+            # the first step of Adam is the learning rate times the sign of each gradient
+            step = wanted - keras_layout(before[name], wanted.shape)
+            ours_step = after[name] - keras_layout(before[name], wanted.shape)
+            clear = np.abs(step) > 0.9e-4
+            assert np.mean(clear & (np.abs(ours_step - step) > 2e-6)) < 0.02, name
+
+
+def tensors(golden, prefix, ours):
+    """The golden arrays under `prefix`, in the layout of ours."""
+    names = [key.removeprefix(prefix) for key in golden.files if key.startswith(prefix)]
+    return {name: keras_layout(golden[prefix + name], ours[name].shape) for name in names}
+
+
+def cosine(a, b):
+    return np.vdot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b))
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors"])
+def test_other_seeds_classes_and_sizes_load_from_files(tmp_path, kind):
+    from safetensors.numpy import save_file
+
+    state = state_from_names(SPECS["TransFuse_S_classes4"], seed=7)
+    path = tmp_path / f"TransFuse-19_best.{kind}"
+    np.savez(path, **state) if kind == "npz" else save_file(state, path)
+    model = TransFuse("S", (224, 224, 3), classes=4, weights=path)
+    weights = official_names(model)
+    wanted = state["final_2.1.conv.weight"].transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(weights["final_2.1.conv.weight"], wanted)
+    positions = resize_positions(state["transformer.pos_embed"], (14, 14))
+    np.testing.assert_allclose(weights["transformer.pos_embed"], positions, atol=1e-6)
+
+
+def test_position_grids():
+    def grid(tokens, target):
+        positions = np.arange(tokens, dtype="float32")[None, :, None]
+        return resize_positions(positions, target)[0, ..., 0]
+
+    np.testing.assert_array_equal(grid(192, (12, 16)), np.arange(192).reshape(12, 16))
+    np.testing.assert_array_equal(grid(196, (14, 14)), np.arange(196).reshape(14, 14))
+    np.testing.assert_array_equal(grid(60, (6, 10)), np.arange(60).reshape(6, 10))
+    np.testing.assert_allclose(grid(4, (3, 3)), [[0, 0.5, 1], [1, 1.5, 2], [2, 2.5, 3]])
+    with pytest.raises(ValueError, match="7 position embeddings"):
+        grid(7, (3, 3))
+
+
+def test_skip_heads_keeps_ours_and_says_so(model, capsys):
+    state = state_from_names(SPECS["TransFuse_S_classes4"], seed=3)
+    with pytest.raises(ValueError, match="final_2.1.conv.weight has shape"):
+        load_official(model, state)
+    weights = official_names(model)
+    head = weights["final_2.1.conv.weight"].numpy()
+    load_official(model, state, skip_heads=True)
+    assert "skip_heads" in capsys.readouterr().out
+    np.testing.assert_array_equal(weights["final_2.1.conv.weight"], head)
+    stem = state["resnet.conv1.weight"].transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(weights["resnet.conv1.weight"], stem)
+
+
+def test_a_mismatch_is_listed_and_loads_nothing(model):
+    state = state_from_names(SPEC, seed=5)
+    state["resnet.bn1.bias"] = state["resnet.bn1.bias"][:3]
+    state["resnet.fc.weight"] = np.zeros((2, 2), "float32")
+    del state["up_c.fc1.bias"]
+    stem = official_names(model)["resnet.conv1.weight"].numpy()
+    with pytest.raises(ValueError) as error:
+        load_official(model, state)
+    assert "missing up_c.fc1.bias" in str(error.value)
+    assert "unexpected resnet.fc.weight" in str(error.value)
+    assert "resnet.bn1.bias has shape (3,)" in str(error.value)
+    np.testing.assert_array_equal(official_names(model)["resnet.conv1.weight"], stem)
+
+
+def test_unusable_files_are_named(tmp_path, smallest):
+    damaged = tmp_path / "damaged.npz"
+    damaged.write_bytes(b"PK not really")
+    for name in ("damaged.npz", "absent.safetensors", "absent.keras", "other.doc"):
+        with pytest.raises(ValueError, match=name):
+            smallest(weights=tmp_path / name)

@@ -1,0 +1,41 @@
+"""Vision Transformer encoder, the first half of the paper's Transformer Branch."""
+
+import keras
+
+from transfuse_keras.layers.patch_embedding import PatchEmbedding
+from transfuse_keras.layers.transformer import TransformerBlock, layer_norm
+
+# names of timm; depth is that of the published model, a variant may take fewer blocks
+VITS = {
+    "deit_tiny_patch16_224": {"dim": 192, "depth": 12, "heads": 3},
+    "deit_small_patch16_224": {"dim": 384, "depth": 12, "heads": 6},
+    "deit_base_patch16_224": {"dim": 768, "depth": 12, "heads": 12},
+    "deit_base_patch16_384": {"dim": 768, "depth": 12, "heads": 12},
+    "vit_base_patch16_224": {"dim": 768, "depth": 12, "heads": 12},
+}
+PATCH_SIZE = 16
+
+
+def create_vit(name, input_shape=(224, 224, 3), depth=None, position_grid=None):
+    """Vision Transformer without class token and classifier, as a functional model.
+
+    Args:
+        name: a key of VITS.
+        input_shape: (H, W, C); H and W multiples of 16.
+        depth: number of transformer blocks, the published depth by default.
+        position_grid: (rows, columns) for which position embeddings are stored, by default
+            the token grid of `input_shape`.
+
+    Returns: keras.Model from (B, H, W, C) to tokens (B, H / 16 * W / 16, dim) after the final
+    LayerNorm, in row-major order.
+
+    Raises: ValueError for an unknown name or sizes that are no multiples of 16.
+    """
+    if name not in VITS:
+        raise ValueError(f"Unknown transformer {name!r}; known are {', '.join(VITS)}.")
+    spec = VITS[name]
+    image = keras.Input(input_shape)
+    x = PatchEmbedding(spec["dim"], PATCH_SIZE, position_grid, name="patch_embed")(image)
+    for i in range(depth or spec["depth"]):
+        x = TransformerBlock(spec["dim"], spec["heads"], name=f"blocks_{i}")(x)
+    return keras.Model(image, layer_norm("norm")(x), name="vit")

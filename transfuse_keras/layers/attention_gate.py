@@ -1,0 +1,48 @@
+"""Attention-gated (AG) skip connection (paper, below eq. 2; Schlemper et al. 2019)."""
+
+import keras
+from keras import layers, ops
+
+from transfuse_keras.layers.conv import ConvBN, DoubleConv
+from transfuse_keras.layers.upsampling import BilinearUpsampling
+
+
+@keras.saving.register_keras_serializable("transfuse_keras")
+class AttentionGate(layers.Layer):
+    """Additive attention: x * sigmoid(BN(conv(relu(BN(conv x) + BN(conv gating))))).
+
+    Args:
+        filters: channels of the space in which the two maps are added.
+
+    Call: x (B, H, W, C), gating (B, H, W, G) -> (B, H, W, C).
+    """
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.project_gating = ConvBN(filters, 1, name="project_gating")
+        self.project_x = ConvBN(filters, 1, name="project_x")
+        self.psi = ConvBN(1, 1, activation="sigmoid", name="psi")
+
+    def call(self, x, gating):
+        return x * self.psi(ops.relu(self.project_gating(gating) + self.project_x(x)))
+
+
+@keras.saving.register_keras_serializable("transfuse_keras")
+class GatedDecoder(layers.Layer):
+    """One decoder step: Conv([AG(skip, Up(x)), Up(x)]), with Up bilinear by 2.
+
+    Args:
+        filters: number of output channels.
+
+    Call: x (B, H, W, C), skip (B, 2H, 2W, S) -> (B, 2H, 2W, filters).
+    """
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.up = BilinearUpsampling(2)
+        self.gate = AttentionGate(filters, name="gate")
+        self.conv = DoubleConv(filters, name="conv")
+
+    def call(self, x, skip):
+        x = self.up(x)
+        return self.conv(ops.concatenate([self.gate(skip, x), x], axis=-1))

@@ -1,0 +1,65 @@
+"""Convolution, batch normalisation, activation: the unit that every block is made of."""
+
+import keras
+from keras import layers
+
+EPSILON, MOMENTUM = 1e-5, 0.9  # PyTorch's defaults (its momentum 0.1 is our 1 - 0.9)
+
+
+def batch_norm(name):
+    """BatchNormalization with the constants of the authors' code."""
+    return layers.BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON, name=name)
+
+
+@keras.saving.register_keras_serializable("transfuse_keras")
+class ConvBN(layers.Layer):
+    """Stride-1 convolution with batch normalisation.
+
+    Args:
+        filters: number of output channels.
+        kernel_size: side of the square kernel; odd, padded to keep height and width.
+        activation: name of a Keras activation applied last, or None.
+        use_bias: whether the convolution has a bias. The authors keep it in front of the
+            normalisation everywhere but in the spatial attention.
+
+    Call: (B, H, W, C) -> (B, H, W, filters), in the layer's compute dtype.
+    """
+
+    def __init__(self, filters, kernel_size, activation=None, use_bias=True, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2D(
+            filters,
+            kernel_size,
+            padding="same",
+            use_bias=use_bias,
+            kernel_initializer="he_normal",
+            name="conv",
+        )
+        self.bn = batch_norm("bn")
+        self.activation = keras.activations.get(activation)
+
+    def call(self, x):
+        return self.activation(self.bn(self.conv(x)))
+
+
+@keras.saving.register_keras_serializable("transfuse_keras")
+class DoubleConv(layers.Layer):
+    """Two 3x3 convolutions with a projected identity.
+
+    relu(BN(conv3(relu(BN(conv3 x)))) + BN(conv1 x)), with 3x3 and 1x1 convolutions. The convolution of every upsampling step, in the PUP decoder and in the gated decoder
+    (authors' code; the paper writes "Conv").
+
+    Args:
+        filters: number of output channels.
+
+    Call: (B, H, W, C) -> (B, H, W, filters).
+    """
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.conv1 = ConvBN(filters, 3, activation="relu", name="conv1")
+        self.conv2 = ConvBN(filters, 3, name="conv2")
+        self.identity = ConvBN(filters, 1, name="identity")
+
+    def call(self, x):
+        return keras.ops.relu(self.conv2(self.conv1(x)) + self.identity(x))

@@ -1,0 +1,239 @@
+"""TransFuse (Zhang, Liu, Hu: MICCAI 2021), read from top to bottom like Fig. 1 of the paper."""
+
+from dataclasses import asdict
+
+import keras
+from keras import layers
+
+from transfuse_keras.backbones import create_cnn, create_vit
+from transfuse_keras.backbones.vit import PATCH_SIZE
+from transfuse_keras.layers import BiFusion, GatedDecoder, Head, PUPDecoder
+from transfuse_keras.losses import StructureLoss
+from transfuse_keras.variants import VARIANTS, Variant
+from transfuse_keras.weights import load_weights
+
+# The authors' code weighs the heads so. The paper's text, read literally, swaps the last two
+# (beta = .3 on f0, gamma = .2 on t2): pass loss_weights to compile for that.
+LOSS_WEIGHTS = {"mask": 0.5, "transformer": 0.3, "fusion": 0.2}
+
+
+@keras.saving.register_keras_serializable("transfuse_keras")
+class TransFuse(keras.Model):
+    """CNN and transformer in parallel, fused at strides 16, 8 and 4.
+
+    Args:
+        variant: a key of VARIANTS, or a Variant.
+        input_shape: (H, W, C); H and W multiples of 16.
+        classes: number M of maps. They are independent: a sigmoid each, no softmax.
+        weights: None (random), or the path of a weights file: `.weights.h5` or `.keras` of
+            this model, or an authors' checkpoint as `.npz` or `.safetensors`.
+        dropout: rate of the channel-wise dropout on every map before fusion; half of it
+            follows each BiFusion (authors: 0.2).
+        position_grid: (rows, columns) for which position embeddings are stored, by default
+            the token grid of `input_shape`; see `resized`.
+
+    Call: images (B, H, W, C), float32, RGB / 255 normalised with `normalization` ->
+    {"mask", "transformer", "fusion"}: float32 logits (B, H, W, M).
+
+    Raises: ValueError for an unknown variant or an unusable shape.
+    """
+
+    def __init__(
+        self,
+        variant="S",
+        input_shape=(192, 256, 3),
+        classes=1,
+        weights=None,
+        dropout=0.2,
+        position_grid=None,
+        name="transfuse",
+        _blocks=None,
+    ):
+        spec = resolve_variant(variant)
+        height, width, _ = check_shape(input_shape)
+        if classes < 1:
+            raise ValueError(f"classes must be at least 1, not {classes}.")
+        position_grid = tuple(position_grid or (height // PATCH_SIZE, width // PATCH_SIZE))
+        blocks = _blocks or create_blocks(spec, input_shape, classes, dropout, position_grid)
+        image = keras.Input(input_shape, name="image")
+        super().__init__(image, connect(blocks, image), name=name)
+        self.variant = variant if isinstance(variant, str) else spec
+        self.classes = classes
+        self.dropout = dropout
+        self.position_grid = position_grid
+        if weights is not None:
+            load_weights(self, weights)
+
+    @property
+    def cnn(self):
+        """The CNN branch, a keras.Model to maps at strides [4, 8, 16]."""
+        return self.get_layer("cnn")
+
+    @property
+    def vit(self):
+        """The transformer branch up to its final LayerNorm, a keras.Model to tokens."""
+        return self.get_layer("vit")
+
+    @property
+    def normalization(self):
+        """(mean, std) of image / 255, one value per channel.
+
+        The variant's RGB values; any other number of channels takes their average.
+        """
+        spec, channels = resolve_variant(self.variant), self.input_shape[-1]
+        if channels == 3:
+            return spec.mean, spec.std
+        return (sum(spec.mean) / 3,) * channels, (sum(spec.std) / 3,) * channels
+
+    @property
+    def mask_model(self):
+        """The graph from the image to the `mask` logits alone: what inference runs."""
+        return keras.Model(self.input, self.output["mask"], name=self.name)
+
+    def resized(self, size):
+        """The same model for images of another size, sharing every variable.
+
+        Position embeddings are resized inside the graph from the one stored grid.
+
+        Args:
+            size: (height, width), multiples of 16.
+
+        Returns: TransFuse; training either model trains both.
+        """
+        image_shape = (*size, self.input_shape[-1])
+        check_shape(image_shape)
+        blocks = {layer.name: layer for layer in self.layers}
+        for branch in ("cnn", "vit"):
+            blocks[branch] = keras.models.clone_model(
+                blocks[branch],
+                input_tensors=keras.Input(image_shape),
+                clone_function=lambda layer: layer,
+            )
+        return TransFuse(**{**self.get_config(), "input_shape": image_shape}, _blocks=blocks)
+
+    def compile(
+        self,
+        optimizer="adam",
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        jit_compile="auto",
+        **kwargs,
+    ):
+        """As `keras.Model.compile`, with the paper's training as the default.
+
+        Args:
+            optimizer: as in Keras.
+            loss: by default StructureLoss on each of the three heads.
+            loss_weights: by default .5 mask, .3 transformer, .2 fusion, if `loss` is not given.
+            metrics: as in Keras; a list that does not hold one entry per head is measured on
+                the `mask` head.
+            jit_compile: "auto" uses XLA except for TensorFlow on the CPU, where a step takes
+                longer with it and compiling takes twice as long.
+            **kwargs: further arguments of `keras.Model.compile`.
+        """
+        if loss is None:
+            loss = {head: StructureLoss() for head in LOSS_WEIGHTS}
+            loss_weights = loss_weights or LOSS_WEIGHTS
+        if isinstance(metrics, (list, tuple)) and len(metrics) != len(LOSS_WEIGHTS):
+            metrics = {"mask": list(metrics)}
+        if jit_compile == "auto" and keras.backend.backend() == "tensorflow":
+            jit_compile = "auto" if keras.distribution.list_devices("gpu") else False
+        super().compile(
+            optimizer,
+            loss=loss,
+            loss_weights=loss_weights,
+            metrics=metrics,
+            jit_compile=jit_compile,
+            **kwargs,
+        )
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return super().compute_loss(x, spread(y, y_pred), y_pred, sample_weight, training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return super().compute_metrics(x, spread(y, y_pred), y_pred, sample_weight)
+
+    def get_config(self):
+        variant = self.variant if isinstance(self.variant, str) else asdict(self.variant)
+        return {
+            "variant": variant,
+            "input_shape": self.input_shape[1:],
+            "classes": self.classes,
+            "dropout": self.dropout,
+            "position_grid": self.position_grid,
+            "name": self.name,
+        }
+
+
+def resolve_variant(variant):
+    """A Variant from a name of VARIANTS, a Variant, or the dict that `get_config` stores."""
+    if isinstance(variant, Variant):
+        return variant
+    if isinstance(variant, dict):
+        # JSON has no tuples
+        return Variant(**{k: tuple(v) if isinstance(v, list) else v for k, v in variant.items()})
+    if variant not in VARIANTS:
+        raise ValueError(f"Unknown variant {variant!r}; known are {', '.join(VARIANTS)}.")
+    return VARIANTS[variant]
+
+
+def check_shape(input_shape):
+    """Return `input_shape` = (H, W, C) or raise ValueError if a TransFuse cannot take it."""
+    if len(input_shape) != 3 or any(not size for size in input_shape):
+        raise ValueError(f"input_shape must be (height, width, channels), not {input_shape}.")
+    for size in input_shape[:2]:
+        if size % PATCH_SIZE:
+            raise ValueError(
+                f"Image size {input_shape[0]}x{input_shape[1]}: height and width must be "
+                f"multiples of {PATCH_SIZE}; {PATCH_SIZE * max(1, round(size / PATCH_SIZE))} "
+                f"is the nearest to {size}."
+            )
+    return input_shape
+
+
+def create_blocks(variant, input_shape, classes, dropout, position_grid):
+    """All layers that hold weights, by name."""
+    wide, middle, narrow = variant.widths
+    return {
+        "cnn": create_cnn(variant.cnn, input_shape, dropout),
+        "vit": create_vit(variant.vit, input_shape, variant.depth, position_grid),
+        "pup_decoder": PUPDecoder((middle, narrow), dropout, name="pup_decoder"),
+        "bifusion_16": BiFusion(wide, 4, dropout / 2, name="bifusion_16"),
+        "bifusion_8": BiFusion(middle, 2, dropout / 2, name="bifusion_8"),
+        "bifusion_4": BiFusion(narrow, 1, dropout / 2, name="bifusion_4"),
+        "decoder_8": GatedDecoder(middle, name="decoder_8"),
+        "decoder_4": GatedDecoder(narrow, name="decoder_4"),
+        "mask_head": Head(classes, narrow, 4, name="mask_head"),
+        "transformer_head": Head(classes, narrow, 4, name="transformer_head"),
+        "fusion_head": Head(classes, narrow, 16, kernel_sizes=(1, 3), name="fusion_head"),
+    }
+
+
+def connect(blocks, image):
+    """The graph of Fig. 1, from the image to the logits of the three heads."""
+    g2, g1, g0 = blocks["cnn"](image)
+    tokens = blocks["vit"](image)
+    grid = (image.shape[1] // PATCH_SIZE, image.shape[2] // PATCH_SIZE)
+    t0 = layers.Reshape((*grid, tokens.shape[-1]), name="tokens_to_map")(tokens)
+    t0, t1, t2 = blocks["pup_decoder"](t0)
+
+    f0 = blocks["bifusion_16"](g0, t0)
+    f1 = blocks["bifusion_8"](g1, t1)
+    f2 = blocks["bifusion_4"](g2, t2)
+    decoded = blocks["decoder_8"](f0, f1)
+    decoded = blocks["decoder_4"](decoded, f2)
+    return {
+        "mask": blocks["mask_head"](decoded),
+        "transformer": blocks["transformer_head"](t2),
+        "fusion": blocks["fusion_head"](f0),
+    }
+
+
+def spread(mask, outputs):
+    """The same mask as the target of every head, unless targets are given per head."""
+    return mask if isinstance(mask, dict) else dict.fromkeys(outputs, mask)

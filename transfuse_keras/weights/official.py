@@ -1,0 +1,81 @@
+"""The authors' checkpoints (github.com/Rayicer/TransFuse) under our names."""
+
+import re
+
+from transfuse_keras.weights.assign import LEAVES, assign, torch_name
+from transfuse_keras.weights.readers import read_tensors
+
+# variable path -> the authors' tensor name
+RULES = [
+    *LEAVES,
+    (r"^(conv1|bn1)/", r"resnet/\1/"),
+    (r"^layer(\d)_(\d+)_downsample_(\d)", r"resnet/layer\1/\2/downsample/\3"),
+    (r"^layer(\d)_(\d+)_", r"resnet/layer\1/\2/"),
+    (r"^patch_embed/positions", "transformer/pos_embed"),
+    (r"^(patch_embed|norm)/", r"transformer/\1/"),
+    (r"^blocks_(\d+)/(fc\d)", r"transformer/blocks/\1/mlp/\2"),
+    (r"^blocks_", "transformer/blocks/"),
+    (r"^pup_decoder/(up\d)", r"\1/conv"),
+    (r"^bifusion_16", "up_c"),
+    (r"^bifusion_8", "up_c_1_1"),
+    (r"^bifusion_4", "up_c_2_1"),
+    (r"^decoder_8", "up_c_1_2"),
+    (r"^decoder_4", "up_c_2_2"),
+    (r"^fusion_head/classify", "final_x/2/conv"),
+    (r"^fusion_head/hidden", "final_x/"),
+    (r"^transformer_head/classify", "final_1/1/conv"),
+    (r"^transformer_head/hidden", "final_1/"),
+    (r"^mask_head/classify", "final_2/1/conv"),
+    (r"^mask_head/hidden", "final_2/"),
+    # BiFusion
+    (r"/(spatial|channel)_attention/", "/"),
+    (r"/project_g/", "/W_g/"),
+    (r"/project_t/", "/W_x/"),
+    (r"/product/", "/W/"),
+    (r"/residual/(conv\d)/", r"/residual/\1/conv/"),
+    (r"/residual/skip/", "/residual/skip_layer/conv/"),
+    # the gate and DoubleConv, whose parts the authors number
+    (r"/gate/", "/attn_block/"),
+    (r"/project_gating/", "/W_g/"),
+    (r"/project_x/", "/W_x/"),
+    (r"/attn_block/(\w+)/conv/", r"/attn_block/\1/0/"),
+    (r"/attn_block/(\w+)/bn/", r"/attn_block/\1/1/"),
+    (r"/conv/conv1/conv/", "/conv/double_conv/0/"),
+    (r"/conv/conv1/bn/", "/conv/double_conv/1/"),
+    (r"/conv/conv2/conv/", "/conv/double_conv/3/"),
+    (r"/conv/conv2/bn/", "/conv/double_conv/4/"),
+    (r"/conv/identity/conv/", "/conv/identity/0/"),
+    (r"/conv/identity/bn/", "/conv/identity/1/"),
+]
+HEADS = r"^final_"
+UNUSED = (r"^transformer\.cls_token$", r"num_batches_tracked$")
+
+
+def official_names(model):
+    """The authors' tensor name -> variable, for every weight and statistic of a TransFuse."""
+    return {torch_name(variable.path, RULES): variable for variable in model.weights}
+
+
+def load_official(model, source, skip_heads=False):
+    """Load an authors' checkpoint into a TransFuse of the same variant.
+
+    Position embeddings are resized (bilinear, align_corners) when the checkpoint was made for
+    another input size; `transformer.cls_token`, which the authors store but never use, and
+    `num_batches_tracked` are passed over.
+
+    Args:
+        model: TransFuse.
+        source: path of an `.npz` or `.safetensors` file, or a mapping tensor name -> array in
+            PyTorch's layout.
+        skip_heads: leave the three heads as they are, to fine-tune for other classes; prints
+            that it does.
+
+    Raises: ValueError naming the tensors that are missing, unexpected or misshapen; the model
+    is then unchanged.
+    """
+    variables, ignored = official_names(model), UNUSED
+    if skip_heads:
+        variables = {n: v for n, v in variables.items() if not re.match(HEADS, n)}
+        ignored = (*UNUSED, HEADS)
+        print("The three segmentation heads keep their own weights (skip_heads=True).")
+    assign(variables, read_tensors(source), ignored)
