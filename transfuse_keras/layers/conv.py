@@ -46,8 +46,9 @@ class ConvBN(layers.Layer):
 class DoubleConv(layers.Layer):
     """Two 3x3 convolutions with a projected identity.
 
-    relu(BN(conv3(relu(BN(conv3 x)))) + BN(conv1 x)), with 3x3 and 1x1 convolutions. The convolution of every upsampling step, in the PUP decoder and in the gated decoder
-    (authors' code; the paper writes "Conv").
+    relu(BN(conv3(relu(BN(conv3 x)))) + BN(conv1 x)), with 3x3 and 1x1 convolutions. It stands
+    in every upsampling step, of the PUP decoder and of the gated decoder (authors' code; the
+    paper writes "Conv").
 
     Args:
         filters: number of output channels.

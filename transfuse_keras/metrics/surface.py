@@ -1,0 +1,103 @@
+"""Distances between the surfaces of two masks of one case and class.
+
+The surface of a mask is made of its pixels with a background neighbour (4 neighbours in 2-D, 6
+in 3-D); beyond the image lies background. Distances are Euclidean between pixel centres, in the
+unit of `spacing`. The definitions are MedPy's. Where either mask is empty, every distance is
+nan: undefined.
+"""
+
+import math
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+
+def surface_points(mask, spacing):
+    """Coordinates (P, ndim) of the surface pixels of a non-empty boolean mask, times `spacing`."""
+    others = [tuple(set(range(mask.ndim)) - {axis}) for axis in range(mask.ndim)]
+    filled = [np.flatnonzero(mask.any(axis=axes)) for axes in others]
+    corner = [indices[0] for indices in filled]
+    box = mask[tuple(slice(indices[0], indices[-1] + 1) for indices in filled)]
+    padded = np.pad(box, 1)
+    surface = np.zeros_like(box)
+    for axis in range(mask.ndim):
+        for start in (0, 2):
+            window = [slice(1, -1)] * mask.ndim
+            window[axis] = slice(start, start + box.shape[axis])
+            surface |= ~padded[tuple(window)]
+    return (np.argwhere(box & surface) + corner) * spacing
+
+
+def surface_distances(truth, prediction, spacing=None):
+    """Distance of every surface pixel of one mask to the nearest surface pixel of the other.
+
+    Args:
+        truth, prediction: boolean arrays of one shape, 2-D or 3-D.
+        spacing: millimetres per pixel, a number or one for each axis; None counts pixels.
+
+    Returns: (from truth to prediction, from prediction to truth): float64 arrays with a value
+    for each surface pixel, both empty if either mask is.
+
+    Raises: ValueError if the shapes differ or the spacing is not positive.
+    """
+    truth, prediction = np.asarray(truth, bool), np.asarray(prediction, bool)
+    if truth.shape != prediction.shape:
+        raise ValueError(f"Truth {truth.shape} and prediction {prediction.shape} differ in shape.")
+    spacing = np.broadcast_to(1.0 if spacing is None else spacing, truth.ndim)
+    if not (np.isfinite(spacing) & (spacing > 0)).all():
+        raise ValueError(f"Pixel spacing must be positive, not {spacing}.")
+    if not truth.any() or not prediction.any():
+        return np.empty(0), np.empty(0)
+    a, b = surface_points(truth, spacing), surface_points(prediction, spacing)
+    return cKDTree(b).query(a)[0], cKDTree(a).query(b)[0]
+
+
+def surface_scores(truth, prediction, spacing=None):
+    """All four distances of a case, computed together.
+
+    Args and errors: as `surface_distances`.
+
+    Returns: {"hd", "hd95", "asd", "assd"} -> float in the unit of `spacing`; nan where undefined.
+    """
+    missed, extra = surface_distances(truth, prediction, spacing)
+    if not missed.size:
+        return dict.fromkeys(("hd", "hd95", "asd", "assd"), math.nan)
+    return {
+        "hd": float(max(missed.max(), extra.max())),
+        "hd95": float(np.percentile(np.concatenate([missed, extra]), 95)),
+        "asd": float(extra.mean()),
+        "assd": float((missed.mean() + extra.mean()) / 2),
+    }
+
+
+def hd(truth, prediction, spacing=None):
+    """Hausdorff distance: the largest of all surface distances, both ways.
+
+    Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, or nan.
+    """
+    return surface_scores(truth, prediction, spacing)["hd"]
+
+
+def hd95(truth, prediction, spacing=None):
+    """The 95th percentile of the surface distances of both directions together.
+
+    Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, or nan.
+    """
+    return surface_scores(truth, prediction, spacing)["hd95"]
+
+
+def asd(truth, prediction, spacing=None):
+    """Average surface distance, directed: from the prediction's surface to the truth's.
+
+    Swap the arguments for the other direction. Args, errors: as `surface_distances`.
+    Returns: float in the unit of `spacing`, or nan.
+    """
+    return surface_scores(truth, prediction, spacing)["asd"]
+
+
+def assd(truth, prediction, spacing=None):
+    """Average symmetric surface distance: the mean of the two directed averages.
+
+    Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, or nan.
+    """
+    return surface_scores(truth, prediction, spacing)["assd"]

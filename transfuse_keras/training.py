@@ -1,0 +1,155 @@
+"""Training a task from start to end: data, model, fit, and the run folder it leaves."""
+
+import csv
+import platform
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import tensorflow as tf
+
+from transfuse_keras.callbacks import KeepBest, StopOnNonFiniteLoss, WriteHistory
+from transfuse_keras.data.pipeline import batches, find_splits
+from transfuse_keras.data.samples import check_samples, read_resized
+from transfuse_keras.errors import InputError
+from transfuse_keras.files import replacing, write_json
+from transfuse_keras.metrics import DiceScore
+from transfuse_keras.results import write_results
+from transfuse_keras.transfuse import TransFuse
+
+
+def train(task, data=None, recipe=None, weights=None, seed=0, limit=None, out=None):
+    """Train a task and leave a run folder.
+
+    Args:
+        task: Task.
+        data: folder with images/ and masks/; None trains on the task's phantoms and says so.
+        recipe: Recipe; by default the task's own for data or for phantoms.
+        weights: None or a weights file, as in TransFuse.
+        seed: of the initial weights, order, augmentation, dropout and phantoms.
+        limit: use at most this many training samples.
+        out: the run folder; by default savedmodels/<task>, or the first free <task>-2, ...
+
+    Returns: Path of the run folder. It holds config.json, split.csv, checkpoints/best.keras,
+    logs/ (TensorBoard), history.csv, model.keras, saved_model/, model.tflite, export.json,
+    cases.csv, overlays/, report.html and, last, metrics.json.
+
+    Raises: InputError if data, sizes, weights or `out` cannot be used: nothing is written then.
+    NonFiniteLoss, KeyboardInterrupt: model.keras is the best model so far, if there is one.
+    """
+    recipe = recipe or (task.phantom_recipe if data is None else task.recipe)
+    if data is None:
+        print(
+            f"No --data given: training on phantoms, artificial images of the {task.name} task "
+            "with exact masks. Scores on phantoms say nothing about patients."
+        )
+    run = choose_folder(out, task.name)
+    keras.utils.set_random_seed(seed)
+    model = create_model(task, recipe, weights)
+    splits = find_splits(task, data, recipe.image_size, seed)
+    splits["train"] = splits["train"][:limit]
+    print("Reading " + ", ".join(f"{len(part)} {name}" for name, part in splits.items()))
+    training, validation = (
+        batches(
+            *read_resized(splits[part], recipe.image_size),
+            task,
+            recipe.batch_size,
+            model.normalization,
+            seed=seed if part == "train" else None,
+            augmented=part == "train",
+        )
+        for part in ("train", "val")
+    )
+    check_samples(splits["test"])
+
+    print(f"Run folder: {run}")
+    best = run / "checkpoints" / "best.keras"
+    best.parent.mkdir(parents=True)
+    write_json(run / "config.json", describe(task, data, recipe, weights, seed, limit))
+    write_split(run / "split.csv", splits)
+    try:
+        model.fit(
+            training,
+            validation_data=validation,
+            epochs=recipe.epochs,
+            shuffle=False,  # the dataset is
+            verbose=1 if sys.stdout.isatty() else 2,
+            callbacks=[
+                StopOnNonFiniteLoss(),
+                KeepBest(best, monitor="val_mask_dice"),
+                WriteHistory(run / "history.csv"),
+                keras.callbacks.TensorBoard(run / "logs", write_graph=False),
+            ],
+        )
+    finally:
+        if best.is_file():
+            with replacing(run / "model.keras") as temporary:
+                shutil.copyfile(best, temporary)
+    model.load_weights(best)
+    data_name = "phantom" if data is None else str(data)
+    write_results(run, model, task, splits["test"], data_name)
+    return run
+
+
+def choose_folder(out, name):
+    """The run folder: `out` if it is new or empty, else the first free savedmodels/<name>[-N]."""
+    if out is not None:
+        run = Path(out)
+        if run.exists() and (not run.is_dir() or any(run.iterdir())):
+            raise InputError(f"{run}: already holds something else; give --out a new folder.")
+        return run
+    number = 1
+    while (run := Path("savedmodels") / (name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    return run
+
+
+def create_model(task, recipe, weights):
+    """A compiled TransFuse for a recipe; InputError if a value of it cannot be used."""
+    for name in ("epochs", "batch_size", "learning_rate"):
+        if not getattr(recipe, name) > 0:
+            raise InputError(f"{name} must be positive, not {getattr(recipe, name)}.")
+    classes = len(task.classes)
+    try:
+        model = TransFuse(recipe.variant, (*recipe.image_size, task.channels), classes, weights)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    beta_1, beta_2 = recipe.betas
+    adam = keras.optimizers.Adam(
+        recipe.learning_rate, beta_1=beta_1, beta_2=beta_2, global_clipnorm=recipe.clip_norm
+    )
+    model.compile(adam, metrics={"mask": [DiceScore(classes, name="dice")]})
+    return model
+
+
+def describe(task, data, recipe, weights, seed, limit):
+    """Everything needed to repeat a run, as plain data."""
+    return {
+        "task": asdict(task),
+        "data": "phantom" if data is None else str(Path(data).resolve()),
+        "recipe": asdict(recipe),
+        "weights": None if weights is None else str(Path(weights).resolve()),
+        "seed": seed,
+        "limit": limit,
+        "backend": keras.backend.backend(),
+        "versions": {
+            "python": platform.python_version(),
+            "keras": keras.__version__,
+            "tensorflow": tf.__version__,
+            "numpy": np.__version__,
+            "opencv": cv2.__version__,
+        },
+    }
+
+
+def write_split(path, splits):
+    """Write which sample was in which split."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["split", "group", "sample"])
+        for part, samples in splits.items():
+            writer.writerows([part, sample.group, sample.name] for sample in samples)
