@@ -47,6 +47,8 @@ def train(task, data=None, recipe=None, weights=None, seed=0, limit=None, out=No
             f"No --data given: training on phantoms, artificial images of the {task.name} task "
             "with exact masks. Scores on phantoms say nothing about patients."
         )
+    if limit is not None and limit < 1:
+        raise InputError(f"--limit must be positive, not {limit}.")
     run = choose_folder(out, task.name)
     keras.utils.set_random_seed(seed)
     model = create_model(task, recipe, weights)

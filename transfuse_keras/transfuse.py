@@ -1,6 +1,7 @@
 """TransFuse (Zhang, Liu, Hu: MICCAI 2021), read from top to bottom like Fig. 1 of the paper."""
 
 from dataclasses import asdict
+from functools import cached_property
 
 import keras
 from keras import layers
@@ -85,10 +86,12 @@ class TransFuse(keras.Model):
             return spec.mean, spec.std
         return (sum(spec.mean) / 3,) * channels, (sum(spec.std) / 3,) * channels
 
-    @property
+    @cached_property
     def mask_model(self):
         """The graph from the image to the `mask` logits alone: what inference runs."""
-        return keras.Model(self.input, self.output["mask"], name=self.name)
+        model = keras.Model(self.input, self.output["mask"], name=self.name)
+        model.jit_compile = resolve_jit("auto")
+        return model
 
     def resized(self, size):
         """The same model for images of another size, sharing every variable.
@@ -137,14 +140,12 @@ class TransFuse(keras.Model):
             loss_weights = loss_weights or LOSS_WEIGHTS
         if isinstance(metrics, (list, tuple)) and len(metrics) != len(LOSS_WEIGHTS):
             metrics = {"mask": list(metrics)}
-        if jit_compile == "auto" and keras.backend.backend() == "tensorflow":
-            jit_compile = "auto" if keras.distribution.list_devices("gpu") else False
         super().compile(
             optimizer,
             loss=loss,
             loss_weights=loss_weights,
             metrics=metrics,
-            jit_compile=jit_compile,
+            jit_compile=resolve_jit(jit_compile),
             **kwargs,
         )
 
@@ -168,6 +169,12 @@ class TransFuse(keras.Model):
             "position_grid": self.position_grid,
             "name": self.name,
         }
+
+
+def resolve_jit(jit_compile):
+    """Keras' `jit_compile` with "auto" switched off for TensorFlow on the CPU."""
+    on_cpu = keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
+    return False if jit_compile == "auto" and on_cpu else jit_compile
 
 
 def resolve_variant(variant):

@@ -62,11 +62,12 @@ def surface_scores(truth, prediction, spacing=None):
     missed, extra = surface_distances(truth, prediction, spacing)
     if not missed.size:
         return dict.fromkeys(("hd", "hd95", "asd", "assd"), math.nan)
+    both = np.concatenate([missed, extra])
     return {
-        "hd": float(max(missed.max(), extra.max())),
-        "hd95": float(np.percentile(np.concatenate([missed, extra]), 95)),
+        "hd": float(both.max()),
+        "hd95": float(np.percentile(both, 95)),
         "asd": float(extra.mean()),
-        "assd": float((missed.mean() + extra.mean()) / 2),
+        "assd": float(both.mean()),
     }
 
 
@@ -96,7 +97,7 @@ def asd(truth, prediction, spacing=None):
 
 
 def assd(truth, prediction, spacing=None):
-    """Average symmetric surface distance: the mean of the two directed averages.
+    """Average symmetric surface distance: the mean of the distances of both directions together.
 
     Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, or nan.
     """

@@ -1,0 +1,28 @@
+# make demo: train on phantoms. make test: the tests. Both need Python 3.11+ and nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-all lint
+
+demo: .venv/runtime
+	$(BIN)/python train/run.py --task hip
+
+test: .venv/test
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/test
+	$(BIN)/python -m pytest
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.venv/runtime: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+.venv/test: .venv/runtime pyproject.toml
+	$(BIN)/python -m pip install --quiet -r requirements.txt -e '.[test]'
+	touch $@

@@ -1,0 +1,211 @@
+import json
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from conftest import SMALLEST
+
+import transfuse_keras as tk
+from transfuse_keras import callbacks, training
+from transfuse_keras.cli import main
+from transfuse_keras.export import run_litert, run_saved_model
+from transfuse_keras.variants import VARIANTS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def smallest_variant():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(VARIANTS, "smallest", SMALLEST)
+        yield
+
+
+def train(*arguments):
+    given = ["--task", "hip", "--variant", "smallest", "--image-size", "32", "32"]
+    return main(["train", *given, "--epochs", "1", "--limit", "16", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A complete run on phantoms by the smallest model."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        (folder / "savedmodels" / "hip").mkdir(parents=True)  # taken: the run becomes hip-2
+        assert train("--epochs", 2) == 0
+    return folder / "savedmodels" / "hip-2"
+
+
+def test_the_run_folder_is_whole(run):
+    files = {path.name for path in run.iterdir()}
+    assert files == {
+        *("config.json", "split.csv", "checkpoints", "logs", "history.csv", "model.keras"),
+        *("saved_model", "model.tflite", "export.json", "cases.csv", "overlays", "report.html"),
+        "metrics.json",
+    }
+    assert not list(run.rglob("*.part*"))
+    header, *rows = (run / "history.csv").read_text().splitlines()
+    assert header.startswith("epoch,") and [row[:2] for row in rows] == ["1,", "2,"]
+    assert any((run / "logs").rglob("events*"))
+
+
+def test_metrics_name_what_was_measured(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["data"] == "phantom" and metrics["task"] == "hip"
+    assert metrics["variant"] == "smallest" and metrics["n"] == 64
+    assert set(metrics["classes"]) == set(metrics["undefined"]) == set(tk.tasks.hip.classes)
+    assert set(metrics["mean"]) == {"dice", "iou", "hd_mm", "hd95_mm", "asd_mm", "assd_mm"}
+    assert "threshold 0.5" in metrics["protocol"]
+
+
+def test_config_repeats_the_run(run):
+    config = json.loads((run / "config.json").read_text())
+    assert config["data"] == "phantom" and config["seed"] == 0 and config["limit"] == 16
+    assert config["recipe"]["epochs"] == 2 and config["recipe"]["image_size"] == [32, 32]
+    assert config["versions"]["keras"] == keras.__version__
+    split = (run / "split.csv").read_text().splitlines()
+    assert sum(line.startswith("train,") for line in split) == 16
+
+
+def test_every_format_gives_the_same_mask(run):
+    images, _, _ = tk.phantoms("hip", 4, (32, 32), seed=9)
+    model = keras.saving.load_model(run / "model.keras")
+    saved_model = run_saved_model(run / "saved_model")
+    litert = run_litert(run / "model.tflite")
+    for image in images:
+        wanted = tk.predict(model, image)
+        pixels = image[None].astype("float32")
+        np.testing.assert_allclose(saved_model(pixels)[0], wanted, atol=1e-5)
+        np.testing.assert_allclose(litert(pixels)[0], wanted, atol=1e-5)
+    assert saved_model(images.astype("float32")).shape == (4, 32, 32, 3)  # a free batch
+    exports = json.loads((run / "export.json").read_text())
+    assert max(row["largest_difference"] for row in exports.values()) < 1e-4
+
+
+def test_litert_has_builtin_operations_only(run):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(run / "model.tflite"))
+    assert interpreter.get_input_details()[0]["shape"].tolist() == [1, 32, 32, 3]
+    names = {operation["op_name"] for operation in interpreter._get_ops_details()}
+    assert not [name for name in names if name.startswith("Flex") or name == "CUSTOM"]
+    assert not names & {"SHAPE", "GATHER", "PACK"}
+
+
+def test_overlays_and_report_show_cases(run):
+    pictures = sorted((run / "overlays").iterdir())
+    assert len(pictures) == 12
+    assert all(cv2.imread(str(path)).shape == (384, 384, 3) for path in pictures)
+    page = (run / "report.html").read_text()
+    assert page.count("<figure>") == 12 and "phantom" in page
+    assert "http" not in page.replace("http-equiv", "")  # self-contained
+    scores = json.loads((run / "metrics.json").read_text())
+    assert f"<td>{scores['mean']['dice']:.3f}</td>" in page
+
+
+def hip_folder(folder, patients=4):
+    """Phantoms as a folder of label maps."""
+    images, masks, _ = tk.phantoms("hip", 2 * patients, (48, 64))
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        stem = f"p{i // 2}_s{i % 2}"
+        cv2.imwrite(str(folder / "images" / f"{stem}.png"), image)
+        labels = (mask * [1, 2, 3]).max(axis=-1).astype("uint8")
+        cv2.imwrite(str(folder / "masks" / f"{stem}.png"), labels)
+    return folder
+
+
+def damage(folder, what):
+    data = hip_folder(folder / "data")
+    if what == "no folder":
+        return ["--data", folder / "absent"]
+    if what == "no mask":
+        (data / "masks" / "p0_s0.png").unlink()
+    elif what == "label":
+        cv2.imwrite(str(data / "masks" / "p0_s0.png"), np.full((48, 64), 9, "uint8"))
+    elif what == "unreadable":
+        (data / "images" / "p0_s0.png").write_text("no")
+    elif what == "size":
+        cv2.imwrite(str(data / "masks" / "p0_s0.png"), np.zeros((48, 65), "uint8"))
+    elif what == "weights":
+        return ["--data", data, "--weights", folder / "absent.npz"]
+    return ["--data", data]
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("no folder", "absent/images: no such folder"),
+        ("no mask", "p0_s0.png: has no mask"),
+        ("label", "p0_s0.png: holds the label 9"),
+        ("unreadable", "p0_s0.png: not a readable image"),
+        ("size", "p0_s0.png: is 65x48 pixels"),
+        ("weights", "absent.npz: no such weights file"),
+    ],
+)
+def test_bad_data_is_one_sentence_and_nothing_written(tmp_path, capsys, what, message):
+    assert train(*damage(tmp_path, what), "--out", tmp_path / "run") == 2
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1 and message in error[0]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "knee"], "Unknown task 'knee'; known are: hip"),
+        (["--variant", "XL"], "Unknown variant 'XL'; known are Ti, S"),
+        (["--image-size", "30", "32"], "multiples of 16"),
+        (["--epochs", "0"], "epochs must be positive"),
+        (["--batch-size", "-1"], "batch_size must be positive"),
+        (["--limit", "0"], "--limit must be positive"),
+    ],
+)
+def test_bad_arguments_are_one_sentence(tmp_path, capsys, arguments, message):
+    assert train(*arguments, "--out", tmp_path / "run") == 2
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1 and message in error[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("precious")
+    assert train("--out", tmp_path) == 2
+    assert "already holds something else" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+class Raise(keras.callbacks.Callback):
+    """Raise an error after the first batch of the second epoch."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.epoch == 1:
+            raise self.error
+
+
+def test_interruption_leaves_the_best_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training, "StopOnNonFiniteLoss", lambda: Raise(KeyboardInterrupt))
+    assert train("--epochs", 3, "--out", tmp_path / "run") == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert isinstance(keras.saving.load_model(tmp_path / "run" / "model.keras"), tk.TransFuse)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_a_non_finite_loss_stops_and_names_the_step(smallest):
+    images = np.ones((4, 32, 32, 3), "float32")
+    images[3] = np.nan
+    model = smallest((32, 32, 3))
+    model.compile("adam", run_eagerly=True)
+    stop = callbacks.StopOnNonFiniteLoss()
+    with pytest.raises(callbacks.NonFiniteLoss, match="nan at step 2 of epoch 1"):
+        model.fit(
+            images, images[..., :1] * 0, batch_size=2, shuffle=False, callbacks=[stop], verbose=0
+        )
