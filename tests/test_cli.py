@@ -157,9 +157,12 @@ def test_bad_data_is_one_sentence_and_nothing_written(tmp_path, capsys, what, me
         (["--task", "knee"], "Unknown task 'knee'; known are: hip"),
         (["--variant", "XL"], "Unknown variant 'XL'; known are Ti, S"),
         (["--image-size", "30", "32"], "multiples of 16"),
-        (["--epochs", "0"], "epochs must be positive"),
-        (["--batch-size", "-1"], "batch_size must be positive"),
-        (["--limit", "0"], "--limit must be positive"),
+        (["--epochs", "0"], "epochs must be positive, not 0"),
+        (["--batch-size", "-1"], "batch size must be positive"),
+        (["--limit", "0"], "limit must be positive"),
+        (["--lr", "nan"], "learning rate must be positive, not nan"),
+        (["--seed", "-1"], "seed must be between 0 and"),
+        (["--weights", "model.doc"], "cannot read weights from '.doc'"),
     ],
 )
 def test_bad_arguments_are_one_sentence(tmp_path, capsys, arguments, message):
@@ -167,6 +170,15 @@ def test_bad_arguments_are_one_sentence(tmp_path, capsys, arguments, message):
     error = capsys.readouterr().err.splitlines()
     assert len(error) == 1 and message in error[0]
     assert not (tmp_path / "run").exists()
+
+
+def test_arguments_of_the_wrong_kind_are_one_sentence(capsys):
+    with pytest.raises(SystemExit) as stop:
+        train("--epochs", "many")
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("transfuse train: argument --epochs: invalid int value: 'many'; see ")
+    assert error.count("\n") == 1
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """What the README claims, run."""
 
+import os
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ def test_the_ten_lines_of_api_run(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from conftest import SMALLEST
 
+from transfuse_keras.layers.upsampling import interpolation_matrix
 from transfuse_keras.losses import StructureLoss
 from transfuse_keras.transfuse import TransFuse
 
@@ -97,6 +98,16 @@ def test_resized_shares_variables_and_trains_the_positions(smallest, tmp_path):
     resized.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     resized.fit(images, masks, verbose=0)
     assert np.abs(np.array(positions) - before).max() > 0
+
+    # a model built for that size, given the interpolated positions, computes the same
+    fresh = smallest((64, 32, 3), dropout=0.0)
+    for ours, theirs in zip(fresh.weights, resized.weights, strict=True):
+        if ours.path.endswith("positions"):
+            rows, columns = interpolation_matrix(2, 4), interpolation_matrix(3, 2)
+            theirs = np.einsum("or,pc,brcd->bopd", rows, columns, np.array(theirs))
+        ours.assign(theirs)
+    wanted = fresh.predict(images, verbose=0)["mask"]
+    np.testing.assert_allclose(resized.predict(images, verbose=0)["mask"], wanted, atol=1e-4)
 
     resized.save(tmp_path / "resized.keras")
     loaded = keras.saving.load_model(tmp_path / "resized.keras")

@@ -16,7 +16,7 @@ def main(argv=None):
 
     try:
         arguments.run(arguments)
-    except InputError as error:
+    except (InputError, OSError) as error:
         return fail(2, error)
     except NonFiniteLoss as error:
         return fail(1, error)
@@ -30,9 +30,16 @@ def fail(code, message):
     return code
 
 
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one sentence, without the usage."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def parser():
     """The argument parser of all commands."""
-    top = argparse.ArgumentParser(prog="transfuse", description="TransFuse for Keras 3.")
+    top = Parser(prog="transfuse", description="TransFuse for Keras 3.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     train = commands.add_parser("train", help="train a task, score it and export the model")
     train.set_defaults(run=run_train)

@@ -47,13 +47,12 @@ def train(task, data=None, recipe=None, weights=None, seed=0, limit=None, out=No
             f"No --data given: training on phantoms, artificial images of the {task.name} task "
             "with exact masks. Scores on phantoms say nothing about patients."
         )
-    if limit is not None and limit < 1:
-        raise InputError(f"--limit must be positive, not {limit}.")
+    check_numbers(recipe, seed, limit)
     run = choose_folder(out, task.name)
-    keras.utils.set_random_seed(seed)
-    model = create_model(task, recipe, weights)
     splits = find_splits(task, data, recipe.image_size, seed)
     splits["train"] = splits["train"][:limit]
+    keras.utils.set_random_seed(seed)
+    model = create_model(task, recipe, weights)
     print("Reading " + ", ".join(f"{len(part)} {name}" for name, part in splits.items()))
     training, validation = (
         batches(
@@ -97,6 +96,21 @@ def train(task, data=None, recipe=None, weights=None, seed=0, limit=None, out=No
     return run
 
 
+def check_numbers(recipe, seed, limit):
+    """Raise InputError if a number cannot be trained with."""
+    numbers = {
+        "epochs": recipe.epochs,
+        "batch size": recipe.batch_size,
+        "learning rate": recipe.learning_rate,
+        "limit": 1 if limit is None else limit,
+    }
+    for name, number in numbers.items():
+        if not number > 0:
+            raise InputError(f"The {name} must be positive, not {number}.")
+    if not 0 <= seed < 2**32:
+        raise InputError(f"The seed must be between 0 and {2**32 - 1}, not {seed}.")
+
+
 def choose_folder(out, name):
     """The run folder: `out` if it is new or empty, else the first free savedmodels/<name>[-N]."""
     if out is not None:
@@ -112,9 +126,6 @@ def choose_folder(out, name):
 
 def create_model(task, recipe, weights):
     """A compiled TransFuse for a recipe; InputError if a value of it cannot be used."""
-    for name in ("epochs", "batch_size", "learning_rate"):
-        if not getattr(recipe, name) > 0:
-            raise InputError(f"{name} must be positive, not {getattr(recipe, name)}.")
     classes = len(task.classes)
     try:
         model = TransFuse(recipe.variant, (*recipe.image_size, task.channels), classes, weights)

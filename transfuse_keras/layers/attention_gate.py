@@ -1,14 +1,15 @@
 """Attention-gated (AG) skip connection (paper, below eq. 2; Schlemper et al. 2019)."""
 
 import keras
-from keras import layers, ops
+from keras import ops
 
+from transfuse_keras.layers.block import Block
 from transfuse_keras.layers.conv import ConvBN, DoubleConv
 from transfuse_keras.layers.upsampling import BilinearUpsampling
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
-class AttentionGate(layers.Layer):
+class AttentionGate(Block):
     """Additive attention: x * sigmoid(BN(conv(relu(BN(conv x) + BN(conv gating))))).
 
     Args:
@@ -28,7 +29,7 @@ class AttentionGate(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
-class GatedDecoder(layers.Layer):
+class GatedDecoder(Block):
     """One decoder step: Conv([AG(skip, Up(x)), Up(x)]), with Up bilinear by 2.
 
     Args:

@@ -3,6 +3,7 @@
 import keras
 from keras import layers, ops
 
+from transfuse_keras.layers.block import Block
 from transfuse_keras.layers.conv import ConvBN
 from transfuse_keras.layers.residual import ResidualBottleneck
 from transfuse_keras.layers.spatial_attention import SpatialAttention
@@ -10,7 +11,7 @@ from transfuse_keras.layers.squeeze_excitation import SqueezeExcitation
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
-class BiFusion(layers.Layer):
+class BiFusion(Block):
     """Residual([SpatialAttn(g), ChannelAttn(t), Conv(t W_1 * g W_2)]).
 
     Args:

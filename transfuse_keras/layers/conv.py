@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from transfuse_keras.layers.block import Block
+
 EPSILON, MOMENTUM = 1e-5, 0.9  # PyTorch's defaults (its momentum 0.1 is our 1 - 0.9)
 
 
@@ -12,7 +14,7 @@ def batch_norm(name):
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
-class ConvBN(layers.Layer):
+class ConvBN(Block):
     """Stride-1 convolution with batch normalisation.
 
     Args:
@@ -43,7 +45,7 @@ class ConvBN(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
-class DoubleConv(layers.Layer):
+class DoubleConv(Block):
     """Two 3x3 convolutions with a projected identity.
 
     relu(BN(conv3(relu(BN(conv3 x)))) + BN(conv1 x)), with 3x3 and 1x1 convolutions. It stands

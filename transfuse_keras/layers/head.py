@@ -3,12 +3,13 @@
 import keras
 from keras import layers
 
+from transfuse_keras.layers.block import Block
 from transfuse_keras.layers.conv import ConvBN
 from transfuse_keras.layers.upsampling import BilinearUpsampling
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
-class Head(layers.Layer):
+class Head(Block):
     """Conv-BN-ReLU steps, a 3x3 convolution to `classes` maps, bilinear upsampling.
 
     Args:

@@ -3,12 +3,13 @@
 import keras
 from keras import layers
 
+from transfuse_keras.layers.block import Block
 from transfuse_keras.layers.conv import DoubleConv
 from transfuse_keras.layers.upsampling import BilinearUpsampling
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
-class PUPDecoder(layers.Layer):
+class PUPDecoder(Block):
     """Two upsampling-convolution steps from stride 16 to strides 8 and 4.
 
     Args:

@@ -3,6 +3,7 @@
 import keras
 from keras import layers, ops
 
+from transfuse_keras.layers.block import Block
 from transfuse_keras.layers.conv import batch_norm
 
 
@@ -13,7 +14,7 @@ def conv(filters, kernel_size, name):
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
-class ResidualBottleneck(layers.Layer):
+class ResidualBottleneck(Block):
     """BN-ReLU-conv three times (1x1, 3x3, 1x1) plus a 1x1 projection of the input.
 
     Args:

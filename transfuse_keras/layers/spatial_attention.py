@@ -1,13 +1,14 @@
 """CBAM spatial attention (paper, eq. 2: SpatialAttn; Woo et al. 2018)."""
 
 import keras
-from keras import layers, ops
+from keras import ops
 
+from transfuse_keras.layers.block import Block
 from transfuse_keras.layers.conv import ConvBN
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
-class SpatialAttention(layers.Layer):
+class SpatialAttention(Block):
     """Weigh every position by a gate computed from the maximum and mean over channels.
 
     Call: (B, H, W, C) -> (B, H, W, C), each position times a factor in (0, 1).

@@ -5,6 +5,8 @@ import math
 import keras
 from keras import layers, ops
 
+from transfuse_keras.layers.block import Block
+
 EPSILON = 1e-6  # of the LayerNorms, in ViT and DeiT
 
 
@@ -27,7 +29,7 @@ def layer_norm(name):
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
-class SelfAttention(layers.Layer):
+class SelfAttention(Block):
     """Multi-head self-attention with one fused projection to queries, keys and values.
 
     softmax(q k^T / sqrt(D_h)) v for every head (paper, eq. 1); the softmax runs in float32.
@@ -62,7 +64,7 @@ class SelfAttention(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
-class TransformerBlock(layers.Layer):
+class TransformerBlock(Block):
     """One layer of the Transformer encoder: z + MSA(LN(z)), then z + MLP(LN(z)).
 
     Args:
