@@ -2,6 +2,7 @@
 
 import csv
 import math
+import sys
 
 import keras
 import numpy as np
@@ -56,7 +57,8 @@ def evaluate(model, samples, task):
     Returns: list of dicts as `score_case` gives, with the "case" in front. Distances are in
     pixels for all as soon as one spacing is unknown.
     """
-    progress = keras.utils.Progbar(len(samples), unit_name="image")
+    verbose = 1 if sys.stdout.isatty() else 2
+    progress = keras.utils.Progbar(len(samples), unit_name="image", verbose=verbose)
     in_mm = all(sample.spacing is not None for sample in samples)
     rows = []
     for sample in samples:

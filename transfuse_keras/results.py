@@ -67,14 +67,17 @@ def write_results(run, model, task, samples, data):
 
 
 def write_overlays(folder, model, task, samples, rows):
-    """Draw cases spread evenly from the worst mean Dice to the best.
+    """Draw cases spread evenly from the worst Dice to the best.
+
+    The Dice of a case is the mean over the classes that it shows, or over all if it shows none.
 
     Returns: list of (path, caption), worst first.
     """
-    scores = {
-        sample.name: np.mean([row["dice"] for row in rows if row["case"] == sample.name])
-        for sample in samples
-    }
+    scores = {}
+    for sample in samples:
+        case = [row for row in rows if row["case"] == sample.name]
+        shown = [row for row in case if not row["truth_empty"]]
+        scores[sample.name] = np.mean([row["dice"] for row in shown or case])
     ranked = sorted(samples, key=lambda sample: scores[sample.name])
     chosen = np.linspace(0, len(ranked) - 1, min(PICTURES, len(ranked))).round().astype(int)
     pictures = []
@@ -86,7 +89,7 @@ def write_overlays(folder, model, task, samples, rows):
             name = f"{rank:02}_{sample.name}.png"
             picture = overlay(*enlarge(image, prediction, truth))
             cv2.imwrite(str(temporary / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-            pictures.append((folder / name, f"{sample.name}: mean Dice {scores[sample.name]:.3f}"))
+            pictures.append((folder / name, f"{sample.name}: Dice {scores[sample.name]:.3f}"))
     return pictures
 
 
