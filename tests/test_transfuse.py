@@ -1,3 +1,5 @@
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -43,6 +45,8 @@ def test_saves_and_loads_without_custom_objects(smallest, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is TransFuse and loaded.variant == SMALLEST
     assert loaded.get_config() == model.get_config()
+    constructor = set(inspect.signature(TransFuse.__init__).parameters) - {"self", "_blocks"}
+    assert set(model.get_config()) == constructor
     wanted = model.predict(images, verbose=0)
     for head, logits in loaded.predict(images, verbose=0).items():
         np.testing.assert_allclose(logits, wanted[head], atol=1e-6)

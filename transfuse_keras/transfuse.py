@@ -165,6 +165,7 @@ class TransFuse(keras.Model):
             "variant": variant,
             "input_shape": self.input_shape[1:],
             "classes": self.classes,
+            "weights": None,  # a saved model brings its own
             "dropout": self.dropout,
             "position_grid": self.position_grid,
             "name": self.name,

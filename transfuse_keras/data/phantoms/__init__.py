@@ -8,7 +8,7 @@ from transfuse_keras.data.phantoms import hip
 PHANTOMS = {"hip": hip}
 
 
-def phantoms(name, count, size=(128, 128), seed=0):
+def phantoms(name, count=8, size=(128, 128), seed=0):
     """Artificial images of a task.
 
     Args:
