@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+import transfuse_keras as tk
 from transfuse_keras.data.folders import find_samples
 from transfuse_keras.data.samples import read_resized
 from transfuse_keras.data.splits import split_by_group
@@ -62,6 +63,15 @@ def test_no_patient_is_on_two_sides(folder):
     assert split_by_group(samples[::-1])["test"][0].group == splits["test"][0].group
     with pytest.raises(InputError, match="2 patients"):
         split_by_group(samples[:4])
+
+
+def test_dataset_of_a_folder_holds_its_test_patient(folder):
+    ((image, mask),) = tk.dataset(hip, folder, split="test", image_size=(30, 40))
+    wanted = [sample.read() for sample in split_by_group(find_samples(hip, folder))["test"]]
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    images = (np.stack([pair[0] for pair in wanted]) / 255 - mean) / std
+    np.testing.assert_allclose(image, images, atol=1e-5)
+    np.testing.assert_array_equal(mask, np.stack([pair[1] for pair in wanted]))
 
 
 def damage(folder, what):

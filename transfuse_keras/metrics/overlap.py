@@ -11,8 +11,8 @@ def counts(truth, prediction):
     truth, prediction = np.asarray(truth, bool), np.asarray(prediction, bool)
     if truth.shape != prediction.shape:
         raise ValueError(f"Truth {truth.shape} and prediction {prediction.shape} differ in shape.")
-    both = np.count_nonzero(truth & prediction)
-    return both, np.count_nonzero(prediction) - both, np.count_nonzero(truth) - both
+    both = int(np.count_nonzero(truth & prediction))
+    return both, int(np.count_nonzero(prediction)) - both, int(np.count_nonzero(truth)) - both
 
 
 def dice(truth, prediction):
