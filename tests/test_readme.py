@@ -31,8 +31,8 @@ def test_parameters_and_operations_are_those_of_the_table():
     out = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / "size.py"], capture_output=True, text=True
     ).stdout
-    measured = dict(re.findall(r"(\w+): ([\d,]+ parameters, [\d.]+) GFLOP", out))
-    rows = re.findall(r"^\| (\w+) \|.*\| ([\d,]+) \| ([\d.]+) \|$", README, re.MULTILINE)
+    measured = dict(re.findall(r"(\S+): ([\d,]+ parameters, [\d.]+) GFLOP", out))
+    rows = re.findall(r"^\| (\S+) \|.*\| ([\d,]+) \| ([\d.]+) \|$", README, re.MULTILINE)
     assert len(rows) >= 2
     for name, parameters, gflops in rows:
         assert measured[name] == f"{parameters} parameters, {gflops}"

@@ -173,7 +173,7 @@ def test_trains_under_xla_in_every_precision(smallest, policy):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"variant": "XL"}, "Unknown variant 'XL'; known are Ti, S"),
+        ({"variant": "XL"}, "Unknown variant 'XL'; known are Ti, S, L-R50"),
         ({"input_shape": (100, 96, 3)}, "100x96.*multiples of 16; 96 is the nearest to 100"),
         ({"input_shape": (96, 96)}, "height, width, channels"),
         ({"input_shape": (None, 96, 3)}, "height, width, channels"),

@@ -8,7 +8,7 @@ from transfuse_keras.inference import overlay, predict
 from transfuse_keras.losses import StructureLoss
 from transfuse_keras.transfuse import TransFuse
 from transfuse_keras.variants import VARIANTS, Variant
-from transfuse_keras.weights import load_official
+from transfuse_keras.weights import load_official, load_timm
 
 __version__ = "0.1.0"
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "create_vit",
     "dataset",
     "load_official",
+    "load_timm",
     "metrics",
     "overlay",
     "phantoms",

@@ -46,7 +46,7 @@ def parser():
     add = train.add_argument
     add("--task", required=True, help="hip")
     add("--data", metavar="DIR", help="folder with images/ and masks/; without it, phantoms")
-    add("--variant", help="Ti or S; by default the task's own")
+    add("--variant", help="Ti, S or L-R50; by default the task's own")
     add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="multiples of 16")
     add("--epochs", type=int)
     add("--batch-size", type=int)

@@ -27,7 +27,7 @@ class TransFuse(keras.Model):
         input_shape: (H, W, C); H and W multiples of 16.
         classes: number M of maps. They are independent: a sigmoid each, no softmax.
         weights: None (random), or the path of a weights file: `.weights.h5` or `.keras` of
-            this model, or an authors' checkpoint as `.npz` or `.safetensors`.
+            this model, or an authors' checkpoint as `load_official` reads it.
         dropout: rate of the channel-wise dropout on every map before fusion; half of it
             follows each BiFusion (authors: 0.2).
         position_grid: (rows, columns) for which position embeddings are stored, by default

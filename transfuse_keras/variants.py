@@ -28,4 +28,6 @@ VARIANTS = {
     "Ti": Variant("resnet18", "deit_tiny_patch16_224", 6, (128, 64, 32)),
     # the paper's TransFuse-S
     "S": Variant("resnet34", "deit_small_patch16_224", 8, (256, 128, 64)),
+    # the larger model that the authors released; the paper's L has another CNN
+    "L-R50": Variant("resnet50", "deit_base_patch16_224", 12, (1024, 512, 256)),
 }

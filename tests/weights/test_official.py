@@ -137,6 +137,13 @@ def test_position_grids():
         grid(7, (3, 3))
 
 
+def test_checkpoints_may_be_wrapped_and_prefixed(model):
+    state = state_from_names(SPEC, seed=9)
+    load_official(model, {"state_dict": {f"module.{name}": t for name, t in state.items()}})
+    stem = state["resnet.conv1.weight"].transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(official_names(model)["resnet.conv1.weight"], stem)
+
+
 def test_skip_heads_keeps_ours_and_says_so(model, capsys):
     state = state_from_names(SPECS["TransFuse_S_classes4"], seed=3)
     with pytest.raises(ValueError, match="final_2.1.conv.weight has shape"):

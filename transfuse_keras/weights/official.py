@@ -4,17 +4,11 @@ import re
 
 from transfuse_keras.weights.assign import LEAVES, assign, torch_name
 from transfuse_keras.weights.readers import read_tensors
+from transfuse_keras.weights.timm import timm_names
 
-# variable path -> the authors' tensor name
-RULES = [
+# variable path -> the authors' tensor name, for all but the branches
+DECODER = [
     *LEAVES,
-    (r"^(conv1|bn1)/", r"resnet/\1/"),
-    (r"^layer(\d)_(\d+)_downsample_(\d)", r"resnet/layer\1/\2/downsample/\3"),
-    (r"^layer(\d)_(\d+)_", r"resnet/layer\1/\2/"),
-    (r"^patch_embed/positions", "transformer/pos_embed"),
-    (r"^(patch_embed|norm)/", r"transformer/\1/"),
-    (r"^blocks_(\d+)/(fc\d)", r"transformer/blocks/\1/mlp/\2"),
-    (r"^blocks_", "transformer/blocks/"),
     (r"^pup_decoder/(up\d)", r"\1/conv"),
     (r"^bifusion_16", "up_c"),
     (r"^bifusion_8", "up_c_1_1"),
@@ -53,7 +47,12 @@ UNUSED = (r"^transformer\.cls_token$", r"num_batches_tracked$")
 
 def official_names(model):
     """The authors' tensor name -> variable, for every weight and statistic of a TransFuse."""
-    return {torch_name(variable.path, RULES): variable for variable in model.weights}
+    names = {}
+    for prefix, branch in (("resnet.", model.cnn), ("transformer.", model.vit)):
+        names |= {prefix + name: variable for name, variable in timm_names(branch).items()}
+    branches = {id(variable) for variable in names.values()}
+    decoder = [variable for variable in model.weights if id(variable) not in branches]
+    return names | {torch_name(variable.path, DECODER): variable for variable in decoder}
 
 
 def load_official(model, source, skip_heads=False):
@@ -65,8 +64,7 @@ def load_official(model, source, skip_heads=False):
 
     Args:
         model: TransFuse.
-        source: path of an `.npz` or `.safetensors` file, or a mapping tensor name -> array in
-            PyTorch's layout.
+        source: path of a weights file, or a mapping of names to arrays; see `read_tensors`.
         skip_heads: leave the three heads as they are, to fine-tune for other classes; prints
             that it does.
 

@@ -1,0 +1,75 @@
+import json
+
+import numpy as np
+import pytest
+from conftest import FIXTURES
+from parity import input_image, relative_error, state_from_names
+
+import transfuse_keras as tk
+from transfuse_keras.weights.timm import timm_names
+
+SPECS = json.loads((FIXTURES / "timm_state_spec.json").read_text())
+
+
+def golden(name):
+    return np.load(FIXTURES / f"timm_{name}_seed1.npz")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_cnn_maps_are_timms(name):
+    cnn = tk.create_cnn(name, input_shape=(96, 128, 3))
+    tk.load_timm(cnn, state_from_names(SPECS[name]))
+    maps = cnn(input_image((1, 3, 96, 128)))
+    for stride, ours in zip((4, 8, 16), maps, strict=True):
+        wanted = golden(name)[f"stride{stride}"].transpose(0, 2, 3, 1)
+        assert relative_error(ours, wanted) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "deit_small_patch16_224"])
+def test_tokens_are_timms(name):
+    depth = int(golden(name)["depth"])
+    vit = tk.create_vit(name, input_shape=(224, 224, 3), depth=depth)
+    tk.load_timm(vit, state_from_names(SPECS[name]))
+    tokens = np.asarray(vit(input_image((1, 3, 224, 224))))
+    assert relative_error(tokens[:, ::7], golden(name)["tokens_every_7th"]) < 1e-4
+
+
+def test_branches_of_a_model_load_too(smallest):
+    model = smallest((32, 48, 3))
+    tk.load_timm(model.cnn, state_from_names(SPECS["resnet18"], seed=4))
+    tk.load_timm(model.vit, state_from_names(SPECS["deit_tiny_patch16_224"], seed=4))
+    state = state_from_names(SPECS["deit_tiny_patch16_224"], seed=4)
+    kernel = timm_names(model.vit)["blocks.0.attn.qkv.weight"]
+    np.testing.assert_array_equal(kernel, state["blocks.0.attn.qkv.weight"].T)
+
+
+def test_the_wrong_model_is_refused():
+    cnn = tk.create_cnn("resnet18", input_shape=(32, 32, 3))
+    with pytest.raises(ValueError, match=r"unexpected layer1.2.conv1.weight|missing"):
+        tk.load_timm(cnn, state_from_names(SPECS["resnet50"]))
+    with pytest.raises(ValueError, match="missing conv1.weight"):
+        tk.load_timm(cnn, state_from_names(SPECS["deit_tiny_patch16_224"]))
+
+
+def test_pytorch_files_wrapped_or_not(tmp_path):
+    torch = pytest.importorskip("torch")
+    state = state_from_names(SPECS["resnet18"], seed=2)
+    tensors = {f"module.{name}": torch.tensor(array) for name, array in state.items()}
+    torch.save({"model": tensors, "epoch": 3}, tmp_path / "wrapped.pth")
+    cnn = tk.create_cnn("resnet18", input_shape=(32, 32, 3))
+    tk.load_timm(cnn, tmp_path / "wrapped.pth")
+    wanted = state["conv1.weight"].transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(timm_names(cnn)["conv1.weight"], wanted)
+
+
+class Malicious:
+    def __reduce__(self):
+        return (print, ("code ran",))
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path, capsys):
+    torch = pytest.importorskip("torch")
+    torch.save({"conv1.weight": Malicious()}, tmp_path / "evil.pth")
+    with pytest.raises(ValueError, match="evil.pth"):
+        tk.load_timm(tk.create_cnn("resnet18", input_shape=(32, 32, 3)), tmp_path / "evil.pth")
+    assert "code ran" not in capsys.readouterr().out
