@@ -27,6 +27,7 @@ def test_the_ten_lines_of_api_run(tmp_path):
     assert (tmp_path / "hip.keras").is_file()
 
 
+@pytest.mark.slow
 def test_parameters_and_operations_are_those_of_the_table():
     out = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / "size.py"], capture_output=True, text=True
