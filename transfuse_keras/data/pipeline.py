@@ -9,9 +9,8 @@ from transfuse_keras.data.folders import find_samples
 from transfuse_keras.data.samples import phantom_samples, read_resized
 from transfuse_keras.data.splits import SPLITS, split_by_group
 from transfuse_keras.errors import InputError
-from transfuse_keras.variants import VARIANTS
 
-IMAGENET = VARIANTS["S"].mean, VARIANTS["S"].std
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std of RGB / 255
 
 
 def find_splits(task, directory=None, image_size=None, seed=0):
