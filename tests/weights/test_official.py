@@ -177,3 +177,15 @@ def test_unusable_files_are_named(tmp_path, smallest):
     for name in ("damaged.npz", "absent.safetensors", "absent.keras", "other.doc"):
         with pytest.raises(ValueError, match=name):
             smallest(weights=tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["own.keras", "own.weights.h5"])
+def test_own_weights_load_by_path(tmp_path, smallest, name):
+    model = smallest()
+    save = model.save if name.endswith(".keras") else model.save_weights
+    save(tmp_path / name)
+    loaded = smallest(weights=tmp_path / name)
+    for ours, theirs in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ValueError, match=f"{name}: does not hold the weights of this model"):
+        smallest(classes=3, weights=tmp_path / name)
