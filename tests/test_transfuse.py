@@ -8,6 +8,7 @@ from conftest import SMALLEST
 from transfuse_keras.layers.upsampling import interpolation_matrix
 from transfuse_keras.losses import StructureLoss
 from transfuse_keras.transfuse import TransFuse
+from transfuse_keras.variants import Variant
 
 HEADS = {"mask", "transformer", "fusion"}
 
@@ -147,10 +148,18 @@ def test_a_frozen_branch_keeps_its_weights(smallest):
     assert np.abs(moving - np.array(model.vit.weights[0])).max() > 0
 
 
-def test_normalization_follows_the_channels(smallest):
-    assert smallest().normalization == (SMALLEST.mean, SMALLEST.std)
+def test_normalization_follows_branches_and_channels(smallest):
+    assert smallest().normalization == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     mean, std = smallest((32, 32, 1)).normalization
     assert mean == pytest.approx((0.449,)) and std == pytest.approx((0.226,))
+    half = Variant("resnetv2_50x1_bit", "vit_base_patch16_224", 1, (16, 8, 8))
+    assert TransFuse(half, (32, 32, 3)).normalization == ((0.5,) * 3, (0.5,) * 3)
+
+
+def test_branches_of_different_normalisation_are_refused():
+    mixed = Variant("resnet18", "vit_base_patch16_224", 1, (16, 8, 8))
+    with pytest.raises(ValueError, match=r"resnet18 mean \(0.485.*vit_base.* mean \(0.5, 0.5"):
+        TransFuse(mixed, (32, 32, 3))
 
 
 @pytest.mark.slow
@@ -173,7 +182,7 @@ def test_trains_under_xla_in_every_precision(smallest, policy):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"variant": "XL"}, "Unknown variant 'XL'; known are Ti, S, L-R50"),
+        ({"variant": "XL"}, "Unknown variant 'XL'; known are Ti, S, L, L\\*, L-R50"),
         ({"input_shape": (100, 96, 3)}, "100x96.*multiples of 16; 96 is the nearest to 100"),
         ({"input_shape": (96, 96)}, "height, width, channels"),
         ({"input_shape": (None, 96, 3)}, "height, width, channels"),

@@ -1,17 +1,17 @@
 """TransFuse (Zhang, Liu, Hu: MICCAI 2021), read from top to bottom like Fig. 1 of the paper."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 
 import keras
 from keras import layers
 
-from transfuse_keras.backbones import create_cnn, create_vit
+from transfuse_keras.backbones import as_pyramid, create_cnn, create_vit, pyramid
 from transfuse_keras.backbones.vit import PATCH_SIZE
 from transfuse_keras.layers import BiFusion, GatedDecoder, Head, PUPDecoder
 from transfuse_keras.losses import StructureLoss
-from transfuse_keras.variants import VARIANTS, Variant
-from transfuse_keras.weights import load_weights
+from transfuse_keras.variants import resolve_variant
+from transfuse_keras.weights import load_weights, normalization_of
 
 # The authors' code weighs the heads so. The paper's text, read literally, swaps the last two
 # (beta = .3 on f0, gamma = .2 on t2): pass loss_weights to compile for that.
@@ -26,17 +26,21 @@ class TransFuse(keras.Model):
         variant: a key of VARIANTS, or a Variant.
         input_shape: (H, W, C); H and W multiples of 16.
         classes: number M of maps. They are independent: a sigmoid each, no softmax.
-        weights: None (random), or the path of a weights file: `.weights.h5` or `.keras` of
-            this model, or an authors' checkpoint as `load_official` reads it.
+        weights: None (random), "imagenet" (both branches, downloaded), or the path of a weights
+            file, own or the authors'; see `load_weights`.
         dropout: rate of the channel-wise dropout on every map before fusion; half of it
             follows each BiFusion (authors: 0.2).
         position_grid: (rows, columns) for which position embeddings are stored, by default
             the token grid of `input_shape`; see `resized`.
+        cnn: a CNN branch of your own instead of the variant's: a functional keras.Model with
+            outputs at strides 4, 8 and 16, or a keras-hub backbone. Its layers are shared, not
+            copied, and it gets images normalised with `normalization`.
 
     Call: images (B, H, W, C), float32, RGB / 255 normalised with `normalization` ->
     {"mask", "transformer", "fusion"}: float32 logits (B, H, W, M).
 
-    Raises: ValueError for an unknown variant or an unusable shape.
+    Raises: ValueError for an unknown variant, an unusable shape, CNN or weights file, or branches
+    whose published weights expect different normalisation.
     """
 
     def __init__(
@@ -47,21 +51,30 @@ class TransFuse(keras.Model):
         weights=None,
         dropout=0.2,
         position_grid=None,
+        cnn=None,
         name="transfuse",
         _blocks=None,
     ):
         spec = resolve_variant(variant)
+        if not isinstance(spec.cnn, str):
+            cnn = cnn or spec.cnn
+            variant = spec = replace(spec, cnn=spec.cnn.name)
         height, width, _ = check_shape(input_shape)
         if classes < 1:
             raise ValueError(f"classes must be at least 1, not {classes}.")
         position_grid = tuple(position_grid or (height // PATCH_SIZE, width // PATCH_SIZE))
-        blocks = _blocks or create_blocks(spec, input_shape, classes, dropout, position_grid)
+        if isinstance(cnn, dict):
+            cnn = keras.saving.deserialize_keras_object(cnn)
+        cnn = cnn and as_pyramid(cnn)
+        blocks = _blocks or create_blocks(spec, cnn, input_shape, classes, dropout, position_grid)
         image = keras.Input(input_shape, name="image")
         super().__init__(image, connect(blocks, image), name=name)
         self.variant = variant if isinstance(variant, str) else spec
         self.classes = classes
         self.dropout = dropout
         self.position_grid = position_grid
+        self.cnn_config = cnn and keras.saving.serialize_keras_object(cnn)
+        self._normalization = normalization_of(spec.cnn if cnn is None else None, spec.vit)
         if weights is not None:
             load_weights(self, weights)
 
@@ -79,12 +92,13 @@ class TransFuse(keras.Model):
     def normalization(self):
         """(mean, std) of image / 255, one value per channel.
 
-        The variant's RGB values; any other number of channels takes their average.
+        The RGB values that the branches' published weights expect; any other number of channels
+        takes their average.
         """
-        spec, channels = resolve_variant(self.variant), self.input_shape[-1]
+        (mean, std), channels = self._normalization, self.input_shape[-1]
         if channels == 3:
-            return spec.mean, spec.std
-        return (sum(spec.mean) / 3,) * channels, (sum(spec.std) / 3,) * channels
+            return mean, std
+        return (sum(mean) / 3,) * channels, (sum(std) / 3,) * channels
 
     @cached_property
     def mask_model(self):
@@ -168,6 +182,7 @@ class TransFuse(keras.Model):
             "weights": None,  # a saved model brings its own
             "dropout": self.dropout,
             "position_grid": self.position_grid,
+            "cnn": self.cnn_config,
             "name": self.name,
         }
 
@@ -176,18 +191,6 @@ def resolve_jit(jit_compile):
     """Keras' `jit_compile` with "auto" switched off for TensorFlow on the CPU."""
     on_cpu = keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
     return False if jit_compile == "auto" and on_cpu else jit_compile
-
-
-def resolve_variant(variant):
-    """A Variant from a name of VARIANTS, a Variant, or the dict that `get_config` stores."""
-    if isinstance(variant, Variant):
-        return variant
-    if isinstance(variant, dict):
-        # JSON has no tuples
-        return Variant(**{k: tuple(v) if isinstance(v, list) else v for k, v in variant.items()})
-    if variant not in VARIANTS:
-        raise ValueError(f"Unknown variant {variant!r}; known are {', '.join(VARIANTS)}.")
-    return VARIANTS[variant]
 
 
 def check_shape(input_shape):
@@ -204,11 +207,13 @@ def check_shape(input_shape):
     return input_shape
 
 
-def create_blocks(variant, input_shape, classes, dropout, position_grid):
-    """All layers that hold weights, by name."""
+def create_blocks(variant, cnn, input_shape, classes, dropout, position_grid):
+    """All layers that hold weights, by name; `cnn` is a model of the user's own, or None."""
     wide, middle, narrow = variant.widths
     return {
-        "cnn": create_cnn(variant.cnn, input_shape, dropout),
+        "cnn": pyramid(cnn, input_shape, dropout)
+        if cnn
+        else create_cnn(variant.cnn, input_shape, dropout),
         "vit": create_vit(variant.vit, input_shape, variant.depth, position_grid),
         "pup_decoder": PUPDecoder((middle, narrow), dropout, name="pup_decoder"),
         "bifusion_16": BiFusion(wide, 4, dropout / 2, name="bifusion_16"),

@@ -187,5 +187,5 @@ def test_own_weights_load_by_path(tmp_path, smallest, name):
     loaded = smallest(weights=tmp_path / name)
     for ours, theirs in zip(loaded.weights, model.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    with pytest.raises(ValueError, match=f"{name}: does not hold the weights of this model"):
+    with pytest.raises(ValueError, match=name):
         smallest(classes=3, weights=tmp_path / name)

@@ -1,9 +1,19 @@
 """One door to every CNN branch."""
 
-from transfuse_keras.backbones.resnet import RESNETS, resnet
+from functools import partial
 
-# name -> function of (name, input_shape, dropout)
-CNNS = dict.fromkeys(RESNETS, resnet)
+from transfuse_keras.backbones.res2net import res2net_block
+from transfuse_keras.backbones.resnet import basic_block, bottleneck, resnet
+from transfuse_keras.backbones.resnetv2 import resnetv2
+
+# timm's name -> function of (input_shape, dropout)
+CNNS = {
+    "resnet18": partial(resnet, basic_block, (2, 2, 2)),
+    "resnet34": partial(resnet, basic_block, (3, 4, 6)),
+    "resnet50": partial(resnet, bottleneck, (3, 4, 6)),
+    "res2net50_26w_4s": partial(resnet, res2net_block, (3, 4, 6)),
+    "resnetv2_50x1_bit": resnetv2,
+}
 
 
 def create_cnn(name, input_shape=(224, 224, 3), dropout=0.0):
@@ -20,4 +30,4 @@ def create_cnn(name, input_shape=(224, 224, 3), dropout=0.0):
     """
     if name not in CNNS:
         raise ValueError(f"Unknown CNN {name!r}; known are {', '.join(CNNS)}.")
-    return CNNS[name](name, input_shape, dropout)
+    return CNNS[name](input_shape, dropout)

@@ -1,7 +1,16 @@
-"""Reading published weights."""
+"""Reading and writing published weights."""
 
-from transfuse_keras.weights.load import load_weights
-from transfuse_keras.weights.official import load_official
+from transfuse_keras.weights.load import load_model, load_weights
+from transfuse_keras.weights.official import load_official, official_state
+from transfuse_keras.weights.published import PUBLISHED, normalization_of
 from transfuse_keras.weights.timm import load_timm
 
-__all__ = ["load_official", "load_timm", "load_weights"]
+__all__ = [
+    "PUBLISHED",
+    "load_model",
+    "load_official",
+    "load_timm",
+    "load_weights",
+    "normalization_of",
+    "official_state",
+]

@@ -1,6 +1,7 @@
-"""Give PyTorch tensors to Keras variables by name, all or none."""
+"""Give PyTorch tensors to Keras variables by name, all or none, and back."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 
@@ -24,39 +25,74 @@ def torch_name(path, rules):
     return path.replace("/", ".")
 
 
-def keras_layout(tensor, shape):
+def keras_layout(tensor, shape, position_grid=None):
     """A PyTorch tensor in Keras' layout: (out, in, h, w) -> (h, w, in, out), a matrix transposed.
 
-    Position embeddings (1, N, D) become the grid (1, rows, columns, D) of `shape`.
+    Position embeddings (1, N, D) become the grid (1, rows, columns, D) of `shape`, and a
+    convolution over RGB is adapted where `shape` has another number of input channels.
     """
     if tensor.ndim == 3 and len(shape) == 4:
-        return resize_positions(tensor, shape[1:3])
+        return resize_positions(tensor, shape[1:3], position_grid)
+    if is_adapted(tensor, shape):
+        tensor = adapt_stem(tensor, shape[2])
     axes = {2: (1, 0), 4: (2, 3, 1, 0)}.get(tensor.ndim)
     return tensor if axes is None else tensor.transpose(axes)
 
 
-def resize_positions(positions, grid):
+def torch_layout(name, value):
+    """The inverse of `keras_layout`: a variable's value as the PyTorch tensor called `name`."""
+    if name.endswith("pos_embed"):
+        return value.reshape(1, -1, value.shape[-1])
+    axes = {2: (1, 0), 4: (3, 2, 0, 1)}.get(value.ndim)
+    return value if axes is None else np.ascontiguousarray(value.transpose(axes))
+
+
+def is_adapted(tensor, shape):
+    """Whether a convolution over RGB is to become one over another number of channels."""
+    return tensor.ndim == len(shape) == 4 and tensor.shape[1] == 3 and shape[2] != 3
+
+
+def adapt_stem(weight, channels):
+    """A convolution over RGB (out, 3, h, w) as one over `channels` channels.
+
+    One channel: the sum over RGB, so a grey image gives what it gave as RGB. More: R, G, B
+    repeated in turn and scaled by 3 / channels, so responses keep their size. It is timm's habit
+    (`adapt_input_conv`).
+    """
+    if channels == 1:
+        return weight.sum(axis=1, keepdims=True)
+    return weight[:, np.arange(channels) % 3] * (3 / channels)
+
+
+def resize_positions(positions, grid, stored=None):
     """Position embeddings (1, N, D) as (1, *grid, D), resized if they were made for another grid.
 
-    The grid of N tokens is the authors' for 192 and 768, else square, else `grid` itself.
+    The grid of N tokens is `stored` if given, else the authors' for 192 and 768, else square,
+    else `grid` itself.
     """
     _, tokens, dim = positions.shape
     side = round(tokens**0.5)
-    stored = GRIDS.get(tokens) or ((side, side) if side * side == tokens else tuple(grid))
+    square = (side, side) if side * side == tokens else tuple(grid)
+    stored = stored or GRIDS.get(tokens) or square
     if stored[0] * stored[1] != tokens:
-        raise ValueError(f"{tokens} position embeddings form no square and do not fit {grid}.")
+        raise ValueError(
+            f"{tokens} position embeddings are no grid of {stored[0]}x{stored[1]}; give the rows "
+            "and columns they were made for as position_grid."
+        )
     positions = positions.reshape(1, *stored, dim)
     rows, columns = (interpolation_matrix(*sizes) for sizes in zip(stored, grid, strict=True))
     return np.einsum("or,pc,brcd->bopd", rows, columns, positions)
 
 
-def assign(variables, tensors, ignored=()):
-    """Load `tensors` into `variables`.
+def assign(variables, tensors, ignored=(), source=None, position_grid=None):
+    """Load `tensors` into `variables`; prints where an RGB stem was adapted.
 
     Args:
         variables: PyTorch name -> Keras variable.
         tensors: PyTorch name -> array in PyTorch's layout.
         ignored: patterns of tensor names that may be present without a variable.
+        source: where the tensors are from, for the error: a path, or anything else.
+        position_grid: (rows, columns) of the stored position embeddings, if not the usual.
 
     Raises: ValueError listing every missing, extra and misshapen tensor; then nothing was
     loaded.
@@ -68,15 +104,26 @@ def assign(variables, tensors, ignored=()):
     ]
     problems = [f"missing {name}" for name in variables if name not in tensors]
     problems += [f"unexpected {name}" for name in extra]
-    values = {}
+    values, adapted = {}, []
     for name, variable in variables.items():
         if name in tensors:
             tensor = np.asarray(tensors[name])
-            values[name] = keras_layout(tensor, variable.shape)
+            values[name] = keras_layout(tensor, variable.shape, position_grid)
             if values[name].shape != tuple(variable.shape):
                 problems.append(f"{name} has shape {tensor.shape}, which does not fit")
+            elif is_adapted(tensor, variable.shape):
+                adapted.append(f"{name}: made for RGB, adapted to {variable.shape[2]} channels.")
     if problems:
         shown = "; ".join(problems[:20]) + ("; ..." if len(problems) > 20 else "")
-        raise ValueError(f"{len(problems)} tensors do not match the model: {shown}.")
+        raise ValueError(
+            f"{name_of(source)}{len(problems)} tensors do not match the model: {shown}."
+        )
     for name, variable in variables.items():
         variable.assign(values[name])
+    for line in adapted:
+        print(line)
+
+
+def name_of(source):
+    """The beginning of an error: the file at fault, or nothing if there is none."""
+    return f"{source}: " if isinstance(source, (str, Path)) else ""

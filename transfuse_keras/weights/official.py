@@ -2,7 +2,10 @@
 
 import re
 
-from transfuse_keras.weights.assign import LEAVES, assign, torch_name
+import keras
+import numpy as np
+
+from transfuse_keras.weights.assign import LEAVES, assign, name_of, torch_layout, torch_name
 from transfuse_keras.weights.readers import read_tensors
 from transfuse_keras.weights.timm import timm_names
 
@@ -42,6 +45,7 @@ DECODER = [
     (r"/conv/identity/bn/", "/conv/identity/1/"),
 ]
 HEADS = r"^final_"
+CLASSES = "final_2.1.conv.bias"  # one entry per class
 UNUSED = (r"^transformer\.cls_token$", r"num_batches_tracked$")
 
 
@@ -55,25 +59,52 @@ def official_names(model):
     return names | {torch_name(variable.path, DECODER): variable for variable in decoder}
 
 
-def load_official(model, source, skip_heads=False):
+def official_state(model):
+    """A TransFuse as the state_dict of the authors' code.
+
+    Returns: dict of tensor name to NumPy array, float32, in PyTorch's layout. The class token,
+    which their code stores and never uses, is zero, and so are the int64 batch counters.
+    """
+    state = {
+        name: torch_layout(name, keras.ops.convert_to_numpy(variable).astype("float32"))
+        for name, variable in official_names(model).items()
+    }
+    dim = state["transformer.pos_embed"].shape[-1]
+    state["transformer.cls_token"] = np.zeros((1, 1, dim), "float32")
+    norms = [name for name in state if name.endswith("running_var")]
+    counters = [name.replace("running_var", "num_batches_tracked") for name in norms]
+    return state | dict.fromkeys(counters, np.zeros((), "int64"))
+
+
+def load_official(model, source, skip_heads=False, position_grid=None):
     """Load an authors' checkpoint into a TransFuse of the same variant.
 
     Position embeddings are resized (bilinear, align_corners) when the checkpoint was made for
-    another input size; `transformer.cls_token`, which the authors store but never use, and
-    `num_batches_tracked` are passed over.
+    another input size, and the stems of both branches are adapted when it was made for RGB and
+    the model takes another number of channels (`adapt_stem`), which is printed.
+    `transformer.cls_token`, which the authors store but never use, and `num_batches_tracked`
+    are passed over.
 
     Args:
         model: TransFuse.
         source: path of a weights file, or a mapping of names to arrays; see `read_tensors`.
         skip_heads: leave the three heads as they are, to fine-tune for other classes; prints
             that it does.
+        position_grid: (rows, columns) of the stored position embeddings, by default 12x16 for
+            192 and 24x32 for 768 as in the authors' files, else square.
 
     Raises: ValueError naming the tensors that are missing, unexpected or misshapen; the model
     is then unchanged.
     """
-    variables, ignored = official_names(model), UNUSED
+    variables, tensors, ignored = official_names(model), read_tensors(source), UNUSED
     if skip_heads:
         variables = {n: v for n, v in variables.items() if not re.match(HEADS, n)}
         ignored = (*UNUSED, HEADS)
+    elif CLASSES in tensors and len(tensors[CLASSES]) != model.classes:
+        raise ValueError(
+            f"{name_of(source)}weights for {len(tensors[CLASSES])} classes do not fit a model of "
+            f"{model.classes}; skip_heads=True (--skip-heads) loads all but the heads."
+        )
+    assign(variables, tensors, ignored, source, position_grid)
+    if skip_heads:
         print("The three segmentation heads keep their own weights (skip_heads=True).")
-    assign(variables, read_tensors(source), ignored)

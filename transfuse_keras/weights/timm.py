@@ -4,39 +4,53 @@ from transfuse_keras.backbones import VITS
 from transfuse_keras.weights.assign import LEAVES, assign, torch_name
 from transfuse_keras.weights.readers import read_tensors
 
-# variable path -> tensor name, for each branch
-RESNET = [
-    *LEAVES,
-    (r"^layer(\d)_(\d+)_downsample_(\d)", r"layer\1/\2/downsample/\3"),
+# variable path -> tensor name, for each family
+RESNET = [  # and Res2Net
+    (r"^layer(\d)_(\d+)_(downsample|convs|bns)_(\d)", r"layer\1/\2/\3/\4"),
     (r"^layer(\d)_(\d+)_", r"layer\1/\2/"),
 ]
+RESNETV2 = [
+    (r"^stem_conv", "stem/conv"),
+    (r"^stages_(\d)_blocks_(\d+)_downsample_conv", r"stages/\1/blocks/\2/downsample/conv"),
+    (r"^stages_(\d)_blocks_(\d+)_", r"stages/\1/blocks/\2/"),
+]
 VIT = [
-    *LEAVES,
     (r"^patch_embed/positions", "pos_embed"),
     (r"^blocks_(\d+)/(fc\d)", r"blocks/\1/mlp/\2"),
     (r"^blocks_", "blocks/"),
 ]
-# what a checkpoint holds and a branch does not: classifier, class token, the stage at stride 32
-UNUSED = (r"^fc\.", r"^layer4\.", r"^head\.", r"^cls_token$", r"num_batches_tracked$")
+# what a checkpoint holds and a branch does not: classifier with the norm before it, class token,
+# the stage at stride 32
+UNUSED = (
+    r"^fc\.",
+    r"^head\.",
+    r"^norm\.",
+    r"^cls_token$",
+    r"^layer4\.",
+    r"^stages\.3\.",
+    r"num_batches_tracked$",
+)
 
 
 def timm_names(branch):
     """Tensor name -> variable, for every weight and statistic of a branch."""
-    rules = VIT if branch.name == "vit" else RESNET
+    rules = [*LEAVES, *(VIT if branch.name == "vit" else RESNET + RESNETV2)]
     return {torch_name(variable.path, rules): variable for variable in branch.weights}
 
 
-def load_timm(branch, source):
+def load_timm(branch, source, position_grid=None):
     """Load published ImageNet weights into a branch.
 
-    Knows resnet18, resnet34 and resnet50 (timm and torchvision have the same names) and the
-    DeiT and ViT models of VITS. The classifier, the class token with its position, the stage at
-    stride 32 and blocks past the branch's depth are passed over; position embeddings are resized
-    (bilinear, align_corners) to the branch's token grid.
+    Knows the CNNs and transformers of CNNS and VITS under timm's names; those of torchvision's
+    ResNets and of DeiT's files are the same. The classifier, the class token with its position,
+    the stage at stride 32 and blocks past the branch's depth are passed over; position
+    embeddings are resized (bilinear, align_corners) to the branch's token grid; the RGB stem is
+    adapted to another number of channels (`adapt_stem`), which is printed.
 
     Args:
         branch: `model.cnn`, `model.vit`, or a model of `create_cnn` or `create_vit`.
         source: path of a weights file, or a mapping of names to arrays; see `read_tensors`.
+        position_grid: (rows, columns) of the stored position embeddings if they form no square.
 
     Raises: ValueError naming the tensors that are missing, unexpected or misshapen; the branch
     is then unchanged.
@@ -47,4 +61,4 @@ def load_timm(branch, source):
     skipped = [rf"^blocks\.{i}\." for i in range(depth, deepest)] if depth else []
     if "cls_token" in tensors and "pos_embed" in tensors:
         tensors = {**tensors, "pos_embed": tensors["pos_embed"][:, 1:]}
-    assign(variables, tensors, (*UNUSED, *skipped))
+    assign(variables, tensors, (*UNUSED, *skipped), source, position_grid)
