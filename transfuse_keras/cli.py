@@ -3,6 +3,7 @@
 import argparse
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 
 def main(argv=None):
@@ -46,15 +47,28 @@ def parser():
     add = train.add_argument
     add("--task", required=True, help="hip")
     add("--data", metavar="DIR", help="folder with images/ and masks/; without it, phantoms")
-    add("--variant", help="Ti, S or L-R50; by default the task's own")
+    add("--variant", help="Ti, S, L, L* or L-R50; by default the task's own")
     add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="multiples of 16")
     add("--epochs", type=int)
     add("--batch-size", type=int)
     add("--lr", type=float, dest="learning_rate", help="learning rate")
-    add("--weights", metavar="PATH", help="none (default) or a weights file to start from")
+    add(
+        "--weights",
+        metavar="W",
+        help="none (default), imagenet, or a path: an authors' checkpoint, an own run or .keras "
+        "file, or a folder with ImageNet weights of both branches",
+    )
+    add("--skip-heads", action="store_true", help="load all weights but those of the heads")
     add("--seed", type=int, default=0)
     add("--limit", type=int, metavar="N", help="use at most N training images")
     add("--out", metavar="DIR", help="run folder; by default savedmodels/TASK, TASK-2, ...")
+
+    export = commands.add_parser("export", help="write a trained model in other formats")
+    export.set_defaults(run=run_export)
+    add = export.add_argument
+    add("--model", required=True, metavar="RUN", help="run folder or .keras file")
+    add("--format", required=True, nargs="+", choices=["saved_model", "litert", "pytorch"])
+    add("--out", metavar="DIR", help="by default the folder of the model")
     return top
 
 
@@ -76,8 +90,22 @@ def run_train(arguments):
         arguments.data,
         replace(recipe, **{key: value for key, value in given.items() if value is not None}),
         weights=None if arguments.weights == "none" else arguments.weights,
+        skip_heads=arguments.skip_heads,
         seed=arguments.seed,
         limit=arguments.limit,
         out=arguments.out,
     )
     print(f"Done: {run}/report.html, {run}/model.keras, {run}/model.tflite")
+
+
+def run_export(arguments):
+    from transfuse_keras.export import FORMATS
+    from transfuse_keras.weights import load_model
+
+    model, path = load_model(arguments.model), Path(arguments.model)
+    out = Path(arguments.out or (path if path.is_dir() else path.parent))
+    out.mkdir(parents=True, exist_ok=True)
+    for name in arguments.format:
+        export, file = FORMATS[name]
+        export(model, out / file)
+        print(f"Wrote {out / file}")

@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import tensorflow as tf
+from safetensors.numpy import save
 
 from transfuse_keras.data.resize import resize_image
 from transfuse_keras.files import replacing
+from transfuse_keras.weights import official_state
 
 
 def serving_model(model):
@@ -41,6 +43,24 @@ def export_litert(model, path):
         serving_model(model).export(
             temporary, format="litert", input_signature=signature, verbose=False
         )
+
+
+def export_pytorch(model, path):
+    """Write the weights as .safetensors under the names, shapes and dtypes of the authors' code.
+
+    A TransFuse-S or L-R50 of their input size (192x256, or 384x512 for their L_384) runs there
+    as it is; position embeddings keep the model's own grid.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(official_state(model)))
+
+
+# format -> (function of model and path, name of the file or folder)
+FORMATS = {
+    "saved_model": (export_saved_model, "saved_model"),
+    "litert": (export_litert, "model.tflite"),
+    "pytorch": (export_pytorch, "model.safetensors"),
+}
 
 
 def run_saved_model(path):

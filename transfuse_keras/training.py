@@ -20,16 +20,20 @@ from transfuse_keras.files import replacing, write_json
 from transfuse_keras.metrics import DiceScore
 from transfuse_keras.results import write_results
 from transfuse_keras.transfuse import TransFuse
+from transfuse_keras.weights import load_weights
 
 
-def train(task, data=None, recipe=None, weights=None, seed=0, limit=None, out=None):
+def train(
+    task, data=None, recipe=None, weights=None, skip_heads=False, seed=0, limit=None, out=None
+):
     """Train a task and leave a run folder.
 
     Args:
         task: Task.
         data: folder with images/ and masks/; None trains on the task's phantoms and says so.
         recipe: Recipe; by default the task's own for data or for phantoms.
-        weights: None or a weights file, as in TransFuse.
+        weights: None, or what to start from, see `load_weights`.
+        skip_heads: leave the heads random when loading weights, to train other classes.
         seed: of the initial weights, order, augmentation, dropout and phantoms.
         limit: use at most this many training samples.
         out: the run folder; by default savedmodels/<task>, or the first free <task>-2, ...
@@ -52,7 +56,7 @@ def train(task, data=None, recipe=None, weights=None, seed=0, limit=None, out=No
     splits = find_splits(task, data, recipe.image_size, seed)
     splits["train"] = splits["train"][:limit]
     keras.utils.set_random_seed(seed)
-    model = create_model(task, recipe, weights)
+    model = create_model(task, recipe, weights, skip_heads)
     print("Reading " + ", ".join(f"{len(part)} {name}" for name, part in splits.items()))
     training, validation = (
         batches(
@@ -70,7 +74,7 @@ def train(task, data=None, recipe=None, weights=None, seed=0, limit=None, out=No
     print(f"Run folder: {run}")
     best = run / "checkpoints" / "best.keras"
     best.parent.mkdir(parents=True)
-    write_json(run / "config.json", describe(task, data, recipe, weights, seed, limit))
+    write_json(run / "config.json", describe(task, data, recipe, weights, skip_heads, seed, limit))
     write_split(run / "split.csv", splits)
     try:
         model.fit(
@@ -124,11 +128,13 @@ def choose_folder(out, name):
     return run
 
 
-def create_model(task, recipe, weights):
+def create_model(task, recipe, weights=None, skip_heads=False):
     """A compiled TransFuse for a recipe; InputError if a value of it cannot be used."""
     classes = len(task.classes)
     try:
-        model = TransFuse(recipe.variant, (*recipe.image_size, task.channels), classes, weights)
+        model = TransFuse(recipe.variant, (*recipe.image_size, task.channels), classes)
+        if weights is not None:
+            load_weights(model, weights, skip_heads)
     except ValueError as error:
         raise InputError(str(error)) from error
     beta_1, beta_2 = recipe.betas
@@ -139,13 +145,14 @@ def create_model(task, recipe, weights):
     return model
 
 
-def describe(task, data, recipe, weights, seed, limit):
+def describe(task, data, recipe, weights, skip_heads, seed, limit):
     """Everything needed to repeat a run, as plain data."""
     return {
         "task": asdict(task),
         "data": "phantom" if data is None else str(Path(data).resolve()),
         "recipe": asdict(recipe),
-        "weights": None if weights is None else str(Path(weights).resolve()),
+        "weights": weights if weights in (None, "imagenet") else str(Path(weights).resolve()),
+        "skip_heads": skip_heads,
         "seed": seed,
         "limit": limit,
         "backend": keras.backend.backend(),

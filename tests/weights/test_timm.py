@@ -15,7 +15,12 @@ def golden(name):
     return np.load(FIXTURES / f"timm_{name}_seed1.npz")
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+CNNS = ["resnet18", "resnet34", "resnet50", "res2net50_26w_4s", "resnetv2_50x1_bit"]
+VITS = ["deit_tiny_patch16_224", "deit_small_patch16_224"]
+LARGE_VITS = ["deit_base_patch16_224", "deit_base_patch16_384", "vit_base_patch16_224"]
+
+
+@pytest.mark.parametrize("name", CNNS)
 def test_cnn_maps_are_timms(name):
     cnn = tk.create_cnn(name, input_shape=(96, 128, 3))
     tk.load_timm(cnn, state_from_names(SPECS[name]))
@@ -25,13 +30,40 @@ def test_cnn_maps_are_timms(name):
         assert relative_error(ours, wanted) < 1e-4
 
 
-@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "deit_small_patch16_224"])
+@pytest.mark.parametrize(
+    "name", [*VITS, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE_VITS)]
+)
 def test_tokens_are_timms(name):
-    depth = int(golden(name)["depth"])
-    vit = tk.create_vit(name, input_shape=(224, 224, 3), depth=depth)
+    depth, size = int(golden(name)["depth"]), int(name[-3:])
+    vit = tk.create_vit(name, input_shape=(size, size, 3), depth=depth)
     tk.load_timm(vit, state_from_names(SPECS[name]))
-    tokens = np.asarray(vit(input_image((1, 3, 224, 224))))
+    tokens = np.asarray(vit(input_image((1, 3, size, size))))
     assert relative_error(tokens[:, ::7], golden(name)["tokens_every_7th"]) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*CNNS, *VITS, *LARGE_VITS])
+def test_features_are_those_of_timm_itself(name):
+    """Another seed and size against the installed timm, where there is one."""
+    timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
+    size = 64 if name in CNNS else int(name[-3:])
+    state, images = state_from_names(SPECS[name], seed=11), input_image((2, 3, size, size), 11)
+    theirs = timm.create_model(name, num_classes=1000).eval()
+    theirs.load_state_dict({key: torch.tensor(array) for key, array in state.items()})
+    with torch.no_grad():
+        channels_first = torch.tensor(images.transpose(0, 3, 1, 2).copy())
+        if name in CNNS:
+            ours = tk.create_cnn(name, (size, size, 3))
+            maps = theirs.forward_intermediates(channels_first, intermediates_only=True)[1:4]
+            wanted = [each.numpy().transpose(0, 2, 3, 1) for each in maps]
+        else:
+            ours = tk.create_vit(name, (size, size, 3))
+            tokens = theirs.patch_embed(channels_first) + theirs.pos_embed[:, 1:]
+            wanted = [theirs.norm(theirs.blocks(tokens)).numpy()]
+    tk.load_timm(ours, state)
+    found = ours(images)
+    for each, their_features in zip(found if name in CNNS else [found], wanted, strict=True):
+        assert relative_error(each, their_features) < 1e-4
 
 
 def test_branches_of_a_model_load_too(smallest):

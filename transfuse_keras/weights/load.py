@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras
 
+from transfuse_keras.errors import InputError
 from transfuse_keras.variants import resolve_variant
 from transfuse_keras.weights.hub import download
 from transfuse_keras.weights.official import load_official, official_state
@@ -71,19 +72,19 @@ def find_weights(folder, branch):
 def load_model(path):
     """A trained TransFuse from its run folder or `.keras` file.
 
-    Raises: ValueError if there is none, or the file is damaged or holds another model.
+    Raises: InputError if there is none, or the file is damaged or holds another model.
     """
     path = Path(path)
     file = path / "model.keras" if path.is_dir() else path
-    if not file.is_file():
-        raise ValueError(f"{file}: no such model; give a run folder or a .keras file.")
+    if file.suffix != ".keras" or not file.is_file():
+        raise InputError(f"{file}: no such model; give a run folder or a .keras file.")
     try:
         model = keras.saving.load_model(file, compile=False)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{file}: damaged or not a .keras file ({reason}).") from error
+        raise InputError(f"{file}: damaged or not a .keras file ({reason}).") from error
     if not isinstance(model, keras.saving.get_registered_object("transfuse_keras>TransFuse")):
-        raise ValueError(f"{file}: holds a {type(model).__name__}, not a TransFuse.")
+        raise InputError(f"{file}: holds a {type(model).__name__}, not a TransFuse.")
     return model
 
 

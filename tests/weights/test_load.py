@@ -1,0 +1,199 @@
+"""The `weights` argument: own runs, folders of published weights, the hub."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import FIXTURES
+from parity import state_from_names
+from safetensors.numpy import save, save_file
+
+from transfuse_keras.weights import PUBLISHED, load_weights, official_state
+from transfuse_keras.weights.assign import adapt_stem
+from transfuse_keras.weights.official import official_names
+
+ROOT = Path(__file__).parents[2]
+SPECS = json.loads((FIXTURES / "timm_state_spec.json").read_text())
+CNN, VIT = "resnet18", "deit_tiny_patch16_224"
+STEMS = ["resnet.conv1.weight", "transformer.patch_embed.proj.weight"]
+
+
+@pytest.mark.parametrize("name", ["own.keras", "own.weights.h5"])
+def test_own_weights_load_by_path(tmp_path, smallest, name):
+    model = smallest()
+    save_to = model.save if name.endswith(".keras") else model.save_weights
+    save_to(tmp_path / name)
+    loaded = smallest(weights=tmp_path / name)
+    for ours, theirs in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ValueError, match=name):
+        smallest(classes=3, weights=tmp_path / name)
+
+
+def test_own_run_into_other_classes_size_and_channels(tmp_path, smallest, capsys):
+    own = smallest((32, 96, 3), classes=2)
+    own.save(tmp_path / "model.keras")  # the folder is now like a run's
+    tuned = smallest((64, 64, 1), classes=3)
+    head = official_state(tuned)["final_2.1.conv.weight"]
+    load_weights(tuned, tmp_path, skip_heads=True)
+    printed = capsys.readouterr().out
+    assert "skip_heads" in printed
+    assert all(f"{stem}: made for RGB, adapted to 1 channels." in printed for stem in STEMS)
+
+    ours, theirs = official_state(tuned), official_state(own)
+    np.testing.assert_array_equal(ours["final_2.1.conv.weight"], head)
+    np.testing.assert_array_equal(ours["up_c.fc1.weight"], theirs["up_c.fc1.weight"])
+    for stem in STEMS:
+        summed = theirs[stem].sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(ours[stem], summed, atol=1e-6)
+    # 2x6 stored positions on 4x4: corners keep their values
+    positions = theirs["transformer.pos_embed"].reshape(2, 6, -1)
+    found = ours["transformer.pos_embed"].reshape(4, 4, -1)
+    np.testing.assert_allclose(found[::3, ::3], positions[:, ::5], atol=1e-6)
+
+
+def test_adapted_stems_answer_grey_images_as_before():
+    weight = np.random.default_rng(0).standard_normal((5, 3, 7, 7))
+    grey = np.random.default_rng(1).standard_normal((7, 7))
+    wanted = np.einsum("ocij,ij->o", weight, grey)
+    for channels in (1, 3, 6, 9):
+        found = np.einsum("ocij,ij->o", adapt_stem(weight, channels), grey)
+        np.testing.assert_allclose(found, wanted)
+    two = adapt_stem(weight, 2)
+    np.testing.assert_allclose(two, 1.5 * weight[:, :2])
+
+
+def test_a_folder_holds_both_branches(tmp_path, smallest):
+    states = {name: state_from_names(SPECS[name], seed=8) for name in (CNN, VIT)}
+    np.savez(tmp_path / f"{CNN}-f37072fd.npz", **states[CNN])
+    with pytest.raises(ValueError, match=f"0 weights files begin with {VIT}"):
+        smallest(weights=tmp_path)
+    save_file(states[VIT], tmp_path / f"{VIT}.fb_in1k.safetensors")
+    loaded = official_names(smallest(weights=tmp_path))
+    wanted = states[CNN]["conv1.weight"].transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(loaded["resnet.conv1.weight"], wanted)
+    wanted = states[VIT]["blocks.0.mlp.fc1.weight"].T
+    np.testing.assert_array_equal(loaded["transformer.blocks.0.mlp.fc1.weight"], wanted)
+
+
+def test_unusable_files_are_named(tmp_path, smallest):
+    for name in ("damaged.npz", "damaged.keras", "damaged.weights.h5", "damaged.safetensors"):
+        (tmp_path / name).write_bytes(b"PK not really")
+        with pytest.raises(ValueError, match=name):
+            smallest(weights=tmp_path / name)
+    for name in ("absent.safetensors", "absent.keras", "absent.weights.h5", "other.doc"):
+        with pytest.raises(ValueError, match=name):
+            smallest(weights=tmp_path / name)
+
+
+def test_every_published_row_is_complete():
+    branches = {name.partition(".")[0] for name in PUBLISHED}
+    assert branches == set(SPECS)
+    for row in PUBLISHED.values():
+        assert row.revision == "main" or len(row.revision) == 40
+        assert row.file.endswith(".safetensors") and row.licence and row.trained_on
+
+
+class Hub(BaseHTTPRequestHandler):
+    """What huggingface_hub asks of a hub to fetch one file."""
+
+    files = {}
+
+    def do_HEAD(self):
+        self.answer(send=False)
+
+    def do_GET(self):
+        self.answer(send=True)
+
+    def answer(self, send):
+        *_, repository, _, revision, file = self.path.split("/")
+        self.server.asked.append((self.command, repository, revision, file))
+        content = self.files.get(repository)
+        self.send_response(200 if content else 404)
+        self.send_header("X-Repo-Commit", "0" * 40 if revision == "main" else revision)
+        self.send_header("ETag", f'"{repository}"')
+        self.send_header("Content-Length", str(len(content or b"")))
+        self.end_headers()
+        if send and content:
+            self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub():
+    """A stand-in for the Hugging Face hub on this machine; `.asked` lists the requests."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.asked = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+LOAD = """
+import numpy as np
+from conftest import SMALLEST
+from transfuse_keras import TransFuse
+from transfuse_keras.weights import official_state
+try:
+    model = TransFuse(SMALLEST, (32, 32, 3), weights="imagenet")
+except ValueError as error:
+    raise SystemExit(str(error))
+np.savez("loaded.npz", **official_state(model))
+"""
+
+
+def load_from(endpoint, cwd):
+    """Build a model with weights="imagenet" in a process of its own, with an own cache."""
+    environment = {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(cwd / "cache"),
+        "HF_HUB_DISABLE_XET": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+    }
+    return subprocess.run(
+        [sys.executable, "-c", LOAD],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_imagenet_weights_come_from_the_hub_and_then_from_its_cache(tmp_path, hub):
+    states = {name: state_from_names(SPECS[name], seed=3) for name in (CNN, VIT)}
+    names = {branch: f"{branch}.{tag}" for branch, tag in ((CNN, "tv_in1k"), (VIT, "fb_in1k"))}
+    endpoint = f"http://127.0.0.1:{hub.server_port}"
+
+    Hub.files = {names[CNN]: save(states[CNN])}
+    refused = load_from(endpoint, tmp_path)
+    assert refused.returncode == 1 and not (tmp_path / "loaded.npz").exists()
+    message = refused.stderr.strip().splitlines()[-1]
+    revision = PUBLISHED[names[VIT]].revision
+    assert f"The weights {names[VIT]} could not be downloaded" in message
+    assert f"{endpoint}/timm/{names[VIT]}/resolve/{revision}/model.safetensors" in message
+    assert f"as {names[VIT]}.safetensors in one folder" in message and "--weights DIR" in message
+
+    Hub.files = {names[branch]: save(states[branch]) for branch in names}
+    done = load_from(endpoint, tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for name in names.values():
+        assert ("GET", name, PUBLISHED[name].revision, "model.safetensors") in hub.asked
+    loaded = np.load(tmp_path / "loaded.npz")
+    np.testing.assert_array_equal(loaded["resnet.conv1.weight"], states[CNN]["conv1.weight"])
+    qkv = "blocks.0.attn.qkv.weight"
+    np.testing.assert_array_equal(loaded[f"transformer.{qkv}"], states[VIT][qkv])
+
+    Hub.files, hub.asked[:] = {}, []
+    (tmp_path / "loaded.npz").unlink()
+    again = load_from(endpoint, tmp_path)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert (tmp_path / "loaded.npz").exists() and not hub.asked
