@@ -67,6 +67,36 @@ def test_config_repeats_the_run(run):
     assert sum(line.startswith("train,") for line in split) == 16
 
 
+def test_a_run_leaves_for_pytorch_and_comes_back(run, tmp_path, capsys):
+    formats = ["pytorch", "litert"]
+    assert main(["export", "--model", str(run), "--format", *formats, "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "model.tflite"}
+    model = keras.saving.load_model(run / "model.keras")
+    back = tk.TransFuse(SMALLEST, (32, 32, 3), 3, weights=tmp_path / "model.safetensors")
+    for ours, theirs in zip(back.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+    assert main(["export", "--model", str(tmp_path), "--format", "pytorch"]) == 2
+    assert f"{tmp_path / 'model.keras'}: no such model" in capsys.readouterr().err
+
+
+def test_training_starts_from_a_run(run, tmp_path, monkeypatch):
+    """The first epoch at learning rate ~0 leaves the weights that training started from."""
+    monkeypatch.chdir(tmp_path)
+    given = ["--weights", run, "--lr", 1e-30, "--image-size", 48, 32]
+    assert train(*given, "--skip-heads") == 0
+    folder = tmp_path / "savedmodels" / "hip"
+    config = json.loads((folder / "config.json").read_text())
+    assert config["weights"] == str(run) and config["skip_heads"]
+    started, own = (
+        {v.path: np.array(v) for v in keras.saving.load_model(path / "model.keras").weights}
+        for path in (folder, run)
+    )
+    np.testing.assert_array_equal(started["conv1/kernel"], own["conv1/kernel"])
+    head = next(path for path in own if path.startswith("mask_head") and "kernel" in path)
+    assert np.abs(started[head] - own[head]).max() > 0
+
+
 def test_every_format_gives_the_same_mask(run):
     images, _, _ = tk.phantoms("hip", 4, (32, 32), seed=9)
     model = keras.saving.load_model(run / "model.keras")

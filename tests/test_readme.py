@@ -1,4 +1,4 @@
-"""What the README claims, run."""
+"""What the README and docs/ claim, run."""
 
 import os
 import re
@@ -8,23 +8,53 @@ from pathlib import Path
 
 import pytest
 
+from transfuse_keras.weights import PUBLISHED
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+WEIGHTS = (ROOT / "docs" / "weights.md").read_text()
 
 
-@pytest.mark.slow
-def test_the_ten_lines_of_api_run(tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def run_code(page, folder):
+    """Run a page's Python blocks as one script in `folder`; what it printed."""
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
+        [sys.executable, "-c", "\n".join(blocks)],
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.rstrip().endswith("mm")
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_ten_lines_of_api_run(tmp_path):
+    assert run_code(README, tmp_path).rstrip().endswith("mm")
     assert (tmp_path / "hip.keras").is_file()
+
+
+@pytest.mark.slow
+def test_the_page_on_weights_runs(tmp_path):
+    printed = run_code(WEIGHTS, tmp_path)
+    assert printed.count("skip_heads=True") == 2
+    assert "resnet.conv1.weight: made for RGB, adapted to 1 channels." in printed
+
+
+def test_the_page_on_weights_lists_every_published_file():
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in WEIGHTS.splitlines()
+        if "in1k" in line or "in21k" in line
+    ]
+    listed = {row[0]: row[1:] for row in rows if row[0] in PUBLISHED}
+    assert list(listed) == list(PUBLISHED)
+    for name, (licence, trained_on, size, normalization, revision) in listed.items():
+        row = PUBLISHED[name]
+        assert (row.licence, row.trained_on, row.image_size) == (licence, trained_on, int(size))
+        assert (normalization == "0.5 / 0.5") == (row.normalization[0] == (0.5, 0.5, 0.5))
+        assert row.revision.startswith(revision)
 
 
 @pytest.mark.slow
@@ -34,7 +64,7 @@ def test_parameters_and_operations_are_those_of_the_table():
     ).stdout
     measured = dict(re.findall(r"(\S+): ([\d,]+ parameters, [\d.]+) GFLOP", out))
     rows = re.findall(r"^\| (\S+) \|.*\| ([\d,]+) \| ([\d.]+) \|$", README, re.MULTILINE)
-    assert len(rows) >= 2
+    assert len(rows) == 5
     for name, parameters, gflops in rows:
         assert measured[name] == f"{parameters} parameters, {gflops}"
 

@@ -125,6 +125,30 @@ def test_resized_shares_variables_and_trains_the_positions(smallest, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("cnn", "vit"),
+    [
+        ("res2net50_26w_4s", "deit_tiny_patch16_224"),
+        ("resnetv2_50x1_bit", "vit_base_patch16_224"),
+    ],
+)
+def test_the_cnns_of_l_train_save_and_resize(cnn, vit, tmp_path):
+    images, masks = batch((32, 32, 3))
+    model = TransFuse(Variant(cnn, vit, 1, (16, 8, 8)), (32, 32, 3))
+    kernel = model.cnn.trainable_variables[0]
+    before = np.array(kernel)
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    model.fit(images, masks, verbose=0)
+    assert np.abs(np.array(kernel) - before).max() > 0
+    resized = model.resized((48, 32))
+    assert {id(v) for v in resized.weights} == {id(v) for v in model.weights}
+    resized.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    images, _ = batch((48, 32, 3))
+    wanted = resized.predict(images, verbose=0)["mask"]
+    np.testing.assert_allclose(loaded.predict(images, verbose=0)["mask"], wanted, atol=1e-6)
+
+
 def test_mask_model_leaves_the_other_heads_out(smallest):
     images, _ = batch()
     model = smallest()

@@ -8,7 +8,7 @@ from transfuse_keras.inference import overlay, predict
 from transfuse_keras.losses import StructureLoss
 from transfuse_keras.transfuse import TransFuse
 from transfuse_keras.variants import VARIANTS, Variant
-from transfuse_keras.weights import load_official, load_timm
+from transfuse_keras.weights import load_official, load_timm, load_weights
 
 __version__ = "0.1.0"
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "dataset",
     "load_official",
     "load_timm",
+    "load_weights",
     "metrics",
     "overlay",
     "phantoms",
