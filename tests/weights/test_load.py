@@ -83,13 +83,14 @@ def test_a_folder_holds_both_branches(tmp_path, smallest):
 
 
 def test_unusable_files_are_named(tmp_path, smallest):
+    model = smallest()
     for name in ("damaged.npz", "damaged.keras", "damaged.weights.h5", "damaged.safetensors"):
         (tmp_path / name).write_bytes(b"PK not really")
         with pytest.raises(ValueError, match=name):
-            smallest(weights=tmp_path / name)
+            load_weights(model, tmp_path / name)
     for name in ("absent.safetensors", "absent.keras", "absent.weights.h5", "other.doc"):
         with pytest.raises(ValueError, match=name):
-            smallest(weights=tmp_path / name)
+            load_weights(model, tmp_path / name)
 
 
 def test_every_published_row_is_complete():

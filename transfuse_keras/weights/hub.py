@@ -25,7 +25,7 @@ def download(names):
         row, repository = PUBLISHED[name], f"timm/{name}"
         try:
             paths.append(Path(hf_hub_download(repository, row.file, revision=row.revision)))
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:
             reason = str(error).strip().partition("\n")[0].partition(". ")[0]
             files = " and ".join(
                 f"{constants.ENDPOINT}/timm/{name}/resolve/{PUBLISHED[name].revision}/"
