@@ -36,6 +36,13 @@ def test_own_weights_load_by_path(tmp_path, smallest, name):
         smallest(classes=3, weights=tmp_path / name)
 
 
+def test_a_file_without_names_cannot_skip_heads(tmp_path, smallest):
+    model = smallest()
+    model.save_weights(tmp_path / "own.weights.h5")
+    with pytest.raises(ValueError, match="own.weights.h5: has no names to skip heads by"):
+        load_weights(model, tmp_path / "own.weights.h5", skip_heads=True)
+
+
 def test_own_run_into_other_classes_size_and_channels(tmp_path, smallest, capsys):
     own = smallest((32, 96, 3), classes=2)
     own.save(tmp_path / "model.keras")  # the folder is now like a run's

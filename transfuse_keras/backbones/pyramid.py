@@ -1,4 +1,4 @@
-"""Any Keras CNN as the CNN branch (the paper: "the CNN branch can be any")."""
+"""Any Keras CNN as the CNN branch (paper, CNN Branch: any off-the-shelf network can be applied)."""
 
 import keras
 from keras import layers

@@ -42,6 +42,8 @@ def load_weights(model, source, skip_heads=False):
             load_official(model, official_state(own), skip_heads, own.position_grid)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from error
+    elif path.suffix == ".h5" and skip_heads:
+        raise ValueError(f"{source}: has no names to skip heads by; give the run or .keras file.")
     elif path.suffix == ".h5":
         load_h5(model, path)
     else:
