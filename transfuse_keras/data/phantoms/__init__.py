@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from transfuse_keras.data.phantoms import hip
+from transfuse_keras.data.phantoms import hip, polyp, prostate, skin
 
-# task name -> module with draw(size, rng) and FIELD, the (height, width) shown in millimetres
-PHANTOMS = {"hip": hip}
+# task name -> module with draw(size, rng) and FIELD, the (height, width) shown in millimetres;
+# where draw returns a volume, also SLICES, their number, and THICKNESS, of one in millimetres
+PHANTOMS = {"hip": hip, "polyp": polyp, "skin": skin, "prostate": prostate}
 
 
 def phantoms(name, count=8, size=(128, 128), seed=0):
@@ -13,26 +14,29 @@ def phantoms(name, count=8, size=(128, 128), seed=0):
 
     Args:
         name: a key of PHANTOMS.
-        count: number N of images.
+        count: number N of images; of volumes, slices in order, those of volume 0 first.
         size: (H, W) in pixels.
         seed: case i depends on (seed, i, size) alone, however many are drawn.
 
-    Returns: images uint8 (N, H, W, C) in 0-255, masks uint8 (N, H, W, M) of 0/1, and the pixel
-    spacing (row, column) as float64 (2,) in mm.
+    Returns: images uint8 (N, H, W, C) in 0-255, of volumes z-scored float32; masks uint8
+    (N, H, W, M) of 0/1; and the pixel spacing (row, column) as float64 (2,) in mm.
 
     Raises: ValueError for an unknown name.
     """
     spacing = phantom_spacing(name, size)
-    cases = [draw_phantom(name, size, seed, i) for i in range(count)]
-    if not cases:
-        image, masks = draw_phantom(name, size, seed, 0)
-        return np.empty((0, *image.shape), "uint8"), np.empty((0, *masks.shape), "uint8"), spacing
-    images, masks = zip(*cases, strict=True)
-    return np.stack(images), np.stack(masks), spacing
+    slices = getattr(PHANTOMS[name], "SLICES", None)
+    # at least one case: it tells the shapes where no image is asked for
+    cases = max(-(-count // (slices or 1)), 1)
+    images, masks = zip(*(draw_phantom(name, size, seed, i) for i in range(cases)), strict=True)
+    join = np.concatenate if slices else np.stack
+    return join(images)[:count], join(masks)[:count], spacing
 
 
 def draw_phantom(name, size, seed, index):
-    """Case `index` of a seed: image uint8 (H, W, C), masks uint8 (H, W, M)."""
+    """Case `index` of a seed: image uint8 (H, W, C), masks uint8 (H, W, M).
+
+    A volume is image float32 (SLICES, H, W, C), masks uint8 (SLICES, H, W, M).
+    """
     return PHANTOMS[name].draw(size, np.random.default_rng([seed, index]))
 
 
@@ -41,3 +45,9 @@ def phantom_spacing(name, size):
     if name not in PHANTOMS:
         raise ValueError(f"There are no phantoms of {name!r}; known are {', '.join(PHANTOMS)}.")
     return np.divide(PHANTOMS[name].FIELD, size)
+
+
+def volume_spacing(name, size):
+    """Voxel spacing (slice, row, column) in mm of phantoms that are volumes, at a size (H, W)."""
+    row, column = phantom_spacing(name, size)
+    return np.array([PHANTOMS[name].THICKNESS, row, column])

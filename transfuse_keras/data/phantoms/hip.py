@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from transfuse_keras.data.phantoms.drawing import closed_curve, clouds, ellipsoid, fill
+
 FIELD = (350.0, 420.0)  # height and width of the image in mm
 
 # Control points (x, y) in mm of the side on the image's right, the patient's left. The origin is
@@ -19,23 +21,6 @@ HEAD_RADIUS = 24.0
 FEMUR = [(4, -20), (22, -16), (40, -20), (56, -8), (60, 16), (54, 50), (50, 110), (48, 240)]
 FEMUR += [(20, 240), (20, 110), (18, 70), (8, 58), (10, 44), (2, 30), (-8, 18)]
 
-SUBPIXEL = 4  # fractional bits of the polygon vertices
-
-
-def closed_curve(points, samples=6):
-    """A smooth closed curve (uniform Catmull-Rom) through points (P, 2): (samples * P, 2)."""
-    t = np.linspace(0, 1, samples, endpoint=False)[:, None, None]
-    at, index = np.asarray(points, float), np.arange(len(points))
-    before, after, beyond = at[index - 1], at[index + 1 - len(points)], at[index + 2 - len(points)]
-    tangent, next_tangent = (after - before) / 2, (beyond - at) / 2
-    curve = (
-        (2 * t**3 - 3 * t**2 + 1) * at
-        + (t**3 - 2 * t**2 + t) * tangent
-        + (3 * t**2 - 2 * t**3) * after
-        + (t**3 - t**2) * next_tangent
-    )
-    return curve.transpose(1, 0, 2).reshape(-1, 2)
-
 
 def draw(size, rng):
     """One phantom radiograph.
@@ -50,7 +35,7 @@ def draw(size, rng):
     anatomy = draw_anatomy(rng)
     masks = np.zeros((3, *size), "uint8")
     for part, value, curves in anatomy:
-        fill(masks[part], curves, value)
+        fill(masks[part], curves, value, FIELD)
     visible = collimation(size, rng)
     masks *= visible
     exposure = np.where(visible, expose(masks, size, rng), rng.uniform(0, 0.05))
@@ -87,16 +72,6 @@ def draw_anatomy(rng):
         curves = [place(joint + curve @ turn.T, side) for curve in (closed_curve(femur), head)]
         parts.append((mask, 1, curves))
     return parts
-
-
-def fill(mask, curves, value):
-    """Fill closed curves (P, 2) in mm on a mask (H, W), in place."""
-    height, width = mask.shape
-    pixels_per_mm = np.array([width / FIELD[1], height / FIELD[0]])
-    for curve in curves:
-        pixels = (curve + (FIELD[1] / 2, FIELD[0] / 2)) * pixels_per_mm - 0.5
-        pixels = np.round(pixels * 2**SUBPIXEL).astype("int32")
-        cv2.fillPoly(mask, [pixels], value, shift=SUBPIXEL)
 
 
 def collimation(size, rng):
@@ -143,14 +118,3 @@ def expose(masks, size, rng):
     # automatic exposure, then the film's curve
     density *= rng.uniform(0.8, 1.0) / (density.mean() + 2.2 * density.std())
     return rng.uniform(0.0, 0.1) + 0.9 * np.maximum(density, 0) ** rng.uniform(0.8, 1.2)
-
-
-def ellipsoid(x, y, width, height):
-    """Thickness of an ellipsoid of these half axes seen from the front, 1 in its middle."""
-    return np.sqrt(np.maximum(1 - (x / width) ** 2 - (y / height) ** 2, 0))
-
-
-def clouds(size, cells, rng):
-    """Smooth random field (H, W) of about unit variance, with `cells` bumps along each side."""
-    coarse = rng.standard_normal((cells, cells)).astype("float32")
-    return cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
