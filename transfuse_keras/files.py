@@ -9,12 +9,12 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path):
-    """Write beside `path`, then rename: yields the temporary path, with the same suffix.
+    """Write beside `path`, then rename: yields the temporary path, with the same suffixes.
 
     What is written there may be a file or a folder. If the block fails, `path` is as before.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    temporary = path.with_name(f".part.{path.name}")
     try:
         yield temporary
         if path.is_dir():

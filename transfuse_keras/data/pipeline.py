@@ -2,34 +2,48 @@
 
 import itertools
 
+import cv2
+import numpy as np
 import tensorflow as tf
 
 from transfuse_keras.data.augmentation import augment
-from transfuse_keras.data.folders import find_samples
-from transfuse_keras.data.samples import phantom_samples, read_resized
-from transfuse_keras.data.splits import SPLITS, split_by_group
+from transfuse_keras.data.cache import read_resized
+from transfuse_keras.data.layouts import find_samples
+from transfuse_keras.data.samples import phantom_samples
+from transfuse_keras.data.splits import SPLITS, complete_splits
 from transfuse_keras.errors import InputError
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std of RGB / 255
 
 
-def find_splits(task, directory=None, image_size=None, seed=0):
+def find_splits(task, directory=None, image_size=None, seed=0, spacing=None):
     """The samples of a task, split.
 
     Args:
         task: Task.
-        directory: folder with images/ and masks/, or None for phantoms.
+        directory: folder in a known layout, or None for phantoms.
         image_size: (height, width) of the phantoms; images from a folder keep their own.
         seed: of the phantoms.
+        spacing: (row, column) mm of images whose spacing is not known otherwise.
 
-    Returns: {"train", "val", "test"} -> list of Sample.
+    Returns: {"train", "val", "test"} -> list of Sample. Warnings about the folder are printed.
 
-    Raises: InputError if the folder cannot be used.
+    Raises: InputError if the folder cannot be used; see `transfuse check` for a full list.
     """
     if directory is not None:
-        return split_by_group(find_samples(task, directory))
-    size = tuple(image_size or task.phantom_recipe.image_size)
-    ends = list(itertools.accumulate(task.phantom_recipe.counts, initial=0))
+        listing = find_samples(task, directory, spacing)
+        if listing.errors:
+            more = len(listing.errors) - 1
+            hint = f" (and {more} more, listed by `transfuse check`)" if more else ""
+            raise InputError(listing.errors[0] + hint)
+        splits, note = complete_splits(listing.samples)
+        print("\n".join([*listing.warnings, note]))
+        return splits
+    recipe = task.phantom_recipe
+    if recipe is None:
+        raise InputError(f"The task {task.name} has no phantoms; give --data DIR.")
+    size = tuple(image_size or recipe.image_size)
+    ends = list(itertools.accumulate(recipe.counts, initial=0))
     return {
         part: phantom_samples(task, size, seed, range(start, end))
         for part, (start, end) in zip(SPLITS, itertools.pairwise(ends), strict=True)
@@ -44,19 +58,23 @@ def dataset(
     batch_size=8,
     augment=True,
     seed=0,
-    normalization=IMAGENET,
+    normalization=None,
+    shard=(0, 1),
 ):
     """A tf.data.Dataset of (image, mask) batches for `model.fit`.
 
     Args:
         task: Task.
-        directory: folder with images/ and masks/, or None for the task's phantoms.
+        directory: folder in a known layout, or None for the task's phantoms.
         split: "train", "val" or "test". Training batches are shuffled.
         image_size: (height, width); by default the task's own.
         batch_size: the last batch of an epoch may be smaller.
         augment: whether training images are augmented.
         seed: of phantoms, order and augmentation.
-        normalization: (mean, std) of image / 255, `model.normalization`.
+        normalization: (mean, std) of image / 255, `model.normalization`; by default ImageNet's,
+            for volumes none.
+        shard: (index, count): this is worker `index` of `count`, which reads every count-th
+            sample only.
 
     Returns: batches of float32 (B, H, W, C), normalised, and float32 (B, H, W, M) of 0/1.
 
@@ -64,12 +82,24 @@ def dataset(
     """
     if split not in SPLITS:
         raise InputError(f"Unknown split '{split}'; known are: {', '.join(SPLITS)}.")
-    recipe = task.phantom_recipe if directory is None else task.recipe
+    recipe = task.recipe if directory is not None else task.phantom_recipe or task.recipe
     size = tuple(image_size or recipe.image_size)
-    images, masks = read_resized(find_splits(task, directory, size, seed)[split], size)
+    index, count = shard
+    samples = find_splits(task, directory, size, seed)[split][index::count]
+    if not samples:
+        raise InputError(f"{directory}: has no samples in the {split} split.")
+    arrays = read_resized(samples, size, task.field)
+    normalization = normalization or task.normalization or default_normalization(task.channels)
     if split != "train":
-        return batches(images, masks, task, batch_size, normalization)
-    return batches(images, masks, task, batch_size, normalization, seed=seed, augmented=augment)
+        return batches(*arrays, task, batch_size, normalization)
+    return batches(*arrays, task, batch_size, normalization, seed=seed, augmented=augment)
+
+
+def default_normalization(channels):
+    """ImageNet's for RGB, its average for grayscale."""
+    if channels == 3:
+        return IMAGENET
+    return tuple((sum(values) / 3,) * channels for values in IMAGENET)
 
 
 def batches(images, masks, task, batch_size, normalization, seed=None, augmented=False):
@@ -79,7 +109,7 @@ def batches(images, masks, task, batch_size, normalization, seed=None, augmented
     iterated: every epoch differs, a repeated run does not.
 
     Args:
-        images: uint8 (N, H, W, C).
+        images: (N, H, W, C), uint8 or float32; kept as they are, not copied.
         masks: uint8 (N, H, W, M) of 0/1.
         task: Task.
         batch_size: of the batches.
@@ -89,20 +119,42 @@ def batches(images, masks, task, batch_size, normalization, seed=None, augmented
 
     Returns: tf.data.Dataset of float32 images and masks.
     """
-    mean, std = (tf.constant(values, tf.float32) for values in normalization)
+    normalize = normalizer(normalization, images.dtype)
 
-    def prepare(image, mask):
-        return (tf.cast(image, tf.float32) / 255 - mean) / std, tf.cast(mask, tf.float32)
+    def load(indices, key):
+        rng = np.random.default_rng(key)
+        batch = np.empty((len(indices), *images.shape[1:]), "float32")
+        truth = np.empty((len(indices), *masks.shape[1:]), "float32")
+        for row, index in enumerate(indices):
+            image, mask = images[index], masks[index]
+            if augmented:
+                image, mask = augment(image, mask, task, rng)
+            batch[row], truth[row] = normalize(image), mask
+        return batch, truth
 
-    images, masks = tf.constant(images), tf.constant(masks)
+    def load_batch(indices, key):
+        batch, truth = tf.numpy_function(load, [indices, key], (tf.float32, tf.float32))
+        batch.set_shape((None, *images.shape[1:]))
+        truth.set_shape((None, *masks.shape[1:]))
+        return batch, truth
+
     order = tf.data.Dataset.range(len(images))
     if seed is not None:
         order = order.shuffle(len(images), seed)
-    # shuffling numbers instead of images keeps one copy of them in memory
-    samples = order.batch(batch_size).map(lambda i: (tf.gather(images, i), tf.gather(masks, i)))
-    if augmented:
-        seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
-        samples = tf.data.Dataset.zip(samples, seeds).map(
-            lambda pair, key: augment(*pair, task, key), num_parallel_calls=tf.data.AUTOTUNE
-        )
-    return samples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    keys = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
+    # OpenCV lets go of Python's lock, so threads of one process load side by side
+    return (
+        tf.data.Dataset.zip(order.batch(batch_size), keys)
+        .map(load_batch, num_parallel_calls=tf.data.AUTOTUNE)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def normalizer(normalization, dtype):
+    """The function from an image (H, W, C) of `dtype` to (image / 255 - mean) / std, float32."""
+    mean, std = (np.asarray(values, "float64") for values in normalization)
+    if dtype != np.uint8:
+        gain, offset = (1 / (255 * std)).astype("float32"), (mean / std).astype("float32")
+        return lambda image: image * gain - offset
+    table = ((np.arange(256)[:, None] / 255 - mean) / std).astype("float32")[None]
+    return lambda image: cv2.LUT(np.ascontiguousarray(image), table).reshape(image.shape)

@@ -22,4 +22,51 @@ def resize_masks(masks, size):
 
     Returns: uint8 array (*size, M) of 0/1.
     """
-    return (resize_image(np.asarray(masks, "float32"), size) >= 0.5).astype("uint8")
+    return binary(resize_image(np.asarray(masks, "float32"), size))
+
+
+def binary(coverage):
+    """Shares of covered pixels as 0/1: 1 from one half on."""
+    return (coverage >= 0.5).astype("uint8")
+
+
+def scaled_size(shape, spacing, field, size):
+    """(height, width) of a slice resampled so that `size` pixels show `field` mm.
+
+    Args:
+        shape: (height, width) of the slice in pixels.
+        spacing: (row, column) mm per pixel of the slice.
+        field: (height, width) in mm.
+        size: (height, width) in pixels.
+    """
+    return tuple(
+        max(1, round(n * mm * pixels / extent))
+        for n, mm, extent, pixels in zip(shape, spacing, field, size, strict=True)
+    )
+
+
+def center(image, size):
+    """Crop (H, W, C) about its centre, or pad it with zeros, to `size` = (height, width)."""
+    for axis, wanted in enumerate(size):
+        extra = image.shape[axis] - wanted
+        # the longer side comes first both ways, so that padding undoes cropping and vice versa
+        first = (abs(extra) + 1) // 2
+        if extra > 0:
+            image = image.take(range(first, first + wanted), axis)
+        elif extra < 0:
+            widths = [(0, 0)] * image.ndim
+            widths[axis] = (first, -extra - first)
+            image = np.pad(image, widths)
+    return image
+
+
+def fit(image, spacing, field, size):
+    """A slice (H, W, C) resampled in plane to show `field` mm on `size` pixels, float32."""
+    scaled = scaled_size(image.shape[:2], spacing, field, size)
+    return center(resize_image(np.asarray(image, "float32"), scaled), size)
+
+
+def unfit(maps, shape, spacing, field):
+    """Put maps (h, w, M) of a fitted slice back on its own grid: (*shape, M), 0 outside."""
+    scaled = scaled_size(shape, spacing, field, maps.shape[:2])
+    return resize_image(center(maps, scaled), tuple(shape))

@@ -1,71 +1,56 @@
-"""Samples: what the data wing knows of an image before it is read, and reading many of them."""
+"""Samples: what the data wing knows of an image or a volume before it is read."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
-import numpy as np
-
-from transfuse_keras.data.phantoms import draw_phantom, phantom_spacing
-from transfuse_keras.data.resize import resize_image, resize_masks
+from transfuse_keras.data.phantoms import PHANTOMS, draw_phantom, phantom_spacing, volume_spacing
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its masks, read on demand.
+    """One image, or one volume of slices, with its masks, read on demand.
 
     Attributes:
         name: unique in its data set.
-        group: the patient; samples of one group never part in a split.
-        spacing: (row, column) millimetres per pixel, or None where unknown.
-        read: function without arguments -> image uint8 (H, W, C), masks uint8 (H, W, M) of 0/1.
+        group: the patient or video; samples of one group never part in a split.
+        spacing: (row, column) millimetres per pixel, or None where unknown; of a volume (slice,
+            row, column).
+        read: function without arguments -> image uint8 (H, W, C) and masks uint8 (H, W, M) of
+            0/1; of a volume float32 (D, H, W, C), z-scored by channel, and (D, H, W, M).
+        split: "train", "val" or "test" where the data set decides, else None.
+        slices: D of a volume, None for an image.
+        files: image and masks, for messages.
+        save: function of (path, masks) that writes the masks of a volume on its own grid.
     """
 
     name: str
     group: str
-    spacing: tuple[float, float] | None
+    spacing: tuple[float, ...] | None
     read: Callable
+    split: str | None = None
+    slices: int | None = None
+    files: tuple[Path, ...] = ()
+    save: Callable | None = None
+
+    @property
+    def file_name(self):
+        """The name as part of a file name."""
+        return self.name.replace("/", "_")
 
 
 def phantom_samples(task, size, seed, indices):
     """Phantoms of a task as samples; case i of a seed is the same whatever `indices` are."""
-    spacing = tuple(phantom_spacing(task.name, size))
+    slices = None if task.field is None else PHANTOMS[task.name].SLICES
+    spacing = (phantom_spacing if slices is None else volume_spacing)(task.name, size)
     return [
-        Sample(f"phantom-{i:04}", f"{i}", spacing, partial(draw_phantom, task.name, size, seed, i))
+        Sample(
+            f"phantom-{i:04}",
+            f"{i}",
+            tuple(spacing),
+            partial(draw_phantom, task.name, size, seed, i),
+            slices=slices,
+        )
         for i in indices
     ]
-
-
-def read_resized(samples, size):
-    """Read samples in parallel and resize them.
-
-    Args:
-        samples: non-empty list of Sample.
-        size: (height, width).
-
-    Returns: images uint8 (N, *size, C), masks uint8 (N, *size, M) of 0/1.
-
-    Raises: InputError of the first sample that cannot be read.
-    """
-
-    def read(sample):
-        image, masks = sample.read()
-        return resize_image(image, size), resize_masks(masks, size)
-
-    with ThreadPoolExecutor() as pool:
-        pairs = pool.map(read, samples)
-        image, mask = next(pairs)
-        images = np.empty((len(samples), *image.shape), image.dtype)
-        masks = np.empty((len(samples), *mask.shape), mask.dtype)
-        images[0], masks[0] = image, mask
-        for i, pair in enumerate(pairs, 1):
-            images[i], masks[i] = pair
-    return images, masks
-
-
-def check_samples(samples):
-    """Read samples in parallel, keep nothing: raises the InputError of the first bad one."""
-    with ThreadPoolExecutor() as pool:
-        for _ in pool.map(lambda sample: bool(sample.read()), samples):
-            pass

@@ -7,34 +7,68 @@ from transfuse_keras.errors import InputError
 SPLITS = {"train": 7, "val": 1, "test": 2}  # the paper's ratio for the hip task
 
 
-def split_by_group(samples):
-    """Divide samples 7:1:2 by group.
+def complete_splits(samples):
+    """Divide samples as their data set says, and by patient where it does not.
+
+    Args:
+        samples: list of Sample, as a layout found them.
+
+    Returns: {"train", "val", "test"} -> list of Sample, and a sentence on what was chosen here.
+    A data set that names no split, or training only, is divided 7:1:2. Without validation, an
+    eighth of the training patients is held out; without a test set the validation set is scored.
+
+    Raises: InputError if there are too few patients.
+    """
+    named = {
+        part: [sample for sample in samples if sample.split == part]
+        for part in SPLITS
+        if any(sample.split == part for sample in samples)
+    }
+    if set(named) <= {"train"}:
+        return split_by_group(samples), "Split 7:1:2 by patient."
+    if set(named) == {"train", "test"}:
+        halves = split_by_group(named["train"], {"train": 7, "val": 1})
+        return {**halves, "test": named["test"]}, (
+            "The data names no validation split: an eighth of the training patients is held out."
+        )
+    if set(named) == {"train", "val"}:
+        return {**named, "test": named["val"]}, (
+            "The data names no test split: the validation images, which also choose the best "
+            "epoch, are scored, so scores flatter."
+        )
+    return {part: named.get(part, []) for part in SPLITS}, "Split as the data says."
+
+
+def split_by_group(samples, ratio=SPLITS):
+    """Divide samples by group, in the given ratio.
 
     The groups are shuffled with a fixed seed: the split depends on the data alone, so runs with
     other training seeds are scored on the same samples. Every part has at least one group.
 
     Args:
         samples: list of Sample.
+        ratio: part -> its share; the first takes what rounding leaves.
 
-    Returns: {"train", "val", "test"} -> list of Sample, in the order given.
+    Returns: part -> list of Sample, in the order given.
 
-    Raises: InputError with fewer than three groups.
+    Raises: InputError with fewer groups than parts.
     """
     groups = sorted({sample.group for sample in samples})
-    if len(groups) < len(SPLITS):
+    if len(groups) < len(ratio):
         raise InputError(
-            f"{len(groups)} patients ({', '.join(groups)}) cannot be split into training, "
-            "validation and test; give at least 3, named before the first '_' of each file."
+            f"{len(groups)} patients ({', '.join(groups)}) cannot be split into "
+            f"{', '.join(ratio)}; give at least {len(ratio)}, in groups.csv (stem,group) or named "
+            "before the first '_' of each file."
         )
     np.random.default_rng(0).shuffle(groups)
-    total = sum(SPLITS.values())
-    val, test = (max(1, round(len(groups) * SPLITS[part] / total)) for part in ("val", "test"))
-    parts = {
-        "train": groups[val + test :],
-        "val": groups[:val],
-        "test": groups[val : val + test],
-    }
+    total = sum(ratio.values())
+    parts, start = {}, 0
+    for part in list(ratio)[1:]:
+        end = start + max(1, round(len(groups) * ratio[part] / total))
+        parts[part] = set(groups[start:end])
+        start = end
+    parts = {next(iter(ratio)): set(groups[start:]), **parts}
     return {
-        part: [sample for sample in samples if sample.group in set(members)]
+        part: [sample for sample in samples if sample.group in members]
         for part, members in parts.items()
     }

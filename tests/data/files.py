@@ -1,0 +1,76 @@
+"""Small data sets on disk, one function for each layout."""
+
+import json
+
+import cv2
+import nibabel
+import numpy as np
+
+SIZE = (30, 40)
+
+
+def picture(number):
+    """A smooth RGB image that is like no other number's."""
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    return np.stack([6 * x, 8 * y, np.full(SIZE, (37 * number) % 251)], axis=-1).astype("uint8")
+
+
+def save(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), array[..., ::-1] if array.ndim == 3 else array)
+
+
+def disc(value=255, radius=8, center=(15, 20)):
+    """A filled disc as uint8 (30, 40)."""
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    inside = (y - center[0]) ** 2 + (x - center[1]) ** 2 <= radius**2
+    return np.where(inside, value, 0).astype("uint8")
+
+
+def rows_of_labels(count=3):
+    """A label map: label k is a row of 4 pixels' height."""
+    labels = np.zeros(SIZE, "uint8")
+    for label in range(1, count + 1):
+        labels[8 * label : 8 * label + 4] = label
+    return labels
+
+
+def binary_folder(folder, stems, images="images", masks="masks", suffix="png", start=0):
+    """Images and 0/255 masks of one class."""
+    for number, stem in enumerate(stems, start):
+        save(folder / images / f"{stem}.{suffix}", picture(number))
+        save(folder / masks / f"{stem}.{suffix}", disc(radius=5 + number % 7))
+    return folder
+
+
+def hip_folder(folder, patients=6):
+    """Patients with two slices each and label maps."""
+    for number in range(2 * patients):
+        stem = f"p{number // 2}_s{number % 2}"
+        save(folder / "images" / f"{stem}.png", picture(number))
+        save(folder / "masks" / f"{stem}.png", rows_of_labels())
+    return folder
+
+
+def decathlon_folder(folder, count=6, channels=2, spacing=(1.0, 0.8, 3.0), names=("PZ", "TZ")):
+    """Volumes (24, 20, 5[, channels]) with two nested blocks; volumes are shifted by number."""
+    rng = np.random.default_rng(0)
+    affine = np.diag([*spacing, 1.0]) + np.array([[0, 0, 0, 5.0]] * 3 + [[0] * 4])
+    shape = (24, 20, 5, channels) if channels > 1 else (24, 20, 5)
+    entries = []
+    for number in range(count):
+        labels = np.zeros((24, 20, 5), "uint8")
+        labels[6 + number % 3 : 18, 5:15, 1:4] = 1
+        labels[9:13, 8:12, 1:4] = 2
+        values = rng.normal(100, 5, shape) + 40 * labels.reshape(
+            *labels.shape, *[1] * (len(shape) - 3)
+        )
+        name = f"case_{number:02}.nii.gz"
+        for part, array in (("imagesTr", values.astype("float32")), ("labelsTr", labels)):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(array, affine), folder / part / name)
+        entries.append({"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"})
+    labels = {"0": "background", **{str(k): name for k, name in enumerate(names, 1)}}
+    description = {"labels": labels, "training": entries, "test": []}
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return folder

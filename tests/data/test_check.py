@@ -1,0 +1,122 @@
+import cv2
+import numpy as np
+import pytest
+from data.files import binary_folder, decathlon_folder, disc, hip_folder, picture, save
+
+from transfuse_keras.cli import main
+from transfuse_keras.data.check import check
+from transfuse_keras.tasks import hip, polyp, prostate
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """A hip folder with a fault of every kind; returns (folder, faulty file -> what is said)."""
+    folder = hip_folder(tmp_path / "hips", patients=10)
+    images, masks = folder / "images", folder / "masks"
+    faults = {}
+
+    def fault(path, said):
+        faults[path] = said
+        return path
+
+    path = fault(images / "p1_s0.png", "not a readable image")
+    path.write_bytes(path.read_bytes()[:-100])  # truncated
+    fault(images / "p1_s1.png", "not a readable image").write_text("no image at all")
+    fault(masks / "p2_s0.png", "not a readable mask").write_bytes(b"")
+    (masks / "p2_s1.png").unlink()
+    fault(images / "p2_s1.png", "has no mask")
+    (images / "p3_s0.png").unlink()
+    fault(masks / "p3_s0.png", "has no image")
+    save(fault(masks / "p3_s1.png", "is 41x30 pixels, but its image"), np.zeros((30, 41), "uint8"))
+    save(fault(masks / "p4_s0.png", "holds the label 9"), disc(9))
+    (folder / "spacing.csv").write_text("p5_s0,0\np5_s1,abc\n" + "p6_s0,0.2\n" * 2)
+    faults[folder / "spacing.csv"] = "the spacing of p5_s0 is 0 x 0 mm"
+    return folder, faults
+
+
+def test_every_planted_fault_is_named(damaged):
+    folder, faults = damaged
+    report = check(hip, folder)
+    for path, said in faults.items():
+        found = [line for line in report.errors if line.startswith(f"{path}: ")]
+        assert any(said in line for line in found), (path, report.errors)
+    assert len(report.errors) == len(faults) + 1  # spacing.csv has two
+    assert sum(len(samples) for samples in report.splits.values()) == 20 - 7
+
+
+def test_warnings_do_not_fail(tmp_path):
+    hip_folder(tmp_path)
+    save(tmp_path / "masks" / "p0_s0.png", np.zeros((30, 40), "uint8"))
+    save(tmp_path / "images" / "p4_s1.png", picture(3))  # the file of p1_s1
+    (tmp_path / "spacing.csv").write_text(
+        "".join(f"p{i // 2}_s{i % 2},{0.2 if i != 5 else 2}\n" for i in range(12))
+    )
+    report = check(hip, tmp_path)
+    assert not report.errors
+    said = "\n".join(report.warnings)
+    assert f"{tmp_path}/masks/p0_s0.png: the mask is empty" in said
+    assert f"{tmp_path}/images/p2_s1.png: its spacing is 2 mm, unlike the usual 0.2 mm" in said
+    assert "p4_s1.png: is the same image as" in said or "p1_s1.png: is the same image as" in said
+    assert (
+        main(["check", "--task", "hip", "--data", str(tmp_path), "--out", str(tmp_path / "s.png")])
+        == 0
+    )
+
+
+def test_a_copy_in_another_split_is_an_error_whatever_its_file_type(tmp_path):
+    for number, part in enumerate(("train", "val", "test")):
+        binary_folder(tmp_path / part, [f"{part}{i}" for i in range(3)], start=3 * number)
+    pixels = cv2.imread(str(tmp_path / "train" / "images" / "train1.png"))
+    (tmp_path / "test" / "images" / "test2.png").unlink()
+    cv2.imwrite(str(tmp_path / "test" / "images" / "test2.tif"), pixels)
+    report = check(polyp, tmp_path)
+    assert report.errors == [
+        f"{tmp_path}/test/images/test2.tif: is the same image as "
+        f"{tmp_path}/train/images/train1.png, but one is in the test split and the other in "
+        "train; remove one."
+    ]
+
+
+def test_the_table_counts_pixels_and_samples_of_each_class(tmp_path):
+    folder = binary_folder(tmp_path, [f"a{i}" for i in range(10)])
+    save(folder / "masks" / "a4.png", np.zeros((30, 40), "uint8"))
+    report = check(polyp, folder)
+    header, *rows = report.table(polyp.classes)
+    assert header.split() == [
+        "split",
+        "samples",
+        "patients",
+        *["polyp:", "%", "of", "pixels,", "of", "samples"],
+    ]
+    assert [row.split()[:3] for row in rows] == [
+        ["train", "7", "7"],
+        ["val", "1", "1"],
+        ["test", "2", "2"],
+    ]
+    for row, samples in zip(rows, report.splits.values(), strict=True):
+        masks = np.stack([sample.read()[1] for sample in samples])
+        shown = masks.any(axis=(1, 2, 3)).mean()
+        assert row.split()[3:] == [f"{100 * masks.mean():.2f},", f"{100 * shown:.1f}"]
+
+
+def test_volumes(tmp_path):
+    decathlon_folder(tmp_path, 10)
+    report = check(prostate, tmp_path)
+    assert not report.errors and "Spacing: 3 x 0.8 x 1 mm in 10 of 10 samples." in report.notes
+
+
+def test_command_exit_codes_and_contact_sheet(damaged, tmp_path, capsys):
+    folder, faults = damaged
+    sheet = tmp_path / "sheet.png"
+    command = ["check", "--task", "hip", "--out", str(sheet), "--data"]
+    assert main([*command, str(folder)]) == 1
+    said = capsys.readouterr().out
+    assert all(f"ERROR: {path}: " in said for path in faults)
+    assert f"{len(faults) + 1} errors" in said and "pelvis: % of pixels" in said
+    green = (cv2.imread(str(sheet)) == (0, 255, 0)).all(axis=-1)
+    assert cv2.imread(str(sheet)).shape[1] > 1000 and green.sum() > 1000
+    sheet.unlink()
+    assert main([*command, str(hip_folder(tmp_path / "sound"))]) == 0
+    assert "0 errors" in capsys.readouterr().out and sheet.is_file()
+    assert main([*command, str(tmp_path / "absent")]) == 2
+    assert capsys.readouterr().err == f"transfuse: {tmp_path}/absent: no such folder.\n"

@@ -1,0 +1,71 @@
+import nibabel
+import numpy as np
+import pytest
+from data.files import decathlon_folder
+
+from transfuse_keras.data.layouts import find_samples
+from transfuse_keras.data.nifti import from_slices, grid, open_nifti, to_slices
+from transfuse_keras.data.resize import binary, fit, scaled_size, unfit
+from transfuse_keras.tasks import prostate
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slices_and_back(axis):
+    values = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    slices = to_slices(values, axis)
+    assert slices.shape[0] == values.shape[axis]
+    np.testing.assert_array_equal(from_slices(slices, axis), values)
+    if axis == 2:
+        np.testing.assert_array_equal(slices[1], values[:, :, 1].swapaxes(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("spacing", "count", "wanted"),
+    [((1.0, 0.8, 3.0), 5, (3.0, 0.8, 1.0)), ((4.0, 0.8, 0.5), 24, (4.0, 0.5, 0.8))],
+)
+def test_slices_are_perpendicular_to_the_largest_spacing(tmp_path, spacing, count, wanted):
+    decathlon_folder(tmp_path, 1, spacing=spacing)
+    slices, found = grid(open_nifti(tmp_path / "imagesTr" / "case_00.nii.gz"))
+    assert slices == count and found == pytest.approx(wanted)
+
+
+def test_masks_return_to_the_grid_and_affine_of_the_volume(tmp_path):
+    for spacing in ((1.0, 0.8, 3.0), (4.0, 0.8, 0.5)):
+        sample = find_samples(prostate, decathlon_folder(tmp_path, 1, spacing=spacing)).samples[0]
+        _, masks = sample.read()
+        sample.save(tmp_path / "out.nii.gz", masks)
+        written, truth = (nibabel.load(x) for x in (tmp_path / "out.nii.gz", sample.files[1]))
+        np.testing.assert_array_equal(np.asarray(written.dataobj), np.asarray(truth.dataobj))
+        np.testing.assert_array_equal(written.affine, truth.affine)
+        np.testing.assert_allclose(written.header.get_zooms(), spacing)
+        assert not list(tmp_path.glob("*.part*")) and not list(tmp_path.glob(".part*"))
+
+
+def test_a_fitted_slice_shows_the_field():
+    """A disc of 10 mm radius at the centre, on pixels of 0.5 x 0.8 mm, fitted to 1 mm pixels."""
+    y, x = (np.arange(n) - (n - 1) / 2 for n in (120, 90))
+    inside = (y[:, None] * 0.5) ** 2 + (x[None] * 0.8) ** 2 <= 100
+    fitted = fit(inside[..., None], (0.5, 0.8), (64.0, 48.0), (64, 48))
+    assert fitted.shape == (64, 48, 1) and fitted.dtype == np.float32
+    y, x = (np.arange(n) - (n - 1) / 2 for n in (64, 48))
+    wanted = y[:, None] ** 2 + x[None] ** 2 <= 100
+    assert (binary(fitted)[..., 0] != wanted).mean() < 0.01
+    coarse = fit(inside[..., None], (0.5, 0.8), (64.0, 48.0), (32, 24))  # the same field
+    assert coarse.mean() == pytest.approx(fitted.mean(), rel=0.05)
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (200, 150), (63, 49), (200, 31)])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 0.7), (1.7, 0.4)])
+def test_what_was_fitted_returns_to_its_place(shape, spacing):
+    """Smooth blobs inside the field come back where they were; outside is 0."""
+    field, size = (64.0, 48.0), (128, 96)
+    rows, columns = (np.arange(n) - (n - 1) / 2 for n in shape)
+    y, x = rows[:, None] * spacing[0], columns[None] * spacing[1]
+    blob = np.exp(-((y - 5) ** 2 + (x + 4) ** 2) / 50)[..., None].astype("float32")
+    back = unfit(fit(blob, spacing, field, size), shape, spacing, field)
+    assert back.shape == blob.shape
+    inside = (np.abs(y) < 28) & (np.abs(x) < 20)
+    assert np.abs(back - blob)[inside].max() < 0.06
+    beyond = (np.abs(y) > 34) | (np.abs(x) > 26)
+    assert not back[beyond].any()
+    assert scaled_size(shape, spacing, field, size)[0] == round(shape[0] * spacing[0] * 2)

@@ -1,0 +1,186 @@
+import warnings
+
+import cv2
+import numpy as np
+import pytest
+from data.files import disc, picture, rows_of_labels, save
+from PIL import Image
+
+from transfuse_keras.data import readers
+from transfuse_keras.data.readers import read_image, read_masks, read_pair
+from transfuse_keras.errors import InputError
+
+HIP = ("pelvis", "left_femur", "right_femur")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
+def test_colour_images_keep_every_pixel(tmp_path, suffix):
+    save(tmp_path / f"a.{suffix}", picture(3))
+    np.testing.assert_array_equal(read_image(tmp_path / f"a.{suffix}"), picture(3))
+
+
+def test_grayscale_palette_and_transparent_images(tmp_path):
+    path = tmp_path / "a.png"
+    grey = picture(3)[..., 0]
+    Image.fromarray(grey).save(path)
+    np.testing.assert_array_equal(read_image(path), grey[..., None].repeat(3, axis=2))
+    np.testing.assert_array_equal(read_image(path, channels=1), grey[..., None])
+    rgba = np.dstack([picture(3), np.full(grey.shape, 7, "uint8")])
+    Image.fromarray(rgba).save(path)
+    np.testing.assert_array_equal(read_image(path), picture(3))
+    Image.fromarray(np.dstack([grey, grey // 2])).save(path)  # LA
+    np.testing.assert_array_equal(read_image(path)[..., 1], grey)
+    few = (picture(3) // 64) * 64
+    Image.fromarray(few).convert("P", palette=Image.Palette.ADAPTIVE).save(path)
+    np.testing.assert_array_equal(read_image(path), few)
+    Image.fromarray(grey > 100).save(path)  # one bit
+    np.testing.assert_array_equal(read_image(path)[..., 0], 255 * (grey > 100))
+    save(path, picture(3))
+    luminance = picture(3) @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(read_image(path, channels=1)[..., 0], luminance, atol=1)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize(("bits", "factor"), [(16, 257), (12, 16.058), (10, 4.01), (8, 1)])
+def test_deep_images_are_divided_by_the_range_of_their_bits(tmp_path, suffix, bits, factor):
+    grey = picture(3)[..., 0]
+    grey[0, 0] = 255
+    cv2.imwrite(str(tmp_path / f"a.{suffix}"), np.round(grey * float(factor)).astype("uint16"))
+    found = read_image(tmp_path / f"a.{suffix}", channels=1)[..., 0].astype(int)
+    assert np.abs(found - grey).max() <= 1
+    colour = (picture(3).astype("uint16") * 257)[..., ::-1]
+    cv2.imwrite(str(tmp_path / f"b.{suffix}"), colour)
+    np.testing.assert_array_equal(read_image(tmp_path / f"b.{suffix}"), picture(3))
+
+
+def test_negative_pixels_are_refused(tmp_path):
+    Image.fromarray(np.linspace(-1, 1, 12, dtype="float32").reshape(3, 4)).save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match="a.tif: has negative or undefined pixels"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [(3, lambda x: x[::-1, ::-1]), (6, lambda x: np.rot90(x, -1)), (8, lambda x: np.rot90(x))],
+)
+def test_exif_rotation_is_carried_out(tmp_path, orientation, upright):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(picture(3)).save(tmp_path / "a.jpg", exif=exif, quality=100)
+    Image.fromarray(picture(3)).save(tmp_path / "plain.jpg", quality=100)
+    wanted = upright(read_image(tmp_path / "plain.jpg"))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), wanted)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp"])
+@pytest.mark.parametrize("kept", [0, 10, 0.5, 0.9])
+def test_no_part_of_a_truncated_file_is_taken_for_the_image(tmp_path, suffix, kept):
+    rng = np.random.default_rng(0)
+    path = tmp_path / f"a.{suffix}"
+    save(path, rng.integers(0, 256, (64, 64, 3), dtype="uint8"))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content)) if kept < 1 else kept])
+    with pytest.raises(InputError, match=rf"a.{suffix}: not a readable image .*replace or remove"):
+        read_image(path)
+
+
+def test_image_bombs_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "LARGEST", 1000)
+    save(tmp_path / "a.png", picture(3))
+    with pytest.raises(InputError, match="a.png: claims 40x30 pixels, too many"):
+        read_image(tmp_path / "a.png")
+    monkeypatch.undo()
+    huge = bytearray((tmp_path / "a.png").read_bytes())
+    huge[16:24] = b"\x00\x01\x00\x00" * 2  # IHDR says 65536x65536
+    (tmp_path / "b.png").write_bytes(huge)
+    with pytest.raises(InputError, match="b.png: "):
+        read_image(tmp_path / "b.png")
+
+
+# masks ---------------------------------------------------------------------------------------
+
+
+def read_one(path):
+    return read_masks((path,), ("polyp",))[..., 0]
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_masks_of_one_class(tmp_path, value):
+    save(tmp_path / "a.png", disc(value))
+    np.testing.assert_array_equal(read_one(tmp_path / "a.png"), disc(1))
+    rgb = np.repeat(disc(value)[..., None], 3, axis=2)
+    save(tmp_path / "b.png", rgb)
+    np.testing.assert_array_equal(read_one(tmp_path / "b.png"), disc(1))
+    Image.fromarray(disc(value) > 0).save(tmp_path / "c.png")
+    np.testing.assert_array_equal(read_one(tmp_path / "c.png"), disc(1))
+    Image.fromarray(np.dstack([rgb, 255 - rgb[..., 0]])).save(tmp_path / "d.png")
+    np.testing.assert_array_equal(read_one(tmp_path / "d.png"), disc(1))
+    save(tmp_path / "e.png", np.zeros((30, 40), "uint8"))
+    assert not read_one(tmp_path / "e.png").any()
+
+
+def test_masks_saved_as_jpeg_and_soft_edges(tmp_path):
+    for quality in (95, 50):
+        for mask in (disc(), np.repeat(disc()[..., None], 3, axis=2)):
+            Image.fromarray(mask).save(tmp_path / "a.jpg", quality=quality)
+            assert len(np.unique(cv2.imread(str(tmp_path / "a.jpg"), 0))) > 2
+            assert (read_one(tmp_path / "a.jpg") != disc(1)).mean() < 0.01
+    large = cv2.resize(disc(), (160, 120), interpolation=cv2.INTER_LINEAR)
+    save(tmp_path / "soft.png", large)
+    found = read_one(tmp_path / "soft.png")
+    assert set(np.unique(found)) == {0, 1}
+    assert found.mean() == pytest.approx(disc(1).mean(), rel=0.02)
+    Image.fromarray(np.zeros((30, 40), "uint8")).save(tmp_path / "empty.jpg")
+    assert not read_one(tmp_path / "empty.jpg").any()
+
+
+def test_palette_masks(tmp_path):
+    picture = Image.fromarray(rows_of_labels()).convert("P")
+    picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0])
+    picture.save(tmp_path / "labels.png")
+    masks = read_masks((tmp_path / "labels.png",), HIP)
+    np.testing.assert_array_equal(masks, rows_of_labels()[..., None] == [1, 2, 3])
+    one = Image.fromarray(disc(1)).convert("P")
+    one.putpalette([0, 0, 0, 128, 0, 0])
+    one.save(tmp_path / "red.png")
+    np.testing.assert_array_equal(read_one(tmp_path / "red.png"), disc(1))
+    inverted = Image.fromarray(1 - disc(1)).convert("P")
+    inverted.putpalette([255, 255, 255, 0, 0, 0])  # index 0 is white
+    inverted.save(tmp_path / "white.png")
+    np.testing.assert_array_equal(read_one(tmp_path / "white.png"), disc(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("a.png", disc(2), "a.png: holds the label 2, but a mask is"),
+        ("a.png", disc(100), "a.png: its largest value is 100; a mask is 0 and 1, or 0 and 255"),
+        ("a.png", picture(1), "a.png: is a colour image; save the mask as a single channel"),
+    ],
+)
+def test_what_is_no_mask_is_refused(tmp_path, name, array, message):
+    save(tmp_path / name, array)
+    with pytest.raises(InputError, match=message):
+        read_one(tmp_path / name)
+
+
+def test_a_label_map_saved_as_jpeg_is_refused(tmp_path):
+    Image.fromarray(rows_of_labels()).save(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match="a.jpg: JPEG has blurred the labels"):
+        read_masks((tmp_path / "a.jpg",), HIP)
+
+
+def test_class_files_of_different_sizes_are_refused(tmp_path):
+    save(tmp_path / "a.png", disc())
+    save(tmp_path / "b.png", disc()[:20])
+    with pytest.raises(InputError, match="b.png: differs in size from .*a.png"):
+        read_masks((tmp_path / "a.png", tmp_path / "b.png"), ("a", "b"))
+
+
+def test_reading_a_pair_warns_of_nothing(tmp_path):
+    save(tmp_path / "a.png", picture(1))
+    save(tmp_path / "m.png", disc())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image, masks = read_pair(tmp_path / "a.png", (tmp_path / "m.png",), ("x",))
+    assert image.shape == (30, 40, 3) and masks.shape == (30, 40, 1)

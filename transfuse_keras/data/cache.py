@@ -1,0 +1,76 @@
+"""All images of a split in one array, decoded and resized once."""
+
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psutil
+
+from transfuse_keras.data.resize import binary, fit, resize_image, resize_masks
+from transfuse_keras.data.samples import Sample
+
+
+def read_resized(samples, size, field=None):
+    """Read samples in parallel and bring them to one size.
+
+    Args:
+        samples: non-empty list of Sample.
+        size: (height, width).
+        field: of the task: (height, width) in mm that a slice of a volume shows.
+
+    Returns: images (N, *size, C), uint8 or, of volumes, float32, and masks uint8 (N, *size, M)
+    of 0/1. N counts images or all slices of the volumes. What does not fit into half of the free
+    memory is kept in a temporary file.
+
+    Raises: InputError of the first sample that cannot be read.
+    """
+    starts = np.cumsum([0, *(sample.slices or 1 for sample in samples)])
+    first = read_fitted(samples[0], size, field)
+    images, masks = (allocate((starts[-1], *part.shape[1:]), part.dtype) for part in first)
+
+    def fill(start, sample):
+        image, mask = read_fitted(sample, size, field)
+        images[start : start + len(image)] = image
+        masks[start : start + len(mask)] = mask
+
+    images[: starts[1]], masks[: starts[1]] = first
+    with ThreadPoolExecutor() as pool:
+        jobs = [pool.submit(fill, *job) for job in zip(starts[1:-1], samples[1:], strict=True)]
+        try:
+            for job in jobs:
+                job.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return images, masks
+
+
+def read_fitted(sample: Sample, size, field):
+    """A sample as slices of one size: (D, *size, C) and (D, *size, M); an image is one slice."""
+    return fitted(*sample.read(), sample, size, field)
+
+
+def fitted(image, masks, sample, size, field):
+    """What a sample's `read` gave, as slices of one size."""
+    if sample.slices is None:
+        return resize_image(image, size)[None], resize_masks(masks, size)[None]
+    spacing = sample.spacing[1:]
+    images = [fit(x, spacing, field, size) for x in image]
+    return np.stack(images), np.stack([binary(fit(x, spacing, field, size)) for x in masks])
+
+
+def allocate(shape, dtype):
+    """An array to fill: in memory if it takes no more than half of what is free, else on a
+    temporary file that goes when the array does."""
+    bytes_needed = int(np.prod(shape, dtype="int64")) * np.dtype(dtype).itemsize
+    if bytes_needed <= psutil.virtual_memory().available // 2:
+        return np.empty(shape, dtype)
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the array
+    # claim the room now: a full disk is an OSError here and a crash once the file is mapped
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, bytes_needed)
+    else:
+        file.truncate(bytes_needed)
+    print(f"{bytes_needed / 2**30:.1f} GiB of images do not fit into memory: kept in a file.")
+    return np.memmap(file, dtype, "r+", shape=shape)

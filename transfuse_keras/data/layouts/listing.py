@@ -1,0 +1,137 @@
+"""What all layouts share: the listing they give, image files by stem, and the small CSV files."""
+
+import csv
+import hashlib
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from transfuse_keras.data import dicom
+from transfuse_keras.data.samples import Sample
+from transfuse_keras.errors import InputError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", *dicom.SUFFIXES}
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+@dataclass
+class Listing:
+    """What a layout found.
+
+    Attributes:
+        samples: list of Sample.
+        errors: sentences that begin with a file, each of which would fail training.
+        warnings: sentences on what training can live with.
+    """
+
+    samples: list[Sample] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, other):
+        for name in ("samples", "errors", "warnings"):
+            getattr(self, name).extend(getattr(other, name))
+
+
+def image_files(folder, errors):
+    """File stem -> path of the images in a folder, sorted; doubles are added to `errors`."""
+    paths = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+            if path.stem in paths:
+                errors.append(f"{path}: {paths[path.stem].name} has the same stem; rename one.")
+            else:
+                paths[path.stem] = path
+    return paths
+
+
+def split_of(name):
+    """The split that a file or folder name speaks of ("TrainDataset", "official_split_val"), or
+    None if it speaks of none or of several."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+    found = {SPLIT_WORDS[word.lower()] for word in words if word.lower() in SPLIT_WORDS}
+    return found.pop() if len(found) == 1 else None
+
+
+def read_table(path, columns):
+    """Rows of a CSV file as stem -> list of the other cells.
+
+    A first line whose cell says "stem", "name", "image", "file" or "filename" is a heading; image
+    suffixes of the stems are dropped.
+
+    Raises: InputError if the file cannot be read or a row has fewer cells than `columns` says.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a readable CSV file ({error}).") from error
+    if rows and rows[0][0].lower() in ("stem", "name", "image", "file", "filename"):
+        del rows[0]
+    table = {}
+    for row in rows:
+        if len(row) < len(columns):
+            raise InputError(f"{path}: the row '{','.join(row)}' lacks {columns[len(row)]}.")
+        table[without_suffix(row[0])] = row[1:]
+    return table
+
+
+def without_suffix(name):
+    stem, _, suffix = name.rpartition(".")
+    return stem if f".{suffix.lower()}" in SUFFIXES else name
+
+
+def read_groups(folder):
+    """Stem -> patient or video by groups.csv or sequences.csv; empty without such a file."""
+    for name, column in (("groups.csv", "group"), ("sequences.csv", "sequence")):
+        if (folder / name).is_file():
+            table = read_table(folder / name, ("stem", column))
+            return {stem: cells[0] for stem, cells in table.items()}
+    return {}
+
+
+def read_spacings(folder, errors):
+    """Stem -> (row, column) mm by spacing.csv (stem,mm or stem,row,column), if there is one."""
+    path = folder / "spacing.csv"
+    spacings = {}
+    for stem, cells in (read_table(path, ("stem", "mm")) if path.is_file() else {}).items():
+        try:
+            numbers = tuple(float(cell) for cell in cells[:2] if cell)
+            spacings[stem] = check_spacing(numbers if len(numbers) > 1 else numbers * 2)
+        except ValueError as error:
+            errors.append(f"{path}: the spacing of {stem} {error}.")
+    return spacings
+
+
+def check_spacing(spacing):
+    """Return a (row, column) spacing in mm; ValueError if no radiograph or scan can have it."""
+    if len(spacing) != 2 or not all(0.001 <= mm <= 20 for mm in spacing):
+        shown = " x ".join(f"{mm:g}" for mm in spacing)
+        raise ValueError(f"is {shown} mm; a pixel has two sides of 0.001 to 20 mm")
+    return spacing
+
+
+def join_copies(samples):
+    """Name of each sample -> its group, where groups that share an image file, byte for byte,
+    become one."""
+    by_size = defaultdict(list)
+    for sample in samples:
+        by_size[sample.files[0].stat().st_size].append(sample)
+    first, leader = {}, {}
+
+    def find(group):
+        while group in leader:
+            group = leader[group]
+        return group
+
+    for candidates in by_size.values():
+        for sample in candidates if len(candidates) > 1 else ():
+            digest = hashlib.blake2b(sample.files[0].read_bytes()).hexdigest()
+            group, other = find(sample.group), find(first.setdefault(digest, sample.group))
+            if group != other:
+                leader[group] = other
+    return {sample.name: find(sample.group) for sample in samples}
