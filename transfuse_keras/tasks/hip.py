@@ -1,9 +1,12 @@
 """Hip radiographs: pelvis and both femurs, which may overlap (paper, Table 3).
 
     python train/run.py --task hip                  phantoms: mean Dice 0.9 or more in minutes
-    python train/run.py --task hip --data DIR       DIR/images, DIR/masks with labels 1, 2, 3
+    python train/run.py --task hip --data DIR       DIR/images (PNG, JPEG, TIFF or DICOM) and
+                                                    DIR/masks: labels 1, 2, 3, or a file per class
 
 Left and right are the patient's: the left femur is on the right of the image.
+
+Paper, in mm: pelvis HD 9.81, ASD 1.09; left femur 4.44, .767; right femur 4.19, .676.
 """
 
 from transfuse_keras.tasks.task import Augmentation, Recipe, Task

@@ -1,6 +1,7 @@
 """What a segmentation task is: plain data."""
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,13 @@ class Augmentation:
         brightness, contrast: factors drawn from [1 - x, 1 + x].
         saturation, hue: for colour images; a factor from [1 - saturation, 1 + saturation] and
             a turn of the colour circle by up to `hue` (1 is a full turn).
-        probability: how often the rotation, scale and shift are applied.
+        noise: largest variance of Gaussian noise, in the units of a z-scored image.
+        blur: (smallest, largest) standard deviation of a Gaussian blur in pixels.
+        low_resolution: smallest factor of shrinking and enlarging again.
+        gamma: (smallest, largest) exponent on the image scaled to 0-1, mean and standard
+            deviation kept; `gamma_inverted` is the same on the negative.
+        probability: how often a change is made, by its name; "move" is rotation, scale and shift
+            together, "colour" brightness, contrast, saturation and hue. 1 for those not named.
     """
 
     rotation: float = 0.0
@@ -27,7 +34,12 @@ class Augmentation:
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
-    probability: float = 1.0
+    noise: float = 0.0
+    blur: tuple[float, float] | None = None
+    low_resolution: float | None = None
+    gamma: tuple[float, float] | None = None
+    gamma_inverted: tuple[float, float] | None = None
+    probability: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,16 +52,19 @@ class Recipe:
         epochs, batch_size, learning_rate: of the training.
         betas: Adam's decay rates.
         clip_norm: the global gradient norm is clipped to this.
+        scales: train every batch at these multiples of the image size, a step each; see
+            `TransFuse.compile`.
         counts: phantoms in (training, validation, test), where a recipe is for phantoms.
     """
 
-    variant: str
-    image_size: tuple[int, int]
-    epochs: int
-    batch_size: int
-    learning_rate: float
+    variant: str = "S"
+    image_size: tuple[int, int] = (352, 352)
+    epochs: int = 30
+    batch_size: int = 16
+    learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.999)
     clip_norm: float = 2.0
+    scales: tuple[float, ...] | None = None
     counts: tuple[int, int, int] | None = None
 
 
@@ -61,26 +76,52 @@ class Task:
         name: also the name of its phantoms and of its run folder.
         classes: names of the M maps; label k of a label map is class k - 1.
         recipe: training on data.
-        phantom_recipe: training on the built-in phantoms, for a laptop.
+        phantom_recipe: training on the built-in phantoms, for a laptop; None without phantoms.
         augmentation: of training images.
         channels: of the image.
         exclusive: a pixel belongs to one class at most (else maps may overlap).
         mirror_pairs: pairs of classes that a horizontal flip exchanges.
+        field: (height, width) in mm for tasks on volumes: their slices are resampled in plane so
+            that the image shows this field, padded and cropped about the centre. Volumes are
+            z-scored by channel instead of normalised as RGB. None for tasks on images.
+        patient: regular expression of the part of a file's stem that names the patient, from its
+            beginning; files of one patient never part in a split.
         paper: the paper's figures for this task, for comparison in reports.
+
+    Raises: ValueError if the values contradict one another.
     """
 
     name: str
     classes: tuple[str, ...]
-    recipe: Recipe
-    phantom_recipe: Recipe
+    recipe: Recipe = Recipe()
+    phantom_recipe: Recipe | None = None
     augmentation: Augmentation = Augmentation()
     channels: int = 3
     exclusive: bool = False
     mirror_pairs: tuple[tuple[str, str], ...] = ()
-    paper: dict = field(default_factory=dict)
+    field: tuple[float, float] | None = None
+    patient: str = "[^_]+"
+    paper: dict = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        unknown = {name for pair in self.mirror_pairs for name in pair} - set(self.classes)
+        if unknown:
+            raise ValueError(f"Task {self.name}: mirror_pairs names {min(unknown)}, not a class.")
+        if isinstance(self.classes, str) or len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"Task {self.name}: classes must be a tuple of different names.")
+        if self.field is None and self.channels not in (1, 3):
+            raise ValueError(f"Task {self.name}: images have 1 or 3 channels, not {self.channels}.")
 
     @property
     def mirrored_classes(self):
         """For each map of a flipped image, the index of the map it comes from."""
         partner = {a: b for pair in self.mirror_pairs for a, b in (pair, pair[::-1])}
         return [self.classes.index(partner.get(name, name)) for name in self.classes]
+
+    @property
+    def normalization(self):
+        """(mean, std) of image / 255 that leaves a z-scored slice as it is; None for images:
+        they are normalised as the model's published weights expect."""
+        if self.field is None:
+            return None
+        return (0.0,) * self.channels, (1 / 255,) * self.channels

@@ -1,0 +1,36 @@
+"""Polyps in colonoscopy frames (paper, Table 1).
+
+    python train/run.py --task polyp                phantoms
+    python train/run.py --task polyp --data DIR     PraNet's TrainDataset/ and TestDataset/, or
+                                                    Kvasir-SEG and CVC-ClinicDB as downloaded
+
+Paper: mean Dice .918 Kvasir, .918 ClinicDB, .773 ColonDB, .902 EndoScene, .733 ETIS, with
+pretrained branches on 900 Kvasir and 550 ClinicDB images.
+"""
+
+from transfuse_keras.tasks.task import Recipe, Task
+
+SCALES = (0.75, 1.0, 1.25)  # 256, 352 and 448 pixels, as PraNet trains
+
+polyp = Task(
+    name="polyp",
+    classes=("polyp",),
+    patient=".+",
+    recipe=Recipe("S", (352, 352), epochs=30, batch_size=16, learning_rate=1e-4, scales=SCALES),
+    phantom_recipe=Recipe(
+        "Ti",
+        (128, 128),
+        epochs=3,
+        batch_size=8,
+        learning_rate=1e-3,
+        scales=SCALES,
+        counts=(320, 32, 64),
+    ),
+    paper={
+        "Kvasir": {"dice": 0.918, "iou": 0.868},
+        "ClinicDB": {"dice": 0.918, "iou": 0.868},
+        "ColonDB": {"dice": 0.773, "iou": 0.696},
+        "EndoScene": {"dice": 0.902, "iou": 0.833},
+        "ETIS": {"dice": 0.733, "iou": 0.659},
+    },
+)
