@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from transfuse_keras.evaluation import evaluate, score_case, summarize, write_cases
-from transfuse_keras.tasks import hip
+from transfuse_keras.tasks import Task, hip
 
 CLASSES = ("a", "b")
 
@@ -63,8 +63,43 @@ class Stub:
             return 100 * (images - 0.5)
 
 
+class IdentityStub(Stub):
+    input_shape = (None, 16, 16, 1)
+    normalization = ((0.0,), (1 / 255,))
+
+
+class VolumeSample:
+    """A bright block of 8 x 8 mm in the middle slices of a volume, on pixels of 0.5 x 1 mm."""
+
+    name = file_name = "volume"
+    spacing, slices = (2.0, 0.5, 1.0), 6
+
+    def read(self):
+        masks = np.zeros((6, 32, 16, 1), "uint8")
+        masks[2:4, 8:24, 4:12] = 1
+        return masks.astype("float32"), masks
+
+    def save(self, path, masks):
+        self.saved = path, masks
+
+
+def test_a_volume_is_scored_in_three_dimensions(tmp_path):
+    sample = VolumeSample()
+    task = Task("blocks", ("block",), channels=1, field=(16.0, 16.0))
+    (row,) = evaluate(IdentityStub(), [sample], task, tmp_path)
+    assert row["case"] == "volume" and row["dice"] > 0.95
+    path, masks = sample.saved
+    assert path == tmp_path / "volume.nii.gz"
+    assert score_case(sample.read()[1], masks, sample.spacing, ("block",))[0]["dice"] == row["dice"]
+    # a block one slice too thick is off by the distance of slices
+    thick = masks.copy()
+    thick[4] = masks[3]
+    (row,) = score_case(masks, thick, sample.spacing, ("block",))
+    assert row["hd_mm"] == 2.0 and row["dice"] == pytest.approx(2 * 2 / (2 + 3))
+
+
 class StubSample:
-    name, spacing = "case", (0.5, 0.5)
+    name, spacing, slices, save = "case", (0.5, 0.5), None, None
 
     def read(self):
         masks = np.zeros((16, 16, 3), "uint8")

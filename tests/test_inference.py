@@ -2,13 +2,16 @@ import keras
 import numpy as np
 import pytest
 
-from transfuse_keras.inference import normalize, outline, overlay, predict, to_masks
+from transfuse_keras.data.resize import fit, unfit
+from transfuse_keras.inference import outline, overlay, predict, predict_volume, to_masks
+from transfuse_keras.tasks import prostate
 
 
 def test_predict_gives_probabilities_at_the_images_size(smallest):
     model = smallest(classes=2)
     image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype="uint8")
-    logits = model(normalize(image, model.normalization)[None])["mask"]
+    mean, std = (np.array(values) for values in model.normalization)
+    logits = model(((image / 255 - mean) / std)[None].astype("float32"))["mask"]
     wanted = np.asarray(keras.ops.sigmoid(logits))[0]
     np.testing.assert_allclose(predict(model, image), wanted, atol=1e-5)
     large = np.repeat(np.repeat(image, 3, axis=0), 3, axis=1)
@@ -19,10 +22,18 @@ def test_predict_gives_probabilities_at_the_images_size(smallest):
         predict(model, image[..., :2])
 
 
-def test_normalize_is_the_textbook_formula():
-    image = np.array([[[0, 128, 255]]], "uint8")
-    wanted = [[[(0 - 0.5) / 0.1, (128 / 255 - 0.4) / 0.2, (1 - 0.3) / 0.3]]]
-    np.testing.assert_allclose(normalize(image, ((0.5, 0.4, 0.3), (0.1, 0.2, 0.3))), wanted, 1e-6)
+def test_a_volume_is_predicted_slice_by_slice_on_its_own_grid(smallest):
+    model = smallest((32, 48, 2), classes=2, normalization=prostate.normalization)
+    volume = np.random.default_rng(0).standard_normal((11, 50, 41, 2)).astype("float32")
+    spacing, field = (3.0, 0.5, 0.7), (16.0, 24.0)
+    maps = predict_volume(model, volume, spacing, field)
+    assert maps.shape == (11, 50, 41, 2) and maps.dtype == np.float32
+    for i in (0, 7, 8, 10):  # the model sees z-scored values as they are
+        fitted = fit(volume[i], spacing[1:], field, (32, 48))
+        found = np.asarray(keras.ops.sigmoid(model(fitted[None])["mask"]))[0]
+        wanted = unfit(found, (50, 41), spacing[1:], field)
+        np.testing.assert_allclose(maps[i], wanted, atol=1e-5)
+    assert not maps[:, 0].any()  # 25 mm of rows, of which the field shows 16
 
 
 def test_threshold_and_exclusive_classes():

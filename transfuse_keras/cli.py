@@ -5,25 +5,27 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+TASK_HELP = "hip, polyp, skin, prostate, or a .py file that holds a Task"
+
 
 def main(argv=None):
     """Run the command line.
 
-    Returns: the exit code: 0 done, 1 training failed, 2 unusable input, 130 interrupted.
+    Returns: the exit code: 0 done, 1 training failed or would fail, 2 unusable input, 130
+    interrupted.
     """
     arguments = parser().parse_args(argv)
     from transfuse_keras.callbacks import NonFiniteLoss
     from transfuse_keras.errors import InputError
 
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except (InputError, OSError) as error:
         return fail(2, error)
     except NonFiniteLoss as error:
         return fail(1, error)
     except KeyboardInterrupt:
         return fail(130, "interrupted; the best model so far, if an epoch ended, is model.keras")
-    return 0
 
 
 def fail(code, message):
@@ -45,8 +47,9 @@ def parser():
     train = commands.add_parser("train", help="train a task, score it and export the model")
     train.set_defaults(run=run_train)
     add = train.add_argument
-    add("--task", required=True, help="hip")
-    add("--data", metavar="DIR", help="folder with images/ and masks/; without it, phantoms")
+    add("--task", required=True, help=TASK_HELP)
+    add("--data", metavar="DIR", help="folder in any known layout; without it, phantoms")
+    add_spacing(add)
     add("--variant", help="Ti, S, L, L* or L-R50; by default the task's own")
     add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="multiples of 16")
     add("--epochs", type=int)
@@ -63,6 +66,14 @@ def parser():
     add("--limit", type=int, metavar="N", help="use at most N training images")
     add("--out", metavar="DIR", help="run folder; by default savedmodels/TASK, TASK-2, ...")
 
+    check = commands.add_parser("check", help="list what would fail in training")
+    check.set_defaults(run=run_check)
+    add = check.add_argument
+    add("--task", required=True, help=TASK_HELP)
+    add("--data", metavar="DIR", required=True, help="folder in any known layout")
+    add_spacing(add)
+    add("--out", metavar="PNG", help="contact sheet; by default check-TASK.png, here")
+
     export = commands.add_parser("export", help="write a trained model in other formats")
     export.set_defaults(run=run_export)
     add = export.add_argument
@@ -72,12 +83,55 @@ def parser():
     return top
 
 
+def add_spacing(add):
+    add(
+        "--spacing",
+        type=float,
+        nargs="+",
+        metavar="MM",
+        help="pixel spacing, one number or row and column, of images that do not tell theirs",
+    )
+
+
+def spacing_of(arguments):
+    """(row, column) in mm by --spacing, or None."""
+    from transfuse_keras.data.layouts.listing import check_spacing
+    from transfuse_keras.errors import InputError
+
+    if arguments.spacing is None:
+        return None
+    try:
+        return check_spacing(
+            tuple(arguments.spacing * 2 if len(arguments.spacing) == 1 else arguments.spacing)
+        )
+    except ValueError as error:
+        raise InputError(f"--spacing {error}.") from error
+
+
+def run_check(arguments):
+    from transfuse_keras.contact_sheet import write_contact_sheet
+    from transfuse_keras.data.check import check
+    from transfuse_keras.tasks import find_task
+
+    task = find_task(arguments.task)
+    report = check(task, arguments.data, spacing_of(arguments))
+    for kind, lines in (("ERROR", report.errors), ("warning", report.warnings)):
+        for line in lines:
+            print(f"{kind}: {line}")
+    print("\n".join(["", *report.notes, "", *report.table(task.classes), ""]))
+    sheet = Path(arguments.out or f"check-{task.name}.png")
+    if write_contact_sheet(sheet, report.splits, task):
+        print(f"Contact sheet: {sheet}")
+    print(f"{len(report.errors)} errors, {len(report.warnings)} warnings.")
+    return 1 if report.errors else 0
+
+
 def run_train(arguments):
     from transfuse_keras.tasks import find_task
     from transfuse_keras.training import train
 
     task = find_task(arguments.task)
-    recipe = task.recipe if arguments.data else task.phantom_recipe
+    recipe = task.recipe if arguments.data else task.phantom_recipe or task.recipe
     given = {
         "variant": arguments.variant,
         "image_size": arguments.image_size and tuple(arguments.image_size),
@@ -94,6 +148,7 @@ def run_train(arguments):
         seed=arguments.seed,
         limit=arguments.limit,
         out=arguments.out,
+        spacing=spacing_of(arguments),
     )
     print(f"Done: {run}/report.html, {run}/model.keras, {run}/model.tflite")
 

@@ -8,22 +8,22 @@ import keras
 import numpy as np
 
 from transfuse_keras.files import replacing
-from transfuse_keras.inference import predict, to_masks
+from transfuse_keras.inference import predict_sample, to_masks
 from transfuse_keras.metrics import dice, iou, surface_scores
 
 OVERLAP = {"dice": dice, "iou": iou}
 PROTOCOL = (
-    "per image and class at native size, threshold 0.5; a class scores the mean over the images "
+    "per {what} and class at native size, threshold 0.5; a class scores the mean over the {what}s "
     "whose truth is not empty; surface distances in {unit}, undefined where either mask is empty"
 )
 
 
 def score_case(truth, prediction, spacing, classes):
-    """Scores of one image.
+    """Scores of one image or volume.
 
     Args:
-        truth, prediction: 0/1 (H, W, M).
-        spacing: (row, column) millimetres per pixel; None scores distances in pixels.
+        truth, prediction: 0/1 (H, W, M) or (D, H, W, M).
+        spacing: millimetres per pixel along each axis; None scores distances in pixels.
         classes: names of the M classes.
 
     Returns: one dict per class: "class", "truth_empty", "prediction_empty", "dice", "iou" and
@@ -46,13 +46,14 @@ def score_case(truth, prediction, spacing, classes):
     return rows
 
 
-def evaluate(model, samples, task):
+def evaluate(model, samples, task, folder=None):
     """Predict and score samples.
 
     Args:
         model: TransFuse.
         samples: list of Sample.
         task: Task.
+        folder: where the predicted masks of volumes are written as NIfTI, or None.
 
     Returns: list of dicts as `score_case` gives, with the "case" in front. Distances are in
     pixels for all as soon as one spacing is unknown.
@@ -63,7 +64,10 @@ def evaluate(model, samples, task):
     rows = []
     for sample in samples:
         image, truth = sample.read()
-        prediction = to_masks(predict(model, image), exclusive=task.exclusive)
+        found = predict_sample(model, sample, image, task)
+        prediction = to_masks(found, exclusive=task.exclusive)
+        if folder is not None and sample.save is not None:
+            sample.save(folder / f"{sample.file_name}.nii.gz", prediction)
         spacing = sample.spacing if in_mm else None
         scores = score_case(truth, prediction, spacing, task.classes)
         rows += [{"case": sample.name, **row} for row in scores]

@@ -5,7 +5,6 @@ import numpy as np
 import tensorflow as tf
 from safetensors.numpy import save
 
-from transfuse_keras.data.resize import resize_image
 from transfuse_keras.files import replacing
 from transfuse_keras.weights import official_state
 
@@ -16,8 +15,8 @@ def serving_model(model):
     Args:
         model: TransFuse.
 
-    Returns: keras.Model from float32 images (B, H, W, C) in 0-255, RGB, at the model's size, to
-    probabilities (B, H, W, M).
+    Returns: keras.Model from float32 images (B, H, W, C) at the model's size, in 0-255, RGB (or
+    z-scored, for a task on volumes), to probabilities (B, H, W, M).
     """
     mean, std = (255 * np.asarray(values) for values in model.normalization)
     image = keras.Input(model.input_shape[1:], name="image")
@@ -85,19 +84,17 @@ def run_litert(path):
     return run
 
 
-def compare_exports(model, runners, samples):
+def compare_exports(model, runners, images):
     """How far exported files are from the Keras model.
 
     Args:
         model: TransFuse.
         runners: name -> function from images (1, H, W, C), float32 0-255, to probabilities.
-        samples: list of Sample to compare on.
+        images: list of (H, W, C) of the model's size, 0-255 or z-scored, to compare on.
 
     Returns: {name: {"largest_difference": of the probabilities, "different_pixels": share of
     mask pixels at threshold 0.5 that are not the same}}.
     """
-    _, height, width, _ = model.input_shape
-    images = [resize_image(sample.read()[0], (height, width)) for sample in samples]
     images = [image.astype("float32")[None] for image in images]
     reference = serving_model(model)
     wanted = [np.asarray(reference(image)) for image in images]

@@ -3,15 +3,11 @@
 import cv2
 import numpy as np
 
-from transfuse_keras.data.resize import resize_image
+from transfuse_keras.data.pipeline import normalizer
+from transfuse_keras.data.resize import fit, resize_image, unfit
 
+SLICES_AT_ONCE = 8
 TRUTH, PREDICTION = (0, 255, 0), (255, 0, 255)  # outlines: green and magenta; both: white
-
-
-def normalize(image, normalization):
-    """An image 0-255 as the model takes it: (image / 255 - mean) / std, float32."""
-    mean, std = (np.asarray(values, "float32") for values in normalization)
-    return (image.astype("float32") / 255 - mean) / std
 
 
 def predict(model, image):
@@ -19,7 +15,8 @@ def predict(model, image):
 
     Args:
         model: TransFuse.
-        image: uint8 (H, W, C), 0-255, with the channels of the model.
+        image: (H, W, C) with the channels of the model, uint8 0-255; for a model of a task on
+            volumes float32, z-scored.
 
     Returns: float32 (H, W, M) in [0, 1], bilinearly resized to the image's own size.
 
@@ -28,9 +25,44 @@ def predict(model, image):
     _, height, width, channels = model.input_shape
     if image.ndim != 3 or image.shape[2] != channels:
         raise ValueError(f"The model takes (H, W, {channels}) images, not {image.shape}.")
-    inputs = normalize(resize_image(image, (height, width)), model.normalization)
-    logits = np.asarray(model.mask_model.predict_on_batch(inputs[None]))[0]
-    return resize_image(1 / (1 + np.exp(-logits)), image.shape[:2])
+    inputs = resize_image(image, (height, width))
+    return resize_image(probabilities(model, inputs[None])[0], image.shape[:2])
+
+
+def predict_volume(model, slices, spacing, field):
+    """Probability maps of a volume, slice by slice, on its own grid.
+
+    Args:
+        model: TransFuse trained on a task with this `field`.
+        slices: float32 (D, H, W, C), z-scored by channel.
+        spacing: (slice, row, column) in mm.
+        field: (height, width) in mm that the model sees.
+
+    Returns: float32 (D, H, W, M) in [0, 1]; 0 outside the field.
+    """
+    size = model.input_shape[1:3]
+    maps = []
+    for start in range(0, len(slices), SLICES_AT_ONCE):
+        part = slices[start : start + SLICES_AT_ONCE]
+        fitted = np.stack([fit(image, spacing[1:], field, size) for image in part])
+        for found in probabilities(model, fitted):
+            maps.append(unfit(found, slices.shape[1:3], spacing[1:], field))
+    return np.stack(maps)
+
+
+def predict_sample(model, sample, image, task):
+    """Probability maps of a sample whose image has been read, on its own grid."""
+    if task.field is None:
+        return predict(model, image)
+    return predict_volume(model, image, sample.spacing, task.field)
+
+
+def probabilities(model, images):
+    """Probabilities (B, h, w, M) of images (B, h, w, C) of the model's size."""
+    normalize = normalizer(model.normalization, images.dtype)
+    inputs = np.stack([normalize(image) for image in images])
+    logits = np.asarray(model.mask_model.predict_on_batch(inputs))
+    return 1 / (1 + np.exp(-logits))
 
 
 def to_masks(probabilities, threshold=0.5, exclusive=False):

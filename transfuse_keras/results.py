@@ -5,6 +5,7 @@ import csv
 import cv2
 import numpy as np
 
+from transfuse_keras.data.cache import read_fitted
 from transfuse_keras.data.resize import resize_image, resize_masks
 from transfuse_keras.evaluation import PROTOCOL, evaluate, summarize, write_cases
 from transfuse_keras.export import (
@@ -15,7 +16,7 @@ from transfuse_keras.export import (
     run_saved_model,
 )
 from transfuse_keras.files import replacing, write_json
-from transfuse_keras.inference import overlay, predict, to_masks
+from transfuse_keras.inference import overlay, predict_sample, to_masks
 from transfuse_keras.report import write_report
 
 COMPARED = 8  # images on which the exported files are compared with the Keras model
@@ -37,13 +38,15 @@ def write_results(run, model, task, samples, data):
     metrics.json, which marks the run complete. Returns: the content of metrics.json.
     """
     print(f"Scoring {len(samples)} test images")
-    rows = evaluate(model, samples, task)
+    if any(sample.save for sample in samples):
+        (run / "predictions").mkdir()
+    rows = evaluate(model, samples, task, run / "predictions")
     write_cases(run / "cases.csv", rows)
     unit = "mm" if "hd_mm" in rows[0] else "px"
     metrics = {
         "task": task.name,
         "data": data,
-        "protocol": PROTOCOL.format(unit=unit),
+        "protocol": PROTOCOL.format(unit=unit, what="image" if task.field is None else "volume"),
         "variant": model.variant,
         **summarize(rows),
     }
@@ -55,7 +58,9 @@ def write_results(run, model, task, samples, data):
         "saved_model": run_saved_model(run / "saved_model"),
         "model.tflite": run_litert(run / "model.tflite"),
     }
-    exports = compare_exports(model, runners, samples[:COMPARED])
+    size = model.input_shape[1:3]
+    images = [read_fitted(sample, size, task.field)[0] for sample in samples[:COMPARED]]
+    exports = compare_exports(model, runners, [image[len(image) // 2] for image in images])
     write_json(run / "export.json", exports)
 
     pictures = write_overlays(run / "overlays", model, task, samples, rows)
@@ -85,12 +90,25 @@ def write_overlays(folder, model, task, samples, rows):
         temporary.mkdir()
         for rank, sample in enumerate((ranked[i] for i in chosen), 1):
             image, truth = sample.read()
-            prediction = to_masks(predict(model, image), exclusive=task.exclusive)
-            name = f"{rank:02}_{sample.name}.png"
-            picture = overlay(*enlarge(image, prediction, truth))
+            found = predict_sample(model, sample, image, task)
+            prediction = to_masks(found, exclusive=task.exclusive)
+            name = f"{rank:02}_{sample.file_name}.png"
+            picture = overlay(*enlarge(*visible(image, prediction, truth)))
             cv2.imwrite(str(temporary / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             pictures.append((folder / name, f"{sample.name}: Dice {scores[sample.name]:.3f}"))
     return pictures
+
+
+def visible(image, *masks):
+    """What a person can look at: of a volume the slice with most of the last masks, its first
+    channel from the darkest percent to the brightest as 0-255."""
+    if image.ndim == 3:
+        return image, *masks
+    index = masks[-1].sum(axis=(1, 2, 3)).argmax()
+    shown = image[index, ..., :1]
+    low, high = np.percentile(shown, (1, 99))
+    shown = np.clip(255 * (shown - low) / max(high - low, 1e-6), 0, 255).astype("uint8")
+    return shown, *(mask[index] for mask in masks)
 
 
 def enlarge(image, *masks):

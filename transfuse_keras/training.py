@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from transfuse_keras.callbacks import KeepBest, StopOnNonFiniteLoss, WriteHistory
+from transfuse_keras.data.cache import read_resized
+from transfuse_keras.data.check import digests_of, find_copies
 from transfuse_keras.data.pipeline import batches, find_splits
-from transfuse_keras.data.samples import check_samples, read_resized
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing, write_json
 from transfuse_keras.metrics import DiceScore
@@ -24,57 +25,65 @@ from transfuse_keras.weights import load_weights
 
 
 def train(
-    task, data=None, recipe=None, weights=None, skip_heads=False, seed=0, limit=None, out=None
+    task,
+    data=None,
+    recipe=None,
+    weights=None,
+    skip_heads=False,
+    seed=0,
+    limit=None,
+    out=None,
+    spacing=None,
 ):
     """Train a task and leave a run folder.
 
     Args:
         task: Task.
-        data: folder with images/ and masks/; None trains on the task's phantoms and says so.
+        data: folder in a known layout; None trains on the task's phantoms and says so.
         recipe: Recipe; by default the task's own for data or for phantoms.
         weights: None, or what to start from, see `load_weights`.
         skip_heads: leave the heads random when loading weights, to train other classes.
         seed: of the initial weights, order, augmentation, dropout and phantoms.
         limit: use at most this many training samples.
         out: the run folder; by default savedmodels/<task>, or the first free <task>-2, ...
+        spacing: (row, column) mm of images whose pixel spacing is not known otherwise.
 
     Returns: Path of the run folder. It holds config.json, split.csv, checkpoints/best.keras,
     logs/ (TensorBoard), history.csv, model.keras, saved_model/, model.tflite, export.json,
-    cases.csv, overlays/, report.html and, last, metrics.json.
+    cases.csv, overlays/, predictions/ (of volumes), report.html and, last, metrics.json.
 
     Raises: InputError if data, sizes, weights or `out` cannot be used: nothing is written then.
     NonFiniteLoss, KeyboardInterrupt: model.keras is the best model so far, if there is one.
     """
-    recipe = recipe or (task.phantom_recipe if data is None else task.recipe)
-    if data is None:
+    recipe = recipe or (task.recipe if data is not None else task.phantom_recipe)
+    if data is None and task.phantom_recipe is not None:
         print(
             f"No --data given: training on phantoms, artificial images of the {task.name} task "
             "with exact masks. Scores on phantoms say nothing about patients."
         )
     check_numbers(recipe, seed, limit)
     run = choose_folder(out, task.name)
-    splits = find_splits(task, data, recipe.image_size, seed)
+    splits = find_splits(task, data, recipe.image_size, seed, spacing)
     splits["train"] = splits["train"][:limit]
+    for part, samples in splits.items():
+        if not samples:
+            raise InputError(f"{data}: has no samples to use as {part} split.")
     keras.utils.set_random_seed(seed)
     model = create_model(task, recipe, weights, skip_heads)
     print("Reading " + ", ".join(f"{len(part)} {name}" for name, part in splits.items()))
-    training, validation = (
-        batches(
-            *read_resized(splits[part], recipe.image_size),
-            task,
-            recipe.batch_size,
-            model.normalization,
-            seed=seed if part == "train" else None,
-            augmented=part == "train",
-        )
-        for part in ("train", "val")
-    )
-    check_samples(splits["test"])
+    arrays = {
+        part: read_resized(splits[part], recipe.image_size, task.field) for part in ("train", "val")
+    }
+    refuse_copies(splits, arrays, recipe.image_size, task.field)
+    settings = task, recipe.batch_size, model.normalization
+    training = batches(*arrays["train"], *settings, seed=seed, augmented=True)
+    validation = batches(*arrays["val"], *settings)
 
     print(f"Run folder: {run}")
     best = run / "checkpoints" / "best.keras"
     best.parent.mkdir(parents=True)
-    write_json(run / "config.json", describe(task, data, recipe, weights, skip_heads, seed, limit))
+    config = describe(task, data, recipe, weights, skip_heads, seed, limit, spacing)
+    write_json(run / "config.json", config)
     write_split(run / "split.csv", splits)
     try:
         model.fit(
@@ -115,6 +124,18 @@ def check_numbers(recipe, seed, limit):
         raise InputError(f"The seed must be between 0 and {2**32 - 1}, not {seed}.")
 
 
+def refuse_copies(splits, arrays, size, field):
+    """Raise InputError if two splits share an image, or a test sample cannot be read."""
+    digests = {}
+    for part, samples in splits.items():
+        if any(sample.name not in digests for sample in samples):
+            images = arrays[part][0] if part in arrays else None
+            digests.update(digests_of(samples, images, size, field))
+    errors, _ = find_copies(splits, digests)
+    if errors:
+        raise InputError(errors[0])
+
+
 def choose_folder(out, name):
     """The run folder: `out` if it is new or empty, else the first free savedmodels/<name>[-N]."""
     if out is not None:
@@ -132,7 +153,12 @@ def create_model(task, recipe, weights=None, skip_heads=False):
     """A compiled TransFuse for a recipe; InputError if a value of it cannot be used."""
     classes = len(task.classes)
     try:
-        model = TransFuse(recipe.variant, (*recipe.image_size, task.channels), classes)
+        model = TransFuse(
+            recipe.variant,
+            (*recipe.image_size, task.channels),
+            classes,
+            normalization=task.normalization,
+        )
         if weights is not None:
             load_weights(model, weights, skip_heads)
     except ValueError as error:
@@ -141,11 +167,12 @@ def create_model(task, recipe, weights=None, skip_heads=False):
     adam = keras.optimizers.Adam(
         recipe.learning_rate, beta_1=beta_1, beta_2=beta_2, global_clipnorm=recipe.clip_norm
     )
-    model.compile(adam, metrics={"mask": [DiceScore(classes, name="dice")]})
+    dice = DiceScore(classes, name="dice")
+    model.compile(adam, metrics={"mask": [dice]}, scales=recipe.scales)
     return model
 
 
-def describe(task, data, recipe, weights, skip_heads, seed, limit):
+def describe(task, data, recipe, weights, skip_heads, seed, limit, spacing):
     """Everything needed to repeat a run, as plain data."""
     return {
         "task": asdict(task),
@@ -155,6 +182,7 @@ def describe(task, data, recipe, weights, skip_heads, seed, limit):
         "skip_heads": skip_heads,
         "seed": seed,
         "limit": limit,
+        "spacing": spacing,
         "backend": keras.backend.backend(),
         "versions": {
             "python": platform.python_version(),
