@@ -12,6 +12,7 @@ from transfuse_keras.weights import PUBLISHED
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+DATA = (ROOT / "docs" / "data.md").read_text()
 WEIGHTS = (ROOT / "docs" / "weights.md").read_text()
 
 
@@ -33,6 +34,10 @@ def run_code(page, folder):
 def test_the_ten_lines_of_api_run(tmp_path):
     assert run_code(README, tmp_path).rstrip().endswith("mm")
     assert (tmp_path / "hip.keras").is_file()
+
+
+def test_the_page_on_data_runs(tmp_path):
+    assert run_code(DATA, tmp_path).splitlines()[-1] == "(16, 96, 128, 3) (16, 96, 128, 1)"
 
 
 @pytest.mark.slow
@@ -70,5 +75,6 @@ def test_parameters_and_operations_are_those_of_the_table():
 
 
 def test_links_lead_somewhere():
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert target.startswith("http") or (ROOT / target).exists(), target
+    for page, folder in ((README, ROOT), (DATA, ROOT / "docs")):
+        for target in re.findall(r"\]\(([^)]+)\)", page):
+            assert target.startswith("http") or (folder / target).exists(), target

@@ -37,7 +37,7 @@ def write_results(run, model, task, samples, data):
     Writes: cases.csv, overlays/, saved_model/, model.tflite, export.json, report.html and, last,
     metrics.json, which marks the run complete. Returns: the content of metrics.json.
     """
-    print(f"Scoring {len(samples)} test images")
+    print(f"Scoring {len(samples)} test cases")
     if any(sample.save for sample in samples):
         (run / "predictions").mkdir()
     rows = evaluate(model, samples, task, run / "predictions")

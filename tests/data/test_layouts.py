@@ -213,7 +213,23 @@ def test_one_file_per_class_may_overlap(tmp_path):
     ]
 
 
-def test_groups_and_spacings_by_csv(tmp_path, capsys):
+def test_jpeg_masks_are_one_warning(tmp_path):
+    binary_folder(tmp_path, [f"a{i}" for i in range(5)], suffix="jpg")
+    listing = find_samples(polyp, tmp_path)
+    assert listing.warnings == [f"{tmp_path}: 5 masks are JPEG files: thresholded at one half."]
+    _, mask = listing.samples[2].read()
+    assert (mask[..., 0] != disc(1, 7)).mean() < 0.01
+
+
+def test_unknown_spacing_is_said(tmp_path, capsys):
+    hip_folder(tmp_path)
+    find_splits(hip, tmp_path)
+    assert "spacing of 12 samples is unknown: distances are in pixels" in capsys.readouterr().out
+    find_splits(hip, tmp_path, spacing=(0.25, 0.25))
+    assert "Spacing: 0.25 x 0.25 mm in 12 of 12 samples." in capsys.readouterr().out
+
+
+def test_groups_and_spacings_by_csv(tmp_path):
     hip_folder(tmp_path)
     (tmp_path / "groups.csv").write_text("stem,group\np0_s0,anna\np1_s1.png,anna\n")
     (tmp_path / "spacing.csv").write_text("stem,row,column\np0_s0,0.5,0.4\np0_s1,0.3\np1_s0,-1\n")
@@ -224,7 +240,6 @@ def test_groups_and_spacings_by_csv(tmp_path, capsys):
     assert by_name["p0_s0"].spacing == (0.5, 0.4) and by_name["p0_s1"].spacing == (0.3, 0.3)
     assert by_name["p2_s0"].spacing is None
     assert listing.errors[0].startswith(f"{tmp_path}/spacing.csv: the spacing of p1_s0 is -1 x -1")
-    assert any("spacing of 10 images is unknown" in line for line in listing.warnings)
     assert find_samples(hip, tmp_path, (0.2, 0.2)).samples[-1].spacing == (0.2, 0.2)
     (tmp_path / "groups.csv").write_text("p0_s0\n")
     with pytest.raises(InputError, match="groups.csv: the row 'p0_s0' lacks group"):

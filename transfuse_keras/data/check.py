@@ -2,7 +2,6 @@
 
 import hashlib
 import sys
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from statistics import median
@@ -12,6 +11,7 @@ import numpy as np
 
 from transfuse_keras.data.cache import fitted, read_fitted
 from transfuse_keras.data.layouts import find_samples
+from transfuse_keras.data.layouts.listing import describe_spacing
 from transfuse_keras.data.splits import complete_splits
 from transfuse_keras.errors import InputError
 
@@ -84,7 +84,9 @@ def check(task, directory, spacing=None):
         part: [sample for sample in samples if sample.name in report.pixels]
         for part, samples in splits.items()
     }
-    note_spacing(report, listed)
+    warn_of_spacing(report, listed)
+    if listed:
+        report.notes.append(describe_spacing(listed))
     return report
 
 
@@ -158,20 +160,13 @@ def find_copies(splits, digests):
     return errors, warnings
 
 
-def note_spacing(report, samples):
-    """Note the usual pixel spacing of the data set and warn of those far from it."""
+def warn_of_spacing(report, samples):
+    """Warn of pixel spacings far from the usual one of the data set."""
     known = [sample for sample in samples if sample.spacing]
-    if not known:
-        report.notes.append("The pixel spacing is unknown: distances will be in pixels.")
-        return
-    usual = median(sample.spacing[-1] for sample in known)
+    usual = median(sample.spacing[-1] for sample in known) if known else None
     for sample in known:
         if not usual / 3 < sample.spacing[-1] < usual * 3:
             report.warnings.append(
                 f"{sample.files[0]}: its spacing is {sample.spacing[-1]:g} mm, unlike the usual "
                 f"{usual:g} mm."
             )
-    spacings = Counter(tuple(round(mm, 4) for mm in sample.spacing) for sample in known)
-    (common, count), *_ = spacings.most_common(1)
-    shown = " x ".join(f"{mm:g}" for mm in common)
-    report.notes.append(f"Spacing: {shown} mm in {count} of {len(samples)} samples.")

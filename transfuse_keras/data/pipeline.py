@@ -9,6 +9,7 @@ import tensorflow as tf
 from transfuse_keras.data.augmentation import augment
 from transfuse_keras.data.cache import read_resized
 from transfuse_keras.data.layouts import find_samples
+from transfuse_keras.data.layouts.listing import describe_spacing
 from transfuse_keras.data.samples import phantom_samples
 from transfuse_keras.data.splits import SPLITS, complete_splits
 from transfuse_keras.errors import InputError
@@ -37,7 +38,7 @@ def find_splits(task, directory=None, image_size=None, seed=0, spacing=None):
             hint = f" (and {more} more, listed by `transfuse check`)" if more else ""
             raise InputError(listing.errors[0] + hint)
         splits, note = complete_splits(listing.samples)
-        print("\n".join([*listing.warnings, note]))
+        print("\n".join([*listing.warnings, note, describe_spacing(listing.samples)]))
         return splits
     recipe = task.phantom_recipe
     if recipe is None:

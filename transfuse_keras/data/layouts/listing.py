@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from transfuse_keras.data import dicom
@@ -113,6 +113,21 @@ def check_spacing(spacing):
         shown = " x ".join(f"{mm:g}" for mm in spacing)
         raise ValueError(f"is {shown} mm; a pixel has two sides of 0.001 to 20 mm")
     return spacing
+
+
+def describe_spacing(samples):
+    """A sentence on the pixel spacing of samples."""
+    known = Counter(
+        tuple(round(mm, 4) for mm in sample.spacing) for sample in samples if sample.spacing
+    )
+    if known.total() < len(samples):
+        return (
+            f"The pixel spacing of {len(samples) - known.total()} samples is unknown: distances "
+            "are in pixels."
+        )
+    (common, count), *_ = known.most_common(1)
+    shown = " x ".join(f"{mm:g}" for mm in common)
+    return f"Spacing: {shown} mm in {count} of {len(samples)} samples."
 
 
 def join_copies(samples):

@@ -5,7 +5,6 @@ plain images/ masks/ are all this; so are several such folders side by side.
 """
 
 import re
-from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -181,10 +180,3 @@ def warn(listing, folder, groups, spacings, images):
                 f"{folder}: {name} names {len(unknown)} stems without an image, "
                 f"such as {unknown[0]}."
             )
-    known = Counter(sample.spacing for sample in listing.samples if sample.spacing)
-    if known and known.total() < len(listing.samples):
-        missing = len(listing.samples) - known.total()
-        listing.warnings.append(
-            f"{folder}: the pixel spacing of {missing} images is unknown, so all are scored in "
-            "pixels."
-        )

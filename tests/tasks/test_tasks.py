@@ -1,0 +1,107 @@
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from transfuse_keras.data.layouts import find_samples
+from transfuse_keras.data.pipeline import find_splits
+from transfuse_keras.errors import InputError
+from transfuse_keras.tasks import TASKS, Task, find_task, hip, polyp, prostate, skin
+
+ROOT = Path(__file__).parents[2]
+REAL = ROOT.parent / "shared" / "data"
+
+
+def test_recipes_are_the_papers():
+    assert (polyp.recipe.image_size, polyp.recipe.scales) == ((352, 352), (0.75, 1.0, 1.25))
+    assert polyp.augmentation == Task("x", ("y",)).augmentation  # none
+    assert (skin.recipe.image_size, skin.recipe.learning_rate) == ((192, 256), 7e-5)
+    a = skin.augmentation
+    assert (a.rotation, a.scale, a.shift, a.probability["move"]) == (25, 0.15, 0.15, 0.5)
+    assert hip.mirror_pairs == (("left_femur", "right_femur"),) and not hip.exclusive
+    assert (prostate.recipe.image_size, prostate.channels, prostate.exclusive) == (
+        *((320, 320), 2, True),
+    )
+    for task in TASKS.values():
+        recipe = task.recipe
+        assert (recipe.variant, recipe.batch_size, recipe.epochs) == ("S", 16, 30)
+        assert (recipe.betas, recipe.clip_norm) == ((0.5, 0.999), 2.0)
+
+
+def write_task(folder, text):
+    path = folder / "mytask.py"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_task_of_ones_own(tmp_path):
+    text = "from transfuse_keras.tasks import Task\nknee = Task('knee', ('femur', 'tibia'))\n"
+    task = find_task(write_task(tmp_path, text))
+    assert task.name == "knee" and task.recipe.variant == "S" and task.phantom_recipe is None
+    assert asdict(task)["classes"] == ("femur", "tibia")
+    with pytest.raises(InputError, match="The task knee has no phantoms; give --data DIR"):
+        find_splits(task)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\n", "mytask.py: holds 0 Tasks; exactly one must be there"),
+        (
+            "from transfuse_keras.tasks import Task\na = Task('a', ('x',))\nb = Task('b', ('x',))",
+            "mytask.py: holds 2 Tasks",
+        ),
+        ("def (:\n", "mytask.py: fails with SyntaxError"),
+        (
+            "from transfuse_keras.tasks import Task\nTask('a', ('x',), mirror_pairs=(('x', 'y'),))",
+            "mytask.py: fails with ValueError: Task a: mirror_pairs names y, not a class",
+        ),
+        (
+            "from transfuse_keras.tasks import Task\nTask('a', 'lung')",
+            "fails with ValueError: Task a: classes must be a tuple of different names",
+        ),
+        (
+            "from transfuse_keras.tasks import Task\nTask('a', ('x',), channels=2)",
+            "fails with ValueError: Task a: images have 1 or 3 channels, not 2",
+        ),
+    ],
+)
+def test_a_task_file_that_fails_is_one_sentence(tmp_path, text, message):
+    with pytest.raises(InputError, match=message) as error:
+        find_task(write_task(tmp_path, text))
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_tasks_are_refused(tmp_path):
+    with pytest.raises(InputError, match="Unknown task 'knee'; known are: hip, polyp, skin, pros"):
+        find_task("knee")
+    with pytest.raises(InputError, match="absent.py: no such task file"):
+        find_task(str(tmp_path / "absent.py"))
+
+
+def test_the_examples_are_ten_lines_of_task():
+    for name in ("chest", "hippocampus"):
+        path = ROOT / "examples" / f"{name}.py"
+        assert find_task(str(path)).name == name
+        lines = path.read_text().split("Recipe, Task", 1)[1].splitlines()
+        assert len([line for line in lines if line.strip()]) <= 10
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real images are elsewhere")
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("polyp", (880, 120, 120)),
+        ("skin", (1400, 200, 400)),
+        ("hip", (290, 53, 77)),
+        ("examples/chest.py", (87, 12, 25)),
+        ("examples/hippocampus.py", (145, 21, 42)),
+    ],
+)
+def test_real_folders_are_found(name, counts):
+    task = find_task(str(ROOT / name) if name.endswith(".py") else name)
+    assert not find_samples(task, REAL / task.name).errors
+    splits = find_splits(task, REAL / task.name)
+    assert tuple(len(samples) for samples in splits.values()) == counts
+    image, masks = splits["test"][0].read()
+    assert image.shape[-1] == task.channels and masks.any()

@@ -1,0 +1,43 @@
+"""One epoch on each real folder from one command, with the smallest model."""
+
+import json
+
+import nibabel
+import numpy as np
+import pytest
+from conftest import SMALLEST
+from tasks.test_tasks import REAL, ROOT
+
+from transfuse_keras.cli import main
+from transfuse_keras.tasks import find_task
+from transfuse_keras.variants import VARIANTS
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real images are elsewhere")
+@pytest.mark.parametrize(
+    "name", ["polyp", "skin", "hip", "examples/chest.py", "examples/hippocampus.py"]
+)
+def test_an_epoch_on_real_data(name, tmp_path, monkeypatch):
+    monkeypatch.setitem(VARIANTS, "smallest", SMALLEST)
+    name = str(ROOT / name) if name.endswith(".py") else name
+    task, run = find_task(name), tmp_path / "run"
+    command = ["train", "--task", name, "--data", REAL / task.name, "--variant", "smallest"]
+    command += ["--image-size", 64, 64, "--epochs", 1, "--limit", 64, "--out", run]
+    if task.name == "chest":
+        command += ["--spacing", 0.9333]
+    assert main(list(map(str, command))) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert set(metrics["classes"]) == set(task.classes)
+    known = task.name in ("chest", "hippocampus")
+    assert ("hd_mm" in metrics["mean"]) == known and ("hd_px" in metrics["mean"]) != known
+    exports = json.loads((run / "export.json").read_text())
+    assert max(row["largest_difference"] for row in exports.values()) < 1e-4
+    if task.field is not None:
+        written = sorted((run / "predictions").iterdir())
+        assert len(written) == metrics["n"] == 42
+        truth = nibabel.load(REAL / "hippocampus" / "labelsTr" / written[0].name)
+        predicted = nibabel.load(written[0])
+        assert predicted.shape == truth.shape
+        np.testing.assert_array_equal(predicted.affine, truth.affine)
+        assert set(np.unique(np.asarray(predicted.dataobj))) <= {0, 1, 2}
