@@ -1,17 +1,27 @@
 """Scores of masks, on arrays and during training."""
 
-from transfuse_keras.metrics.overlap import dice, iou
-from transfuse_keras.metrics.streaming import DiceScore
+from transfuse_keras.metrics.overlap import dice, iou, pixel_accuracy, precision, recall
+from transfuse_keras.metrics.pranet import pranet_curves, pranet_scores
+from transfuse_keras.metrics.saliency import e_curve, saliency_scores
+from transfuse_keras.metrics.streaming import DiceScore, IoUScore
 from transfuse_keras.metrics.surface import asd, assd, hd, hd95, surface_distances, surface_scores
 
 __all__ = [
     "DiceScore",
+    "IoUScore",
     "asd",
     "assd",
     "dice",
+    "e_curve",
     "hd",
     "hd95",
     "iou",
+    "pixel_accuracy",
+    "pranet_curves",
+    "pranet_scores",
+    "precision",
+    "recall",
+    "saliency_scores",
     "surface_distances",
     "surface_scores",
 ]

@@ -1,4 +1,10 @@
-"""Overlap of two masks of one case and class."""
+"""Overlap of two masks of one case and class.
+
+All take truth and prediction as boolean arrays of one shape, of any rank and at least one pixel,
+return a float in [0, 1] without unit, and raise ValueError if the shapes differ. They count
+pixels, so pixel spacing does not matter. The names are scikit-learn's: Dice is its F1 score, IoU
+its Jaccard score. What empty masks score is said with each.
+"""
 
 import numpy as np
 
@@ -18,10 +24,8 @@ def counts(truth, prediction):
 def dice(truth, prediction):
     """Dice coefficient 2 |A and B| / (|A| + |B|).
 
-    Args:
-        truth, prediction: boolean arrays of one shape, 2-D or 3-D.
-
-    Returns: float in [0, 1]; 1 if both masks are empty, 0 if one is.
+    Args, errors: as in this module. Returns: float in [0, 1]; 1 if both masks are empty, 0 if
+    one is.
     """
     hit, extra, missed = counts(truth, prediction)
     return 2 * hit / (2 * hit + extra + missed) if hit + extra + missed else 1.0
@@ -30,10 +34,38 @@ def dice(truth, prediction):
 def iou(truth, prediction):
     """Intersection over union (Jaccard index) |A and B| / |A or B|.
 
-    Args:
-        truth, prediction: boolean arrays of one shape, 2-D or 3-D.
-
-    Returns: float in [0, 1]; 1 if both masks are empty, 0 if one is.
+    Args, errors: as in this module. Returns: float in [0, 1]; 1 if both masks are empty, 0 if
+    one is.
     """
     hit, extra, missed = counts(truth, prediction)
     return hit / (hit + extra + missed) if hit + extra + missed else 1.0
+
+
+def pixel_accuracy(truth, prediction):
+    """Share of the pixels, background included, on which the masks agree.
+
+    Args, errors: as in this module. Returns: float in [0, 1]; empty masks are no exception: both
+    empty agree everywhere.
+    """
+    _, extra, missed = counts(truth, prediction)
+    return 1 - (extra + missed) / np.size(truth)
+
+
+def precision(truth, prediction):
+    """Share of the predicted pixels that are true, |A and B| / |B|.
+
+    Args, errors: as in this module. Returns: float in [0, 1]; if nothing is predicted, 1 where
+    the truth is empty too, else 0.
+    """
+    hit, extra, missed = counts(truth, prediction)
+    return hit / (hit + extra) if hit + extra else float(not missed)
+
+
+def recall(truth, prediction):
+    """Share of the true pixels that are predicted (sensitivity), |A and B| / |A|.
+
+    Args, errors: as in this module. Returns: float in [0, 1]; if the truth is empty, 1 where the
+    prediction is empty too, else 0.
+    """
+    hit, extra, missed = counts(truth, prediction)
+    return hit / (hit + missed) if hit + missed else float(not extra)

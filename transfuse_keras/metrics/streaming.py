@@ -4,41 +4,71 @@ import keras
 from keras import ops
 
 
-@keras.saving.register_keras_serializable("transfuse_keras")
-class DiceScore(keras.metrics.Metric):
-    """Mean Dice of single images on logits, not the Dice of all pixels together.
+class ImageScore(keras.metrics.Metric):
+    """Mean score of single images on logits, not the score of all pixels together.
 
     A class scores the mean over the images whose truth is not empty; the result is the mean over
     the classes that had such an image, 0 if none had. A pixel is predicted where its probability
-    reaches 0.5. The state is sums only, so it adds up over batches and replicas.
+    reaches 0.5, its logit 0. The state is sums only, so it adds up over batches and replicas.
 
     Args:
         classes: number M of maps.
 
-    Update: mask (B, H, W, M) of 0/1, logits (B, H, W, M), sample_weight (B,) or None.
+    Update: mask (B, H, W, M) of 0/1, logits (B, H, W, M), sample_weight (B,) or None: the weights
+    of the images in the mean.
+
+    Result: float32 scalar in [0, 1].
     """
 
-    def __init__(self, classes=1, name="dice", **kwargs):
+    def __init__(self, classes=1, name=None, **kwargs):
         super().__init__(name=name, **kwargs)
         self.classes = classes
-        self.total = self.add_weight(shape=(classes,), initializer="zeros", name="total")
-        self.count = self.add_weight(shape=(classes,), initializer="zeros", name="count")
+        # float32 whatever the policy: float16 cannot count the pixels of an image
+        state = {"shape": (classes,), "initializer": "zeros", "dtype": "float32"}
+        self.total = self.add_weight(**state, name="total")
+        self.count = self.add_weight(**state, name="count")
+
+    def score(self, hit, size, found):
+        """Scores (B, M) from the numbers of pixels hit, true (at least one) and predicted."""
+        raise NotImplementedError
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        truth = ops.cast(y_true, self.dtype)
-        predicted = ops.cast(ops.cast(y_pred, "float32") >= 0, self.dtype)
+        truth = ops.cast(y_true, "float32")
+        predicted = ops.cast(ops.cast(y_pred, "float32") >= 0, "float32")
         hit, size, found = (ops.sum(x, axis=(1, 2)) for x in (truth * predicted, truth, predicted))
-        weight = ops.cast(size > 0, self.dtype)
+        weight = ops.cast(size > 0, "float32")
         if sample_weight is not None:
-            weight = weight * ops.reshape(ops.cast(sample_weight, self.dtype), (-1, 1))
-        score = 2 * hit / ops.maximum(size + found, 1)
+            weight = weight * ops.reshape(ops.cast(sample_weight, "float32"), (-1, 1))
+        score = self.score(hit, ops.maximum(size, 1), found)
         self.total.assign_add(ops.sum(weight * score, axis=0))
         self.count.assign_add(ops.sum(weight, axis=0))
 
     def result(self):
-        seen = ops.cast(self.count > 0, self.dtype)
+        seen = ops.cast(self.count > 0, "float32")
         per_class = ops.divide_no_nan(self.total, self.count)
         return ops.divide_no_nan(ops.sum(per_class), ops.sum(seen))
 
     def get_config(self):
         return {**super().get_config(), "classes": self.classes}
+
+
+@keras.saving.register_keras_serializable("transfuse_keras")
+class DiceScore(ImageScore):
+    """Mean Dice coefficient of single images, `metrics.dice`; see ImageScore."""
+
+    def __init__(self, classes=1, name="dice", **kwargs):
+        super().__init__(classes, name, **kwargs)
+
+    def score(self, hit, size, found):
+        return 2 * hit / (size + found)
+
+
+@keras.saving.register_keras_serializable("transfuse_keras")
+class IoUScore(ImageScore):
+    """Mean intersection over union of single images, `metrics.iou`; see ImageScore."""
+
+    def __init__(self, classes=1, name="iou", **kwargs):
+        super().__init__(classes, name, **kwargs)
+
+    def score(self, hit, size, found):
+        return hit / (size + found - hit)

@@ -2,8 +2,8 @@
 
 The surface of a mask is made of its pixels with a background neighbour (4 neighbours in 2-D, 6
 in 3-D); beyond the image lies background. Distances are Euclidean between pixel centres, in the
-unit of `spacing`. The definitions are MedPy's. Where either mask is empty, every distance is
-nan: undefined.
+unit of `spacing`: millimetres, or pixels without one. The definitions are MedPy's. Where either
+mask is empty, every distance is nan: undefined; MedPy raises there.
 """
 
 import math
@@ -57,7 +57,8 @@ def surface_scores(truth, prediction, spacing=None):
 
     Args and errors: as `surface_distances`.
 
-    Returns: {"hd", "hd95", "asd", "assd"} -> float in the unit of `spacing`; nan where undefined.
+    Returns: {"hd", "hd95", "asd", "assd"} -> float in the unit of `spacing`, at least 0, or nan if
+    either mask is empty.
     """
     missed, extra = surface_distances(truth, prediction, spacing)
     if not missed.size:
@@ -74,7 +75,8 @@ def surface_scores(truth, prediction, spacing=None):
 def hd(truth, prediction, spacing=None):
     """Hausdorff distance: the largest of all surface distances, both ways.
 
-    Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, or nan.
+    Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, at least 0, or
+    nan if either mask is empty.
     """
     return surface_scores(truth, prediction, spacing)["hd"]
 
@@ -82,23 +84,28 @@ def hd(truth, prediction, spacing=None):
 def hd95(truth, prediction, spacing=None):
     """The 95th percentile of the surface distances of both directions together.
 
-    Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, or nan.
+    Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, at least 0, or
+    nan if either mask is empty.
     """
     return surface_scores(truth, prediction, spacing)["hd95"]
 
 
-def asd(truth, prediction, spacing=None):
+def asd(truth, prediction, spacing=None, both=False):
     """Average surface distance, directed: from the prediction's surface to the truth's.
 
-    Swap the arguments for the other direction. Args, errors: as `surface_distances`.
-    Returns: float in the unit of `spacing`, or nan.
+    Args, errors: as `surface_distances`; both: whether to return the other direction too.
+    Returns: float in the unit of `spacing`, at least 0, or nan if either mask is empty; with
+    `both` a pair of them, (from prediction to truth, from truth to prediction).
     """
-    return surface_scores(truth, prediction, spacing)["asd"]
+    missed, extra = surface_distances(truth, prediction, spacing)
+    pair = tuple(float(d.mean()) if d.size else math.nan for d in (extra, missed))
+    return pair if both else pair[0]
 
 
 def assd(truth, prediction, spacing=None):
     """Average symmetric surface distance: the mean of the distances of both directions together.
 
-    Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, or nan.
+    Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, at least 0, or
+    nan if either mask is empty.
     """
     return surface_scores(truth, prediction, spacing)["assd"]
