@@ -85,6 +85,7 @@ def distance(ours, theirs):
     return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
 
 
+@pytest.mark.slow
 def test_one_batch_is_three_optimiser_steps(smallest):
     images, masks = batch()
     model = smallest(SHAPE, dropout=0.0)

@@ -13,6 +13,7 @@ from transfuse_keras.weights import PUBLISHED
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 DATA = (ROOT / "docs" / "data.md").read_text()
+EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
 WEIGHTS = (ROOT / "docs" / "weights.md").read_text()
 
 
@@ -38,6 +39,11 @@ def test_the_ten_lines_of_api_run(tmp_path):
 
 def test_the_page_on_data_runs(tmp_path):
     assert run_code(DATA, tmp_path).splitlines()[-1] == "(16, 96, 128, 3) (16, 96, 128, 1)"
+
+
+def test_the_page_on_scores_runs(tmp_path):
+    score, distance = map(float, run_code(EVALUATION, tmp_path).split())
+    assert score == pytest.approx(2 * 18 * 20 / (400 + 18 * 24)) and distance == pytest.approx(1.6)
 
 
 @pytest.mark.slow
@@ -75,6 +81,6 @@ def test_parameters_and_operations_are_those_of_the_table():
 
 
 def test_links_lead_somewhere():
-    for page, folder in ((README, ROOT), (DATA, ROOT / "docs")):
+    for page, folder in ((README, ROOT), (DATA, ROOT / "docs"), (EVALUATION, ROOT / "docs")):
         for target in re.findall(r"\]\(([^)]+)\)", page):
             assert target.startswith("http") or (folder / target).exists(), target

@@ -2,9 +2,12 @@
 
 import argparse
 import sys
-from dataclasses import replace
-from pathlib import Path
 
+from transfuse_keras import commands
+from transfuse_keras.callbacks import NonFiniteLoss
+from transfuse_keras.errors import InputError
+
+MODEL_HELP = "run folder, .keras file, SavedModel folder or .tflite file"
 TASK_HELP = "hip, polyp, skin, prostate, or a .py file that holds a Task"
 
 
@@ -15,9 +18,6 @@ def main(argv=None):
     interrupted.
     """
     arguments = parser().parse_args(argv)
-    from transfuse_keras.callbacks import NonFiniteLoss
-    from transfuse_keras.errors import InputError
-
     try:
         return arguments.run(arguments) or 0
     except (InputError, OSError) as error:
@@ -43,9 +43,9 @@ class Parser(argparse.ArgumentParser):
 def parser():
     """The argument parser of all commands."""
     top = Parser(prog="transfuse", description="TransFuse for Keras 3.")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-    train = commands.add_parser("train", help="train a task, score it and export the model")
-    train.set_defaults(run=run_train)
+    subparsers = top.add_subparsers(required=True, metavar="COMMAND")
+    train = subparsers.add_parser("train", help="train a task, score it and export the model")
+    train.set_defaults(run=commands.run_train)
     add = train.add_argument
     add("--task", required=True, help=TASK_HELP)
     add("--data", metavar="DIR", help="folder in any known layout; without it, phantoms")
@@ -65,17 +65,53 @@ def parser():
     add("--seed", type=int, default=0)
     add("--limit", type=int, metavar="N", help="use at most N training images")
     add("--out", metavar="DIR", help="run folder; by default savedmodels/TASK, TASK-2, ...")
+    add_threshold(add, "0.5")
+    add("--folds", type=int, metavar="N", help="cross-validation with N folds")
+    add("--fold", type=int, metavar="K", help="only fold K (from 0) of --folds, 5 by default")
+    add("--resume", action="store_true", help="go on with the cross-validation in --out")
 
-    check = commands.add_parser("check", help="list what would fail in training")
-    check.set_defaults(run=run_check)
+    check = subparsers.add_parser("check", help="list what would fail in training")
+    check.set_defaults(run=commands.run_check)
     add = check.add_argument
     add("--task", required=True, help=TASK_HELP)
     add("--data", metavar="DIR", required=True, help="folder in any known layout")
     add_spacing(add)
     add("--out", metavar="PNG", help="contact sheet; by default check-TASK.png, here")
 
-    export = commands.add_parser("export", help="write a trained model in other formats")
-    export.set_defaults(run=run_export)
+    evaluate = subparsers.add_parser("evaluate", help="score a trained model")
+    evaluate.set_defaults(run=commands.run_evaluate)
+    add = evaluate.add_argument
+    add("--model", required=True, metavar="M", help=MODEL_HELP)
+    add("--data", metavar="DIR", help="folder in any known layout; by default what M held out")
+    add("--out", metavar="DIR", help="by default evaluations/NAME in the run folder")
+    add("--task", help=TASK_HELP + "; by default the run's")
+    add_threshold(add, "what the run keeps, else 0.5")
+    add_flips(add)
+    add_spacing(add)
+
+    predict = subparsers.add_parser("predict", help="masks of images or volumes")
+    predict.set_defaults(run=commands.run_predict)
+    add = predict.add_argument
+    add("--model", required=True, metavar="M", help=MODEL_HELP)
+    add("--input", required=True, nargs="+", metavar="FILE", help="files, folders or patterns")
+    add("--out", required=True, metavar="DIR")
+    add("--task", help=TASK_HELP + "; by default the run's")
+    add_threshold(add, "what the run keeps, else 0.5", auto="")
+    add_flips(add)
+    add("--tile", action="store_true", help="large images by overlapping tiles, not shrunk")
+    add("--no-overlays", action="store_true", help="masks only, no pictures")
+
+    compare = subparsers.add_parser("compare", help="paired difference of two runs")
+    compare.set_defaults(run=commands.run_compare)
+    compare.add_argument("first", metavar="RUN_A")
+    compare.add_argument("second", metavar="RUN_B")
+
+    report = subparsers.add_parser("report", help="write the report.html of a run again")
+    report.set_defaults(run=commands.run_report)
+    report.add_argument("folder", metavar="RUN")
+
+    export = subparsers.add_parser("export", help="write a trained model in other formats")
+    export.set_defaults(run=commands.run_export)
     add = export.add_argument
     add("--model", required=True, metavar="RUN", help="run folder or .keras file")
     add("--format", required=True, nargs="+", choices=["saved_model", "litert", "pytorch"])
@@ -93,74 +129,11 @@ def add_spacing(add):
     )
 
 
-def spacing_of(arguments):
-    """(row, column) in mm by --spacing, or None."""
-    from transfuse_keras.data.layouts.listing import check_spacing
-    from transfuse_keras.errors import InputError
-
-    if arguments.spacing is None:
-        return None
-    try:
-        return check_spacing(
-            tuple(arguments.spacing * 2 if len(arguments.spacing) == 1 else arguments.spacing)
-        )
-    except ValueError as error:
-        raise InputError(f"--spacing {error}.") from error
+def add_threshold(add, default, auto=", or auto: by class, the best on validation data"):
+    text = "probability from which on a pixel counts"
+    add("--threshold", metavar="X", help=f"{text}{auto} (by default {default})")
 
 
-def run_check(arguments):
-    from transfuse_keras.contact_sheet import write_contact_sheet
-    from transfuse_keras.data.check import check
-    from transfuse_keras.tasks import find_task
-
-    task = find_task(arguments.task)
-    report = check(task, arguments.data, spacing_of(arguments))
-    for kind, lines in (("ERROR", report.errors), ("warning", report.warnings)):
-        for line in lines:
-            print(f"{kind}: {line}")
-    print("\n".join(["", *report.notes, "", *report.table(task.classes), ""]))
-    sheet = Path(arguments.out or f"check-{task.name}.png")
-    if write_contact_sheet(sheet, report.splits, task):
-        print(f"Contact sheet: {sheet}")
-    print(f"{len(report.errors)} errors, {len(report.warnings)} warnings.")
-    return 1 if report.errors else 0
-
-
-def run_train(arguments):
-    from transfuse_keras.tasks import find_task
-    from transfuse_keras.training import train
-
-    task = find_task(arguments.task)
-    recipe = task.recipe if arguments.data else task.phantom_recipe or task.recipe
-    given = {
-        "variant": arguments.variant,
-        "image_size": arguments.image_size and tuple(arguments.image_size),
-        "epochs": arguments.epochs,
-        "batch_size": arguments.batch_size,
-        "learning_rate": arguments.learning_rate,
-    }
-    run = train(
-        task,
-        arguments.data,
-        replace(recipe, **{key: value for key, value in given.items() if value is not None}),
-        weights=None if arguments.weights == "none" else arguments.weights,
-        skip_heads=arguments.skip_heads,
-        seed=arguments.seed,
-        limit=arguments.limit,
-        out=arguments.out,
-        spacing=spacing_of(arguments),
-    )
-    print(f"Done: {run}/report.html, {run}/model.keras, {run}/model.tflite")
-
-
-def run_export(arguments):
-    from transfuse_keras.export import FORMATS
-    from transfuse_keras.weights import load_model
-
-    model, path = load_model(arguments.model), Path(arguments.model)
-    out = Path(arguments.out or (path if path.is_dir() else path.parent))
-    out.mkdir(parents=True, exist_ok=True)
-    for name in arguments.format:
-        export, file = FORMATS[name]
-        export(model, out / file)
-        print(f"Wrote {out / file}")
+def add_flips(add):
+    text = "average over mirror images: h, v, hv or none; by default as the task says"
+    add("--flip", choices=["h", "v", "hv", "none"], help=text)

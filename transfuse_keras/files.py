@@ -27,6 +27,15 @@ def replacing(path):
             temporary.unlink(missing_ok=True)
 
 
+def first_free(path):
+    """`path` if nothing is there, else path-2, path-3, ..."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
 def write_json(path, content):
     """Write plain data as JSON; nan becomes null."""
 

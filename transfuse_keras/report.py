@@ -1,56 +1,247 @@
-"""One self-contained HTML page about a run."""
+"""One self-contained HTML page about a run, made from the files of its folder."""
 
-import base64
-import io
+import csv
+import json
+import math
+from collections import Counter
 
 import jinja2
-from matplotlib.figure import Figure
+import numpy as np
 
+from transfuse_keras.errors import InputError
+from transfuse_keras.figures import (
+    data_uri,
+    distributions,
+    is_distance,
+    label,
+    learning_curves,
+    number,
+    reliability,
+)
 from transfuse_keras.files import replacing
 
+MOST_COLUMNS = 6  # more metrics become two tables
+MOST_UNDEFINED = 40
+REASONS = {  # (truth empty, prediction empty) -> why a score has no value, missed cases first
+    (False, True): "prediction empty",
+    (True, False): "truth empty",
+    (True, True): "both empty",
+    (False, False): "not known",
+}
 
-def write_report(path, metrics, history, pictures, exports):
-    """Write the report of a run.
+
+def write_report(run, metrics=None):
+    """Write report.html of a run.
 
     Args:
-        path: Path of the HTML file.
-        metrics: the content of metrics.json.
-        history: rows of history.csv, as dicts of strings.
-        pictures: list of (path of a PNG, caption).
-        exports: the content of export.json.
+        run: Path of the run folder. Sections about files that it lacks are left out.
+        metrics: the content of metrics.json, which is read if None.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("transfuse_keras", "."), autoescape=True
-    )
-    environment.filters["score"] = lambda value: "–" if value != value else f"{value:.3f}"
-    page = environment.get_template("report.html").render(
+    if metrics is None:
+        metrics = read_metrics(run / "metrics.json")
+    rows = read_rows(run / "cases.csv")
+    names = list(metrics["mean"])
+    undefined = undefined_cases(rows, names)
+    page = template().render(
         metrics=metrics,
-        columns=list(metrics["mean"]),
-        curves=learning_curves(history),
-        pictures=[(encode(path.read_bytes()), caption) for path, caption in pictures],
-        exports=exports,
+        model=model_name(metrics["variant"]),
+        headline=headline(metrics),
+        facts=facts(metrics, read_json(run / "config.json") or {}),
+        tables=[(columns, score_groups(metrics, columns)) for columns in tables(names)],
+        paper=list(beside_paper(metrics)),
+        overviews=overviews(metrics, names),
+        distributions=distributions(rows, names, metrics.get("sets") or ()),
+        curves=learning_curves(read_rows(run / "history.csv")),
+        gallery=gallery(run / "overlays", rows),
+        calibration=[
+            (name, found["ece"], reliability(found["bins"], name))
+            for name, found in (metrics.get("calibration") or {}).items()
+        ],
+        undefined=undefined[:MOST_UNDEFINED],
+        reasons=Counter(reason for reason, *_ in undefined),
+        exports=read_json(run / "export.json") or {},
     )
-    with replacing(path) as temporary:
-        temporary.write_text(page)
+    with replacing(run / "report.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
-def learning_curves(history):
-    """Loss and validation Dice over the epochs, as a PNG in base64."""
-    epochs = [int(row["epoch"]) for row in history]
-    figure = Figure(figsize=(8, 3), layout="constrained")
-    loss, dice = figure.subplots(1, 2)
-    for key, label in [("loss", "training"), ("val_loss", "validation")]:
-        loss.plot(epochs, [float(row[key]) for row in history], marker=".", label=label)
-    loss.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
-    loss.legend()
-    dice.plot(epochs, [float(row["val_mask_dice"]) for row in history], marker=".", color="C1")
-    dice.set(xlabel="epoch", ylabel="validation Dice", ylim=(0, 1))
-    for axes in (loss, dice):
-        axes.grid(alpha=0.3)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=150)
-    return encode(buffer.getvalue())
+def read_metrics(path):
+    """The content of metrics.json, with all that a report cannot do without."""
+    metrics = read_json(path)
+    if metrics is None:
+        raise InputError(f"{path}: no such file; only a run that was scored has a report.")
+    whole = isinstance(metrics, dict) and {"task", "data", "protocol", "variant", "n"} <= set(
+        metrics
+    )
+    if not whole or not all(isinstance(metrics.get(key), dict) for key in ("mean", "classes")):
+        raise InputError(f"{path}: not the scores of a run; score the model again.")
+    return metrics
 
 
-def encode(png):
-    return base64.b64encode(png).decode()
+def read_json(path):
+    """The content of a JSON file; None if there is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InputError(f"{path}: damaged, not JSON ({error}).") from error
+
+
+def read_rows(path):
+    """Rows of a CSV file as dicts of strings; none if there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def template():
+    loader = jinja2.PackageLoader("transfuse_keras", ".")
+    jinja = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    jinja.filters |= {"label": label, "score": score, "decimals": decimals}
+    jinja.filters["exponent"] = lambda value: f"{value:.1e}" if value else "0"
+    return jinja.get_template("report.html")
+
+
+def score(value, metric=""):
+    """A score with the decimals that its metric deserves; an en dash for no value."""
+    return decimals(value, 2 if is_distance(metric) else 3)
+
+
+def decimals(value, places):
+    """A rounded number, with the real minus sign; an en dash for no value."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:.{places}f}".replace("-", "−")
+
+
+def model_name(variant):
+    return "TransFuse" if variant == "unknown" else f"TransFuse {variant}"
+
+
+def headline(metrics):
+    """The figures to see first: [(name, text)]."""
+    names = list(metrics["mean"])
+    chosen = [name for name in ("dice", "hd95_mm", "hd95_px") if name in names] or names[:1]
+    figures = [(f"mean {label(name)}", score(metrics["mean"][name], name)) for name in chosen]
+    return [*figures, ("test cases", metrics["n"])]
+
+
+def facts(metrics, config):
+    """What was trained on what: [(name, text)], as far as it is known."""
+    recipe = config.get("recipe") or {}
+    model = [model_name(metrics["variant"])]
+    if "image_size" in recipe:
+        model.append("{} x {} pixels".format(*recipe["image_size"]))
+    if "weights" in config:
+        model.append(f"weights {config['weights']}" if config["weights"] else "from scratch")
+    keys = ("epochs", "batch_size", "learning_rate")
+    training = [f"{key.replace('_', ' ')} {recipe[key]}" for key in keys if key in recipe]
+    if "seed" in config:
+        training.append(f"seed {config['seed']}")
+    versions = [f"{name} {version}" for name, version in config.get("versions", {}).items()]
+    seconds = metrics.get("seconds_per_case")
+    found = {
+        "Model": ", ".join(model),
+        "Training": ", ".join(training),
+        "Versions": ", ".join(versions),
+        "Prediction": f"{seconds:.2g} s per case" if seconds else "",
+    }
+    return [(name, text) for name, text in found.items() if text]
+
+
+def tables(names):
+    """The metrics of each table: all in one, or overlaps and distances apart if they are many."""
+    if len(names) <= MOST_COLUMNS:
+        return [names]
+    kinds = [[name for name in names if is_distance(name) == kind] for kind in (False, True)]
+    counts = [math.ceil(len(kind) / MOST_COLUMNS) for kind in kinds]
+    parts = [np.array_split(kind, n) for kind, n in zip(kinds, counts, strict=True) if n]
+    return [part.tolist() for of_kind in parts for part in of_kind]
+
+
+def score_groups(metrics, columns):
+    """The rows of a score table: [(class, [(heading, [text of each column])])]."""
+    statistics = metrics.get("statistics") or {}
+    groups = list(metrics["classes"].items())
+    if len(groups) > 1:
+        groups.append(("mean", metrics["mean"]))
+    return [(name, statistic_rows(of, statistics.get(name, {}), columns)) for name, of in groups]
+
+
+def statistic_rows(scores, statistics, columns):
+    """The score itself, then what is known about its spread."""
+    found = [statistics.get(column) or {} for column in columns]
+    pairs = list(zip(found, columns, strict=True))
+    rows = {
+        "95 % interval": [interval(of, column) for of, column in pairs],
+        "std": [score(of.get("std"), column) for of, column in pairs],
+        "median": [score(of.get("median"), column) for of, column in pairs],
+        "cases": [decimals(of.get("n", scores.get("n")), 0) for of in found],
+    }
+    known = [(heading, row) for heading, row in rows.items() if set(row) != {"–"}]
+    return [("", [score(scores.get(column), column) for column in columns]), *known]
+
+
+def interval(statistics, metric):
+    bounds = [score(statistics.get(end), metric) for end in ("low", "high")]
+    return "–" if "–" in bounds else " to ".join(bounds)
+
+
+def overviews(metrics, names):
+    """The mean scores by test set and by fold: [(heading, [(columns, [(name, n, [text])])])]."""
+    sets = (metrics.get("sets") or {}).items()
+    folds = [(found["fold"], found) for found in metrics.get("folds") or []]
+
+    def rows(parts, columns):
+        for name, of in parts:
+            yield name, of["n"], [score(of["mean"].get(column), column) for column in columns]
+
+    return [
+        (heading, [(columns, rows(parts, columns)) for columns in tables(names)])
+        for heading, parts in (("test set", sets), ("fold", folds))
+        if parts
+    ]
+
+
+def beside_paper(metrics):
+    """Each figure of the paper: (class or set, metric, the paper's, this run's, difference)."""
+    sets = {name: found["mean"] for name, found in (metrics.get("sets") or {}).items()}
+    ours = {"mean": metrics["mean"]} | metrics["classes"] | sets
+    for name, figures in (metrics.get("paper") or {}).items():
+        for metric, theirs in figures.items():
+            own = ours.get(name, {}).get(metric)
+            yield name, metric, theirs, own, None if None in (own, theirs) else own - theirs
+
+
+def gallery(folder, rows):
+    """The overlays: {heading: [(picture, case, rank, score, [(class, score)])]}."""
+    entries = read_json(folder / "index.json")
+    if entries is None:
+        entries = [{"file": path.name, "case": path.name} for path in sorted(folder.glob("*.png"))]
+    worst = sum(entry.get("rank") == "worst" for entry in entries)
+    headings = {"worst": f"The {worst} worst", None: "Overlays"}
+    classes = {}
+    for row in rows:
+        classes.setdefault(row["case"], []).append((row["class"], number(row.get("dice"))))
+    groups = {}
+    for entry in entries:
+        case, rank = entry["case"], entry.get("rank")
+        picture = data_uri((folder / entry["file"]).read_bytes(), "image/png")
+        figure = (picture, case, rank, entry.get("score"), classes.get(case, []))
+        groups.setdefault(headings.get(rank, "Best and median"), []).append(figure)
+    return groups
+
+
+def undefined_cases(rows, names):
+    """The cases without a value in some metric: [(reason, case, class, text)] by reason."""
+    found = []
+    for row in rows:
+        missing = [name for name in names if name in row and math.isnan(number(row[name]))]
+        if missing:
+            empty = row["truth_empty"] == "True", row["prediction_empty"] == "True"
+            scores = ", ".join(label(name).split(",")[0] for name in missing)
+            found.append((REASONS[empty], row["case"], row["class"], scores))
+    order = list(REASONS.values())
+    return sorted(found, key=lambda case: order.index(case[0]))

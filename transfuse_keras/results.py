@@ -1,13 +1,11 @@
-"""What a finished training leaves: scores, pictures, exported models, report."""
-
-import csv
+"""What a finished training or an evaluation leaves: scores, pictures, exported models, report."""
 
 import cv2
 import numpy as np
 
 from transfuse_keras.data.cache import read_fitted
 from transfuse_keras.data.resize import resize_image, resize_masks
-from transfuse_keras.evaluation import PROTOCOL, evaluate, summarize, write_cases
+from transfuse_keras.evaluation import choose_thresholds, describe_protocol, evaluate, write_cases
 from transfuse_keras.export import (
     compare_exports,
     export_litert,
@@ -18,37 +16,36 @@ from transfuse_keras.export import (
 from transfuse_keras.files import replacing, write_json
 from transfuse_keras.inference import overlay, predict_sample, to_masks
 from transfuse_keras.report import write_report
+from transfuse_keras.statistics import summarize
 
 COMPARED = 8  # images on which the exported files are compared with the Keras model
-PICTURES = 12  # overlays, from the worst case to the best
+WORST = 10  # cases shown besides the best and the median one
 PICTURE_SIDE = 384  # small images are enlarged to this, so that outlines stay thin
 
 
-def write_results(run, model, task, samples, data):
+def write_results(run, model, task, splits, data, threshold=None):
     """Score, draw, export and report a trained model.
 
     Args:
         run: Path of the run folder.
         model: TransFuse with its best weights.
         task: Task.
-        samples: the test samples.
+        splits: {"val", "test"} -> list of Sample; the test samples are scored.
         data: what they are, for the report: a folder, or "phantom".
+        threshold: a probability, "auto" for the best on the validation samples, None for 0.5.
 
-    Writes: cases.csv, overlays/, saved_model/, model.tflite, export.json, report.html and, last,
-    metrics.json, which marks the run complete. Returns: the content of metrics.json.
+    Writes: threshold.json where a threshold was given, what `score` writes, saved_model/,
+    model.tflite, export.json, report.html and, last, metrics.json, which marks the run complete.
     """
-    print(f"Scoring {len(samples)} test cases")
-    if any(sample.save for sample in samples):
-        (run / "predictions").mkdir()
-    rows = evaluate(model, samples, task, run / "predictions")
-    write_cases(run / "cases.csv", rows)
-    unit = "mm" if "hd_mm" in rows[0] else "px"
+    thresholds = dict.fromkeys(task.classes, 0.5 if threshold in (None, "auto") else threshold)
+    if threshold == "auto":
+        print(f"Choosing thresholds on {len(splits['val'])} validation cases")
+        thresholds = choose_thresholds(model, splits["val"], task, task.flips)
+    if threshold is not None:
+        write_thresholds(run, thresholds, threshold)
     metrics = {
-        "task": task.name,
-        "data": data,
-        "protocol": PROTOCOL.format(unit=unit, what="image" if task.field is None else "volume"),
-        "variant": model.variant,
-        **summarize(rows),
+        **{"task": task.name, "data": data, "variant": model.variant},
+        **score(run, model, task, splits["test"], thresholds, task.flips),
     }
 
     print("Exporting saved_model and model.tflite")
@@ -58,45 +55,99 @@ def write_results(run, model, task, samples, data):
         "saved_model": run_saved_model(run / "saved_model"),
         "model.tflite": run_litert(run / "model.tflite"),
     }
-    size = model.input_shape[1:3]
-    images = [read_fitted(sample, size, task.field)[0] for sample in samples[:COMPARED]]
+    samples = splits["test"][:COMPARED]
+    images = [read_fitted(sample, model.input_shape[1:3], task.field)[0] for sample in samples]
     exports = compare_exports(model, runners, [image[len(image) // 2] for image in images])
     write_json(run / "export.json", exports)
-
-    pictures = write_overlays(run / "overlays", model, task, samples, rows)
-    with (run / "history.csv").open() as file:
-        history = list(csv.DictReader(file))
-    write_report(run / "report.html", metrics, history, pictures, exports)
+    write_report(run, metrics)
     write_json(run / "metrics.json", metrics)
-    return metrics
 
 
-def write_overlays(folder, model, task, samples, rows):
-    """Draw cases spread evenly from the worst Dice to the best.
+def write_thresholds(run, thresholds, chosen):
+    """Keep the thresholds with the run: whatever uses its model uses them."""
+    how = "best Dice on the validation split" if chosen == "auto" else "given"
+    write_json(run / "threshold.json", {"thresholds": thresholds, "chosen": how})
+
+
+def score(folder, predictor, task, samples, thresholds, flips=""):
+    """Score samples and leave tables and pictures.
+
+    Args:
+        folder: Path of an existing folder.
+        predictor: TransFuse or Predictor.
+        task: Task.
+        samples: list of Sample.
+        thresholds: class -> probability.
+        flips: average over mirror images, see `predict`.
+
+    Writes: cases.csv, of volumes cases-cleaned.csv and predictions/, and overlays/.
+
+    Returns: what metrics.json says of the scores: `summarize`, "protocol", "thresholds",
+    "calibration", "paper", "seconds_per_case" and, if the samples are of several test sets,
+    "sets": name -> its own "n", "mean" and "classes".
+    """
+    print(f"Scoring {len(samples)} test cases")
+    if any(sample.save for sample in samples):
+        (folder / "predictions").mkdir(exist_ok=True)
+    values = tuple(thresholds.values())
+    result = evaluate(predictor, samples, task, values, flips, folder / "predictions")
+    write_cases(folder / "cases.csv", result.rows)
+    if result.cleaned:
+        write_cases(folder / "cases-cleaned.csv", result.cleaned)
+    write_overlays(folder / "overlays", predictor, task, samples, result.rows, values, flips)
+    summary = summarize(result.rows)
+    return {
+        **summary,
+        "protocol": describe_protocol(task, thresholds, summary["unit"], flips),
+        "thresholds": thresholds,
+        "calibration": result.calibration,
+        "paper": task.paper,
+        # the first case pays for compiling
+        "seconds_per_case": float(np.median(result.seconds[1:] or result.seconds)),
+        **summarize_sets(result.rows),
+    }
+
+
+def summarize_sets(rows):
+    """{"sets": ...} of cases whose names begin with different folders, else {}."""
+    sets = {}
+    for row in rows:
+        sets.setdefault(row["case"].rpartition("/")[0], []).append(row)
+    if len(sets) < 2:
+        return {}
+    parts = {name: summarize(part) for name, part in sets.items()}
+    kept = ("n", "mean", "classes")
+    return {"sets": {name: {key: part[key] for key in kept} for name, part in parts.items()}}
+
+
+def write_overlays(folder, predictor, task, samples, rows, thresholds, flips):
+    """Draw the best, the median and the worst cases by Dice.
 
     The Dice of a case is the mean over the classes that it shows, or over all if it shows none.
 
-    Returns: list of (path, caption), worst first.
+    Writes: PNG files and index.json, a list of {"file", "case", "score", "rank"}.
     """
     scores = {}
     for sample in samples:
         case = [row for row in rows if row["case"] == sample.name]
         shown = [row for row in case if not row["truth_empty"]]
-        scores[sample.name] = np.mean([row["dice"] for row in shown or case])
+        scores[sample.name] = float(np.mean([row["dice"] for row in shown or case]))
     ranked = sorted(samples, key=lambda sample: scores[sample.name])
-    chosen = np.linspace(0, len(ranked) - 1, min(PICTURES, len(ranked))).round().astype(int)
-    pictures = []
+    chosen = [("best", ranked[-1]), ("median", ranked[len(ranked) // 2])]
+    chosen += [("worst", sample) for sample in ranked[:WORST]]
+    index = []
     with replacing(folder) as temporary:
         temporary.mkdir()
-        for rank, sample in enumerate((ranked[i] for i in chosen), 1):
+        for number, (rank, sample) in enumerate(chosen):
             image, truth = sample.read()
-            found = predict_sample(model, sample, image, task)
-            prediction = to_masks(found, exclusive=task.exclusive)
-            name = f"{rank:02}_{sample.file_name}.png"
-            picture = overlay(*enlarge(*visible(image, prediction, truth)))
+            maps = predict_sample(predictor, sample, image, task, flips)
+            masks = to_masks(maps, thresholds, task.exclusive)
+            name = f"{number:02}_{rank}_{sample.file_name}.png"
+            picture = overlay(*enlarge(*visible(image, masks, truth)))
             cv2.imwrite(str(temporary / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-            pictures.append((folder / name, f"{sample.name}: Dice {scores[sample.name]:.3f}"))
-    return pictures
+            entry = {"file": name, "case": sample.name, "score": scores[sample.name]}
+            index.append({**entry, "rank": rank})
+        write_json(temporary / "index.json", index)
 
 
 def visible(image, *masks):

@@ -16,9 +16,10 @@ from transfuse_keras.callbacks import KeepBest, StopOnNonFiniteLoss, WriteHistor
 from transfuse_keras.data.cache import read_resized
 from transfuse_keras.data.check import digests_of, find_copies
 from transfuse_keras.data.pipeline import batches, find_splits
+from transfuse_keras.data.splits import split_fold
 from transfuse_keras.errors import InputError
-from transfuse_keras.files import replacing, write_json
-from transfuse_keras.metrics import DiceScore
+from transfuse_keras.files import first_free, replacing, write_json
+from transfuse_keras.metrics import DiceScore, IoUScore
 from transfuse_keras.results import write_results
 from transfuse_keras.transfuse import TransFuse
 from transfuse_keras.weights import load_weights
@@ -34,6 +35,8 @@ def train(
     limit=None,
     out=None,
     spacing=None,
+    threshold=None,
+    fold=None,
 ):
     """Train a task and leave a run folder.
 
@@ -47,6 +50,8 @@ def train(
         limit: use at most this many training samples.
         out: the run folder; by default savedmodels/<task>, or the first free <task>-2, ...
         spacing: (row, column) mm of images whose pixel spacing is not known otherwise.
+        threshold: a probability, "auto" for the best on the validation split, None for 0.5.
+        fold: (index, count) of a cross-validation: that part of the patients is tested on.
 
     Returns: Path of the run folder. It holds config.json, split.csv, checkpoints/best.keras,
     logs/ (TensorBoard), history.csv, model.keras, saved_model/, model.tflite, export.json,
@@ -64,6 +69,10 @@ def train(
     check_numbers(recipe, seed, limit)
     run = choose_folder(out, task.name)
     splits = find_splits(task, data, recipe.image_size, seed, spacing)
+    if fold is not None:
+        splits = split_fold(
+            list({x.name: x for part in splits.values() for x in part}.values()), *fold
+        )
     splits["train"] = splits["train"][:limit]
     for part, samples in splits.items():
         if not samples:
@@ -82,7 +91,10 @@ def train(
     print(f"Run folder: {run}")
     best = run / "checkpoints" / "best.keras"
     best.parent.mkdir(parents=True)
-    config = describe(task, data, recipe, weights, skip_heads, seed, limit, spacing)
+    config = {
+        **describe(task, data, recipe, weights, skip_heads, seed, limit),
+        **{"spacing": spacing, "threshold": threshold, "fold": fold},
+    }
     write_json(run / "config.json", config)
     write_split(run / "split.csv", splits)
     try:
@@ -105,7 +117,7 @@ def train(
                 shutil.copyfile(best, temporary)
     model.load_weights(best)
     data_name = "phantom" if data is None else str(data)
-    write_results(run, model, task, splits["test"], data_name)
+    write_results(run, model, task, splits, data_name, threshold)
     return run
 
 
@@ -143,10 +155,7 @@ def choose_folder(out, name):
         if run.exists() and (not run.is_dir() or any(run.iterdir())):
             raise InputError(f"{run}: already holds something else; give --out a new folder.")
         return run
-    number = 1
-    while (run := Path("savedmodels") / (name if number == 1 else f"{name}-{number}")).exists():
-        number += 1
-    return run
+    return first_free(Path("savedmodels") / name)
 
 
 def create_model(task, recipe, weights=None, skip_heads=False):
@@ -167,12 +176,12 @@ def create_model(task, recipe, weights=None, skip_heads=False):
     adam = keras.optimizers.Adam(
         recipe.learning_rate, beta_1=beta_1, beta_2=beta_2, global_clipnorm=recipe.clip_norm
     )
-    dice = DiceScore(classes, name="dice")
-    model.compile(adam, metrics={"mask": [dice]}, scales=recipe.scales)
+    scores = [DiceScore(classes, name="dice"), IoUScore(classes, name="iou")]
+    model.compile(adam, metrics={"mask": scores}, scales=recipe.scales)
     return model
 
 
-def describe(task, data, recipe, weights, skip_heads, seed, limit, spacing):
+def describe(task, data, recipe, weights, skip_heads, seed, limit):
     """Everything needed to repeat a run, as plain data."""
     return {
         "task": asdict(task),
@@ -182,7 +191,6 @@ def describe(task, data, recipe, weights, skip_heads, seed, limit, spacing):
         "skip_heads": skip_heads,
         "seed": seed,
         "limit": limit,
-        "spacing": spacing,
         "backend": keras.backend.backend(),
         "versions": {
             "python": platform.python_version(),

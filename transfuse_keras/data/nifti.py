@@ -7,6 +7,12 @@ from transfuse_keras.data.readers import check_labels
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 
+SUFFIXES = (".nii", ".nii.gz")
+
+
+def is_nifti(path):
+    return path.name.lower().endswith(SUFFIXES)
+
 
 def open_nifti(path):
     """A NIfTI file as a nibabel image, nothing decoded; InputError if it is none."""
@@ -110,6 +116,22 @@ def read_volume(image_path, mask_path, classes, channels, labels):
         raise InputError(f"{mask_path}: holds the label {wrong[0]:g}, not listed in dataset.json.")
     masks = np.stack([found == label for label in labels], axis=-1).astype("uint8")
     return image, to_slices(masks, axis)
+
+
+def read_slices(path, channels):
+    """Read a volume without masks.
+
+    Returns: slices float32 (D, H, W, C) as `read_volume` gives them, and their spacing (slice,
+    row, column) in mm.
+
+    Raises: InputError as `read_volume`, or if the spacing is not positive.
+    """
+    slices, _ = read_volume(path, None, (), channels, ())
+    try:
+        _, spacing = grid(open_nifti(path))
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; correct its header.") from error
+    return slices, spacing
 
 
 def save_masks(image_path, labels, exclusive, path, masks):

@@ -39,6 +39,33 @@ def complete_splits(samples):
     return {part: named.get(part, []) for part in SPLITS}, "Split as the data says."
 
 
+def split_fold(samples, index, count):
+    """The splits of one fold of a cross-validation.
+
+    The sorted groups are shuffled with nnU-Net's seed and divided into `count` parts as
+    scikit-learn's KFold(shuffle=True, random_state=12345) does; part `index` is tested on, an
+    eighth of the other groups chooses the best epoch.
+
+    Args:
+        samples: list of Sample.
+        index: from 0 to count - 1.
+        count: number of folds.
+
+    Returns: {"train", "val", "test"} -> list of Sample.
+
+    Raises: InputError if there are too few patients.
+    """
+    groups = sorted({sample.group for sample in samples})
+    if len(groups) < max(count, 2) or count < 2:
+        raise InputError(f"{len(groups)} patients cannot be divided into {count} folds.")
+    order = np.arange(len(groups))
+    np.random.RandomState(12345).shuffle(order)
+    held_out = {groups[i] for i in np.array_split(order, count)[index]}
+    rest = [sample for sample in samples if sample.group not in held_out]
+    parts = split_by_group(rest, {"train": 7, "val": 1})
+    return {**parts, "test": [sample for sample in samples if sample.group in held_out]}
+
+
 def split_by_group(samples, ratio=SPLITS):
     """Divide samples by group, in the given ratio.
 

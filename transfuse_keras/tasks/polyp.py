@@ -16,6 +16,7 @@ polyp = Task(
     name="polyp",
     classes=("polyp",),
     patient=".+",
+    protocols=("pranet",),
     recipe=Recipe("S", (352, 352), epochs=30, batch_size=16, learning_rate=1e-4, scales=SCALES),
     phantom_recipe=Recipe(
         "Ti",

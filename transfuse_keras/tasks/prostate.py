@@ -14,6 +14,7 @@ prostate = Task(
     classes=("PZ", "TZ"),
     channels=2,
     exclusive=True,
+    flips="hv",  # nnU-Net's mirror averaging
     field=(200.0, 200.0),  # 320 pixels of 0.625 mm
     # nnU-Net's list for 2-D slices
     augmentation=Augmentation(

@@ -13,6 +13,7 @@ skin = Task(
     name="skin",
     classes=("lesion",),
     patient=".+",
+    protocols=("isic",),
     # the authors' code: rotation, scale and shift in half of the images, colour in half of them
     augmentation=Augmentation(
         rotation=25,

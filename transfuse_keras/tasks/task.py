@@ -86,6 +86,8 @@ class Task:
             z-scored by channel instead of normalised as RGB. None for tasks on images.
         patient: regular expression of the part of a file's stem that names the patient, from its
             beginning; files of one patient never part in a split.
+        protocols: what is scored besides the general scores, keys of evaluation.PROTOCOLS.
+        flips: predict the mean over mirror images when scoring: "", "h", "v" or "hv".
         paper: the paper's figures for this task, for comparison in reports.
 
     Raises: ValueError if the values contradict one another.
@@ -101,6 +103,8 @@ class Task:
     mirror_pairs: tuple[tuple[str, str], ...] = ()
     field: tuple[float, float] | None = None
     patient: str = "[^_]+"
+    protocols: tuple[str, ...] = ()
+    flips: str = ""
     paper: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):

@@ -1,0 +1,180 @@
+"""evaluate, report, compare and cross-validation from the command line, on an untrained model."""
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+from conftest import SMALLEST
+from data.files import binary_folder, hip_folder
+
+from transfuse_keras.cli import main
+from transfuse_keras.data.pipeline import find_splits
+from transfuse_keras.files import write_json
+from transfuse_keras.tasks import hip, polyp
+from transfuse_keras.training import describe, write_split
+from transfuse_keras.transfuse import TransFuse
+from transfuse_keras.variants import VARIANTS
+
+
+def make_run(folder, task, data):
+    """What a training that was not worth it leaves: a random model, its settings and split."""
+    recipe = {"image_size": (32, 32), "variant": "smallest"}
+    settings = task.recipe.__class__(**{**task.recipe.__dict__, **recipe})
+    TransFuse(SMALLEST, (32, 32, 3), len(task.classes)).save(folder / "model.keras")
+    write_json(folder / "config.json", describe(task, data, settings, None, False, 0, None))
+    write_split(folder / "split.csv", find_splits(task, data))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hips(tmp_path_factory):
+    """(run folder, its data)."""
+    folder = tmp_path_factory.mktemp("hips")
+    data = hip_folder(folder / "data")
+    (folder / "run").mkdir()
+    return make_run(folder / "run", hip, data), data
+
+
+def metrics_of(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def evaluate(run, *arguments):
+    return main(["evaluate", "--model", str(run), *map(str, arguments)])
+
+
+def test_of_its_own_data_only_the_test_split_is_scored(hips):
+    run, data = hips
+    tested = {
+        row["sample"]
+        for row in csv.DictReader((run / "split.csv").open())
+        if row["split"] == "test"
+    }
+    assert evaluate(run) == 0
+    assert evaluate(run, "--data", data) == 0
+    first, second = (run / "evaluations" / name for name in ("data", "data-2"))
+    for folder in (first, second):
+        with (folder / "cases.csv").open() as file:
+            assert {row["case"] for row in csv.DictReader(file)} == tested
+        assert (folder / "report.html").is_file() and (folder / "overlays").is_dir()
+    a, b = metrics_of(first), metrics_of(second)
+    assert a["mean"] == b["mean"] and a["unit"] == "px" and a["n"] == len(tested) == 2
+    assert "threshold 0.5" in a["protocol"] and a["task"] == "hip"
+
+
+def test_other_data_is_scored_as_a_whole_and_in_mm(hips, tmp_path):
+    run, _ = hips
+    other = hip_folder(tmp_path / "other", patients=2)
+    out = tmp_path / "out"
+    assert evaluate(run, "--data", other, "--spacing", 0.25, 0.5, "--out", out) == 0
+    metrics = metrics_of(out)
+    assert metrics["n"] == 4 and metrics["unit"] == "mm" and "hd_mm" in metrics["mean"]
+    assert evaluate(run, "--data", other, "--out", out) == 2  # taken
+
+
+@pytest.mark.slow
+def test_several_test_sets_at_once(tmp_path):
+    data = tmp_path / "data"
+    binary_folder(data / "TrainDataset", [f"a{i}" for i in range(16)], "image", "mask")
+    for number, name in enumerate(("Kvasir", "ETIS")):
+        binary_folder(data / "TestDataset" / name, ["1", "2", "3"], start=20 + 3 * number)
+    (tmp_path / "run").mkdir()
+    run = make_run(tmp_path / "run", polyp, data)
+    assert evaluate(run, "--out", tmp_path / "out") == 0
+    metrics = metrics_of(tmp_path / "out")
+    sets = metrics["sets"]
+    assert set(sets) == {"TestDataset/Kvasir", "TestDataset/ETIS"}
+    assert [part["n"] for part in sets.values()] == [3, 3] and metrics["n"] == 6
+    by_set = np.mean([part["mean"]["pranet_dice"] for part in sets.values()])
+    assert metrics["mean"]["pranet_dice"] == pytest.approx(by_set)
+    assert evaluate(run, "--data", data / "TestDataset", "--out", tmp_path / "five") == 0
+    assert set(metrics_of(tmp_path / "five")["sets"]) == {"Kvasir", "ETIS"}
+
+
+@pytest.mark.slow
+def test_thresholds_chosen_on_validation_stay_with_the_run(hips, tmp_path, capsys):
+    run, data = hips
+    assert evaluate(run, "--threshold", "auto", "--out", tmp_path / "auto") == 0
+    kept = json.loads((run / "threshold.json").read_text())["thresholds"]
+    assert list(kept) == list(hip.classes)
+    assert all(0.05 <= value <= 0.95 for value in kept.values())
+    assert evaluate(run, "--out", tmp_path / "after") == 0
+    assert metrics_of(tmp_path / "after")["thresholds"] == kept
+    assert evaluate(run, "--threshold", 0.5, "--out", tmp_path / "given") == 0
+    assert set(metrics_of(tmp_path / "given")["thresholds"].values()) == {0.5}
+    capsys.readouterr()
+    for wrong in ("2", "best", "nan"):
+        assert evaluate(run, "--threshold", wrong, "--out", tmp_path / "x") == 2
+        assert f"--threshold {wrong}: give a number" in capsys.readouterr().err
+    (run / "threshold.json").unlink()
+
+
+@pytest.mark.slow
+def test_a_model_without_its_run_needs_task_and_data(hips, tmp_path, capsys):
+    run, data = hips
+    lone = tmp_path / "a" / "b" / "c" / "lone.keras"
+    lone.parent.mkdir(parents=True)
+    lone.write_bytes((run / "model.keras").read_bytes())
+    assert evaluate(lone, "--data", data) == 2
+    assert "is in no run folder; give --task" in capsys.readouterr().err
+    assert evaluate(lone, "--data", data, "--task", "polyp") == 2
+    assert "has 3 channels and 3 classes, but the task polyp has 3 and 1" in capsys.readouterr().err
+    out = tmp_path / "out"
+    assert evaluate(lone, "--data", data, "--task", "hip", "--out", out) == 0
+    assert metrics_of(out)["n"] == 12
+
+
+def test_report_and_compare(hips, tmp_path, capsys):
+    run, data = hips
+    for name, flip in (("plain", "none"), ("flipped", "h")):
+        assert evaluate(run, "--flip", flip, "--out", tmp_path / name) == 0
+    page = tmp_path / "plain" / "report.html"
+    before = page.read_text()
+    page.unlink()
+    assert main(["report", str(tmp_path / "plain")]) == 0
+    assert page.read_text() == before
+    assert "mean over mirror images (h)" in metrics_of(tmp_path / "flipped")["protocol"]
+    assert main(["compare", str(tmp_path / "plain"), str(tmp_path / "plain")]) == 0
+    assert "+0.0000" in capsys.readouterr().out
+    assert main(["report", str(tmp_path)]) == 2
+    assert "metrics.json" in capsys.readouterr().err
+
+
+def test_predict_gives_the_masks_that_were_scored(hips, tmp_path):
+    run, data = hips
+    command = ["predict", "--model", str(run), "--input", str(data / "images" / "p0*.png")]
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {f"p0_s{k}_{name}.png" for k in range(2) for name in (*hip.classes, "overlay")}
+    mask = cv2.imread(str(tmp_path / "p0_s1_pelvis.png"), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (30, 40) and set(np.unique(mask)) <= {0, 255}
+
+
+@pytest.mark.slow
+def test_two_folds(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(VARIANTS, "smallest", SMALLEST)
+    data = hip_folder(tmp_path / "data", patients=8)
+    out = tmp_path / "cv"
+    command = ["train", "--task", "hip", "--data", data, "--variant", "smallest"]
+    command += ["--image-size", 32, 32, "--epochs", 1, "--folds", 2, "--out", out]
+    command = list(map(str, command))
+    assert main(command) == 0
+    metrics = metrics_of(out)
+    assert metrics["n"] == 16 and [fold["n"] for fold in metrics["folds"]] == [8, 8]
+    splits = [
+        {
+            row["sample"]
+            for row in csv.DictReader((out / f"fold-{k}" / "split.csv").open())
+            if row["split"] == "test"
+        }
+        for k in range(2)
+    ]
+    assert not splits[0] & splits[1] and len(splits[0] | splits[1]) == 16
+    assert main(command) == 2 and "or --resume" in capsys.readouterr().err
+    (out / "fold-1" / "metrics.json").unlink()  # as if it had been stopped
+    (out / "metrics.json").unlink()
+    assert main([*command, "--resume"]) == 0
+    assert "Fold 1 of 2: done before." in capsys.readouterr().out
+    assert metrics_of(out)["n"] == 16

@@ -1,0 +1,122 @@
+"""Scoring a trained model of any format on any folder of labelled images."""
+
+import csv
+import json
+from pathlib import Path
+
+from transfuse_keras.data.layouts import find_samples
+from transfuse_keras.data.pipeline import find_splits
+from transfuse_keras.errors import InputError
+from transfuse_keras.evaluation import choose_thresholds
+from transfuse_keras.files import first_free, write_json
+from transfuse_keras.predictor import find_run, load_predictor, run_task, run_thresholds
+from transfuse_keras.report import write_report
+from transfuse_keras.results import score, write_thresholds
+
+
+def evaluate_run(model, data=None, out=None, task=None, threshold=None, flips=None, spacing=None):
+    """Score a model and leave a folder with tables, pictures, a report and metrics.json.
+
+    Args:
+        model: run folder, `.keras` file, SavedModel folder or `.tflite` file.
+        data: folder in a known layout. Its test split is scored, or all of it where it names
+            none; of the data that the run was trained on only what the run held out. None is
+            that data.
+        out: the folder; by default evaluations/<data> in the run, or the first free <data>-2 ...
+        task: Task; by default the run's.
+        threshold: a probability, "auto" for the best on the run's validation split (kept with
+            the run), None for what the run keeps, else 0.5.
+        flips: average over mirror images, see `predict`; by default as the task says.
+        spacing: (row, column) mm of images whose spacing is not known otherwise.
+
+    Returns: Path of the folder.
+
+    Raises: InputError if model, data or folder cannot be used.
+    """
+    run = find_run(model)
+    if task is None:
+        if run is None:
+            raise InputError(f"{model}: is in no run folder; give --task.")
+        task = run_task(run)
+    predictor = load_predictor(model)
+    if (predictor.channels, predictor.classes) != (task.channels, len(task.classes)):
+        raise InputError(
+            f"{model}: has {predictor.channels} channels and {predictor.classes} classes, but the "
+            f"task {task.name} has {task.channels} and {len(task.classes)}."
+        )
+    flips = task.flips if flips is None else flips
+    samples = test_samples(task, data, run, spacing)
+    name = "phantom" if data is None and own_data(run) is None else Path(data or own_data(run)).name
+    folder = choose_folder(out, run, name)
+    if threshold == "auto":
+        if run is None:
+            raise InputError(f"{model}: is in no run folder, so has no validation split for auto.")
+        thresholds = choose_thresholds(predictor, own_samples(task, run, "val"), task, flips)
+        write_thresholds(run, thresholds, "auto")
+    elif threshold is not None:
+        thresholds = dict.fromkeys(task.classes, threshold)
+    else:
+        values = run_thresholds(run, task.classes) if run else [0.5] * len(task.classes)
+        thresholds = dict(zip(task.classes, values, strict=True))
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"Evaluation folder: {folder}")
+    metrics = {
+        **{"task": task.name, "data": str(data) if data else own_data(run) or "phantom"},
+        "variant": config_of(run)["recipe"]["variant"] if run else "unknown",
+        "model": str(model),
+        **score(folder, predictor, task, samples, thresholds, flips),
+    }
+    write_report(folder, metrics)
+    write_json(folder / "metrics.json", metrics)
+    return folder
+
+
+def choose_folder(out, run, name):
+    """A folder to evaluate into: `out` if it is new or empty, else the first free one."""
+    if out is None:
+        return first_free(
+            (run / "evaluations" if run else Path()) / (name if run else f"evaluation-{name}")
+        )
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: already holds something else; give --out a new folder.")
+    return folder
+
+
+def config_of(run):
+    """The content of a run's config.json."""
+    try:
+        return json.loads((run / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{run / 'config.json'}: not a readable configuration.") from error
+
+
+def own_data(run):
+    """The folder that a run was trained on, or None for phantoms."""
+    if run is None:
+        raise InputError("The model is in no run folder; give --data.")
+    data = config_of(run)["data"]
+    return None if data == "phantom" else data
+
+
+def test_samples(task, data, run, spacing):
+    """The samples to score, see `evaluate_run`."""
+    if data is None or (run is not None and own_data(run) == str(Path(data).resolve())):
+        return own_samples(task, run, "test")
+    listing = find_samples(task, data, spacing)
+    if listing.errors:
+        raise InputError(listing.errors[0])
+    print("\n".join(listing.warnings))
+    return [sample for sample in listing.samples if sample.split == "test"] or listing.samples
+
+
+def own_samples(task, run, part):
+    """The samples of a split of the run's own data, by its split.csv."""
+    config, data = config_of(run), own_data(run)
+    size, spacing = tuple(config["recipe"]["image_size"]), config.get("spacing")
+    if data is None:
+        return find_splits(task, None, size, config["seed"])[part]
+    with (run / "split.csv").open(newline="") as file:
+        names = {row["sample"] for row in csv.DictReader(file) if row["split"] == part}
+    listing = find_samples(task, data, spacing and tuple(spacing))
+    return [sample for sample in listing.samples if sample.name in names]
