@@ -9,8 +9,25 @@ from conftest import SMALLEST
 from tasks.test_tasks import REAL, ROOT
 
 from transfuse_keras.cli import main
-from transfuse_keras.tasks import find_task
+from transfuse_keras.data.pipeline import find_splits
+from transfuse_keras.evaluation import evaluate
+from transfuse_keras.predictor import Predictor
+from transfuse_keras.statistics import summarize
+from transfuse_keras.tasks import find_task, hip
 from transfuse_keras.variants import VARIANTS
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real images are elsewhere")
+def test_a_model_that_predicts_nothing_scores_zero_on_the_hip_folder():
+    """Half of the slices show no femur: a wrong rule for empty masks would reward it for them."""
+    blind = Predictor((64, 64), 3, 3, lambda images: np.zeros(images.shape, "float32"))
+    samples = find_splits(hip, REAL / "hip")["test"]
+    summary = summarize(evaluate(blind, samples, hip).rows)
+    assert summary["mean"]["dice"] == summary["mean"]["iou"] == summary["mean"]["recall"] == 0
+    assert all(scores["dice"] == 0 for scores in summary["classes"].values())
+    assert all(scores["n"] < len(samples) for scores in list(summary["classes"].values())[1:])
+    assert np.isnan(summary["mean"]["hd_px"])
+    assert summary["undefined"]["left_femur"]["hd_px"] == len(samples)
 
 
 @pytest.mark.slow
