@@ -98,8 +98,9 @@ def run_train(arguments):
 
 
 def run_folds(task, arguments, settings):
-    folder = Path(arguments.out) if arguments.resume and arguments.out else None
-    folder = folder or choose_folder(arguments.out, f"{task.name}-folds")
+    if arguments.resume and not arguments.out:
+        raise InputError("--resume: give the folder to go on in by --out.")
+    folder = Path(arguments.out) if arguments.out else choose_folder(None, f"{task.name}-folds")
     plain = {**settings, "recipe": asdict(settings["recipe"])}
     plain |= {"task": asdict(task), "data": arguments.data, "folds": arguments.folds}
     cross_validate(
