@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint
+.PHONY: demo test test-slow test-all lint
 
 demo: .venv/runtime
 	$(BIN)/python train/run.py --task hip
@@ -10,8 +10,10 @@ demo: .venv/runtime
 test: .venv/test
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
-test-all: .venv/test
-	$(BIN)/python -m pytest -n auto --dist loadfile
+test-slow: .venv/test
+	$(BIN)/python -m pytest -n auto --dist loadfile -m slow
+
+test-all: test test-slow
 
 lint: .venv/test
 	$(BIN)/ruff check .
