@@ -252,6 +252,7 @@ class Raise(keras.callbacks.Callback):
             raise self.error
 
 
+@pytest.mark.slow
 def test_interruption_leaves_the_best_model(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, "StopOnNonFiniteLoss", lambda: Raise(KeyboardInterrupt))
     assert train("--epochs", 3, "--out", tmp_path / "run") == 130

@@ -126,6 +126,7 @@ def test_a_model_without_its_run_needs_task_and_data(hips, tmp_path, capsys):
     assert metrics_of(out)["n"] == 12
 
 
+@pytest.mark.slow
 def test_report_and_compare(hips, tmp_path, capsys):
     run, data = hips
     for name, flip in (("plain", "none"), ("flipped", "h")):

@@ -149,6 +149,7 @@ def names_of_weights(path):
     return names
 
 
+@pytest.mark.slow
 def test_saving_keeps_the_scales_and_nothing_twice(smallest, tmp_path):
     images, masks = batch()
     model = smallest(SHAPE, dropout=0.0)

@@ -176,6 +176,7 @@ def load_from(endpoint, cwd):
     )
 
 
+@pytest.mark.slow
 def test_imagenet_weights_come_from_the_hub_and_then_from_its_cache(tmp_path, hub):
     states = {name: state_from_names(SPECS[name], seed=3) for name in (CNN, VIT)}
     names = {branch: f"{branch}.{tag}" for branch, tag in ((CNN, "tv_in1k"), (VIT, "fb_in1k"))}
