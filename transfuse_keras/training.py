@@ -16,7 +16,6 @@ from transfuse_keras.callbacks import KeepBest, StopOnNonFiniteLoss, WriteHistor
 from transfuse_keras.data.cache import read_resized
 from transfuse_keras.data.check import digests_of, find_copies
 from transfuse_keras.data.pipeline import batches, find_splits
-from transfuse_keras.data.splits import split_fold
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import first_free, replacing, write_json
 from transfuse_keras.metrics import DiceScore, IoUScore
@@ -60,7 +59,7 @@ def train(
     Raises: InputError if data, sizes, weights or `out` cannot be used: nothing is written then.
     NonFiniteLoss, KeyboardInterrupt: model.keras is the best model so far, if there is one.
     """
-    recipe = recipe or (task.recipe if data is not None else task.phantom_recipe)
+    recipe = recipe or (data is None and task.phantom_recipe) or task.recipe
     if data is None and task.phantom_recipe is not None:
         print(
             f"No --data given: training on phantoms, artificial images of the {task.name} task "
@@ -68,11 +67,7 @@ def train(
         )
     check_numbers(recipe, seed, limit)
     run = choose_folder(out, task.name)
-    splits = find_splits(task, data, recipe.image_size, seed, spacing)
-    if fold is not None:
-        splits = split_fold(
-            list({x.name: x for part in splits.values() for x in part}.values()), *fold
-        )
+    splits = find_splits(task, data, recipe.image_size, seed, spacing, fold)
     splits["train"] = splits["train"][:limit]
     for part, samples in splits.items():
         if not samples:

@@ -11,13 +11,13 @@ from transfuse_keras.data.cache import read_resized
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.layouts.listing import describe_spacing
 from transfuse_keras.data.samples import phantom_samples
-from transfuse_keras.data.splits import SPLITS, complete_splits
+from transfuse_keras.data.splits import SPLITS, complete_splits, split_fold
 from transfuse_keras.errors import InputError
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std of RGB / 255
 
 
-def find_splits(task, directory=None, image_size=None, seed=0, spacing=None):
+def find_splits(task, directory=None, image_size=None, seed=0, spacing=None, fold=None):
     """The samples of a task, split.
 
     Args:
@@ -26,6 +26,7 @@ def find_splits(task, directory=None, image_size=None, seed=0, spacing=None):
         image_size: (height, width) of the phantoms; images from a folder keep their own.
         seed: of the phantoms.
         spacing: (row, column) mm of images whose spacing is not known otherwise.
+        fold: (index, count) of a cross-validation, which splits all samples anew.
 
     Returns: {"train", "val", "test"} -> list of Sample. Warnings about the folder are printed.
 
@@ -37,13 +38,19 @@ def find_splits(task, directory=None, image_size=None, seed=0, spacing=None):
             more = len(listing.errors) - 1
             hint = f" (and {more} more, listed by `transfuse check`)" if more else ""
             raise InputError(listing.errors[0] + hint)
-        splits, note = complete_splits(listing.samples)
+        if fold is None:
+            splits, note = complete_splits(listing.samples)
+        else:
+            splits = split_fold(listing.samples, *fold)
+            note = f"Fold {fold[0] + 1} of {fold[1]} by patient."
         print("\n".join([*listing.warnings, note, describe_spacing(listing.samples)]))
         return splits
     recipe = task.phantom_recipe
     if recipe is None:
         raise InputError(f"The task {task.name} has no phantoms; give --data DIR.")
     size = tuple(image_size or recipe.image_size)
+    if fold is not None:
+        return split_fold(phantom_samples(task, size, seed, range(sum(recipe.counts))), *fold)
     ends = list(itertools.accumulate(recipe.counts, initial=0))
     return {
         part: phantom_samples(task, size, seed, range(start, end))
