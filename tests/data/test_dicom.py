@@ -82,6 +82,16 @@ def test_patient_and_spacing_come_from_the_header(tmp_path, ramp):
     assert "x0.dcm: its spacing is 0 x 0.1 mm" in find_samples(hip, tmp_path).errors[0]
 
 
+def test_a_damaged_tag_is_one_sentence(tmp_path, ramp):
+    path = tmp_path / "x.dcm"
+    write_dicom(path, ramp, PixelSpacing=[0.125, 0.125])
+    content = path.read_bytes()
+    assert content.count(b"0.125") == 2
+    path.write_bytes(content.replace(b"0.125", b"0.1x5"))
+    with pytest.raises(InputError, match="x.dcm: its patient or pixel spacing cannot be read"):
+        dicom_header(path)
+
+
 def test_unreadable_files_are_one_sentence(tmp_path, ramp):
     path = tmp_path / "images" / "x.dcm"
     write_dicom(path, ramp)

@@ -1,10 +1,15 @@
 """DICOM radiographs (pydicom)."""
 
+import warnings
+
 import numpy as np
 import pydicom
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from transfuse_keras.errors import InputError
+
+# what pydicom says of a damaged file comes in the one sentence of ours, or does not matter
+warnings.filterwarnings("ignore", module="pydicom")
 
 SUFFIXES = {".dcm", ".dicom"}
 
@@ -43,9 +48,9 @@ def read_dicom(path):
                 values = pydicom.pixels.convert_color_space(values, colour, "RGB")
             return values.astype("uint8")
         values = apply_voi_lut(apply_modality_lut(values, dicom), dicom).astype("float64")
+        low, high = shown_range(dicom, values)
     except Exception as error:
         raise InputError(f"{path}: its pixels cannot be decoded ({first_line(error)}).") from error
-    low, high = shown_range(dicom, values)
     shown = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
     if dicom.PhotometricInterpretation == "MONOCHROME1":
         shown = 1 - shown
@@ -65,11 +70,18 @@ def dicom_header(path):
     """Patient and pixel spacing of a DICOM image.
 
     Returns: (PatientID or None, (row, column) in mm or None).
+
+    Raises: InputError if the file is no DICOM file, or these tags are damaged.
     """
     dicom = open_dicom(path, pixels=False)
-    spacing = dicom.get("PixelSpacing") or dicom.get("ImagerPixelSpacing")
-    patient = str(dicom.get("PatientID") or "").strip()
-    return patient or None, tuple(float(mm) for mm in spacing) if spacing else None
+    try:
+        spacing = dicom.get("PixelSpacing") or dicom.get("ImagerPixelSpacing")
+        patient = str(dicom.get("PatientID") or "").strip()
+        return patient or None, tuple(float(mm) for mm in spacing) if spacing else None
+    except Exception as error:
+        raise InputError(
+            f"{path}: its patient or pixel spacing cannot be read ({first_line(error)})."
+        ) from error
 
 
 def first_line(error):

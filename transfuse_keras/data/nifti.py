@@ -14,6 +14,10 @@ def is_nifti(path):
     return path.name.lower().endswith(SUFFIXES)
 
 
+# what nibabel says of a damaged header comes in the one sentence of ours, or does not matter
+nibabel.imageglobals.logger.setLevel("CRITICAL")
+
+
 def open_nifti(path):
     """A NIfTI file as a nibabel image, nothing decoded; InputError if it is none."""
     try:
