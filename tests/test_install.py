@@ -63,8 +63,8 @@ def test_a_wheel_trains_in_a_clean_environment(tmp_path):
 
 @pytest.mark.skipif(not HIP.is_dir(), reason="needs the hip images")
 def test_real_slices_are_split_by_patient_and_scored_in_pixels(tmp_path):
-    arguments = ["--data", HIP, "--variant", "Ti", "--image-size", 96, 96, "--limit", 48]
-    arguments += ["--epochs", 2, "--lr", 1e-3]
+    arguments = ["--data", HIP, "--variant", "Ti", "--image-size", 96, 96, "--limit", 128]
+    arguments += ["--epochs", 4, "--batch-size", 8, "--lr", 1e-3]
     run(sys.executable, ROOT / "train" / "run.py", "--task", "hip", *arguments, cwd=tmp_path)
     folder = tmp_path / "savedmodels" / "hip"
     lines = [line.split(",") for line in (folder / "split.csv").read_text().splitlines()[1:]]
