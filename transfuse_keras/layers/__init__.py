@@ -2,7 +2,7 @@
 
 from transfuse_keras.layers.attention_gate import AttentionGate, GatedDecoder
 from transfuse_keras.layers.bifusion import BiFusion
-from transfuse_keras.layers.conv import ConvBN, DoubleConv
+from transfuse_keras.layers.conv import ConvBN
 from transfuse_keras.layers.head import Head
 from transfuse_keras.layers.patch_embedding import PatchEmbedding
 from transfuse_keras.layers.pup_decoder import PUPDecoder
@@ -10,6 +10,7 @@ from transfuse_keras.layers.residual import ResidualBottleneck
 from transfuse_keras.layers.spatial_attention import SpatialAttention
 from transfuse_keras.layers.squeeze_excitation import SqueezeExcitation
 from transfuse_keras.layers.transformer import SelfAttention, TransformerBlock
+from transfuse_keras.layers.up_conv import DoubleConv, UpConvBN
 from transfuse_keras.layers.upsampling import BilinearUpsampling
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "SpatialAttention",
     "SqueezeExcitation",
     "TransformerBlock",
+    "UpConvBN",
 ]

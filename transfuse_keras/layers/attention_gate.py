@@ -4,23 +4,23 @@ import keras
 from keras import ops
 
 from transfuse_keras.layers.block import Block
-from transfuse_keras.layers.conv import ConvBN, DoubleConv
-from transfuse_keras.layers.upsampling import BilinearUpsampling
+from transfuse_keras.layers.conv import ConvBN
+from transfuse_keras.layers.up_conv import DoubleConv, UpConvBN
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
 class AttentionGate(Block):
-    """Additive attention: x * sigmoid(BN(conv(relu(BN(conv x) + BN(conv gating))))).
+    """Additive attention: x * sigmoid(BN(conv(relu(BN(conv x) + BN(conv Up(gating)))))).
 
     Args:
         filters: channels of the space in which the two maps are added.
 
-    Call: x (B, H, W, C), gating (B, H, W, G) -> (B, H, W, C).
+    Call: x (B, 2H, 2W, C), gating (B, H, W, G) -> (B, 2H, 2W, C).
     """
 
     def __init__(self, filters, **kwargs):
         super().__init__(**kwargs)
-        self.project_gating = ConvBN(filters, 1, name="project_gating")
+        self.project_gating = UpConvBN(filters, 1, name="project_gating")
         self.project_x = ConvBN(filters, 1, name="project_x")
         self.psi = ConvBN(1, 1, activation="sigmoid", name="psi")
 
@@ -40,10 +40,8 @@ class GatedDecoder(Block):
 
     def __init__(self, filters, **kwargs):
         super().__init__(**kwargs)
-        self.up = BilinearUpsampling(2)
         self.gate = AttentionGate(filters, name="gate")
         self.conv = DoubleConv(filters, name="conv")
 
     def call(self, x, skip):
-        x = self.up(x)
-        return self.conv(ops.concatenate([self.gate(skip, x), x], axis=-1))
+        return self.conv(x, self.gate(skip, x))

@@ -42,27 +42,3 @@ class ConvBN(Block):
 
     def call(self, x):
         return self.activation(self.bn(self.conv(x)))
-
-
-@keras.saving.register_keras_serializable("transfuse_keras")
-class DoubleConv(Block):
-    """Two 3x3 convolutions with a projected identity.
-
-    relu(BN(conv3(relu(BN(conv3 x)))) + BN(conv1 x)), with 3x3 and 1x1 convolutions. It stands
-    in every upsampling step, of the PUP decoder and of the gated decoder (authors' code; the
-    paper writes "Conv").
-
-    Args:
-        filters: number of output channels.
-
-    Call: (B, H, W, C) -> (B, H, W, filters).
-    """
-
-    def __init__(self, filters, **kwargs):
-        super().__init__(**kwargs)
-        self.conv1 = ConvBN(filters, 3, activation="relu", name="conv1")
-        self.conv2 = ConvBN(filters, 3, name="conv2")
-        self.identity = ConvBN(filters, 1, name="identity")
-
-    def call(self, x):
-        return keras.ops.relu(self.conv2(self.conv1(x)) + self.identity(x))

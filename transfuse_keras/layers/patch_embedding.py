@@ -46,7 +46,12 @@ class PatchEmbedding(layers.Layer):
         )
 
     def call(self, x):
-        x = self.proj(x)
-        _, rows, columns, dim = x.shape
-        x = x + resize_bilinear(ops.convert_to_tensor(self.positions), (rows, columns))
-        return ops.reshape(x, (-1, rows * columns, dim))
+        _, height, width, channels = x.shape
+        size, dim = self.patch_size, self.proj.filters
+        rows, columns = height // size, width // size
+        # One matrix product: convolution kernels pad so few channels to whole registers.
+        x = ops.reshape(x, (-1, rows, size, columns, size * channels))
+        x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4)), (-1, rows * columns, size**2 * channels))
+        x = ops.matmul(x, ops.reshape(self.proj.kernel, (-1, dim))) + self.proj.bias
+        positions = resize_bilinear(ops.convert_to_tensor(self.positions), (rows, columns))
+        return x + ops.reshape(positions, (1, rows * columns, dim))

@@ -4,8 +4,7 @@ import keras
 from keras import layers
 
 from transfuse_keras.layers.block import Block
-from transfuse_keras.layers.conv import DoubleConv
-from transfuse_keras.layers.upsampling import BilinearUpsampling
+from transfuse_keras.layers.up_conv import DoubleConv
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
@@ -23,12 +22,11 @@ class PUPDecoder(Block):
     def __init__(self, widths, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
         self.drop = [layers.SpatialDropout2D(dropout) for _ in range(3)]
-        self.up = BilinearUpsampling(2)
         self.up1 = DoubleConv(widths[0], name="up1")
         self.up2 = DoubleConv(widths[1], name="up2")
 
     def call(self, t0):
         t0 = self.drop[0](t0)
-        t1 = self.drop[1](self.up1(self.up(t0)))
-        t2 = self.drop[2](self.up2(self.up(t1)))
+        t1 = self.drop[1](self.up1(t0))
+        t2 = self.drop[2](self.up2(t1))
         return t0, t1, t2

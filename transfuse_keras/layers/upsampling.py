@@ -5,6 +5,8 @@ gradient does not compile under XLA in mixed precision (keras issue 20931). A ma
 is exact, differentiates on every backend and exports to builtin LiteRT operations.
 """
 
+from contextlib import contextmanager
+
 import keras
 import numpy as np
 from keras import ops
@@ -37,6 +39,11 @@ def resize_bilinear(x, size):
 
     Returns: (B, *size, C) tensor of the same dtype.
     """
+    return x if tuple(size) == tuple(x.shape[1:3]) else _resize(x, size)
+
+
+def resize_by_products(x, size):
+    """What `resize_bilinear` does unless `resizing_by` says otherwise."""
     _, height, width, channels = x.shape
     new_height, new_width = size
     # Width first: while the map is still low it is the cheaper of the two products.
@@ -47,6 +54,20 @@ def resize_bilinear(x, size):
         x = ops.matmul(ops.cast(interpolation_matrix(height, new_height), x.dtype), x)
         x = ops.reshape(x, (-1, new_height, new_width, channels))
     return x
+
+
+_resize = resize_by_products
+
+
+@contextmanager
+def resizing_by(function):
+    """Within this context `function` of (x, size) does what `resize_bilinear` is called for."""
+    global _resize
+    _resize = function
+    try:
+        yield
+    finally:
+        _resize = resize_by_products
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
