@@ -1,0 +1,281 @@
+"""Masks of images or of a camera on a device, from one .tflite file.
+
+    python transfuse_edge.py model.tflite image.jpg --out masks
+    python transfuse_edge.py model.tflite --camera 0
+
+Copy this file, the .tflite and its .json; besides it takes NumPy, OpenCV and ai-edge-litert. The
+numbers are those of transfuse_keras: the same reading, resizing, thresholds and outlines. What
+differs, because OpenCV reads the images: no DICOM, no TIFF of floating point; transparency darkens
+a TIFF; a CMYK JPEG is off by 1; a 16-bit colour image without any colour is read as grayscale.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+MAGENTA, WHITE = (255, 0, 255), (255, 255, 255)
+
+
+class InputError(ValueError):
+    """What a user gave cannot be used; the message names it and the remedy in one sentence."""
+
+
+class Segmenter:
+    """A .tflite file of a task on images, with the .json beside it, ready to run.
+
+    Args:
+        path: of the .tflite file; the name of the other is the same plus .json.
+        threads: by default all cores.
+
+    Attributes:
+        size, channels: (height, width) and number of channels that the model sees of an image.
+        classes: names of the M classes.
+        thresholds: list of M floats.
+        exclusive: whether a pixel belongs to one class at most.
+
+    Raises: InputError if a file is missing, damaged or of a task on volumes.
+    """
+
+    def __init__(self, path, threads=None):
+        self.classes, self.thresholds, self.exclusive = read_about(path)
+        threads = os.cpu_count() if threads is None else threads
+        if threads < 1:
+            raise InputError(f"threads must be 1 or more, not {threads}.")
+        try:
+            self.interpreter = Interpreter(str(path), num_threads=threads)
+            self.interpreter.allocate_tensors()
+            (self.input,) = self.interpreter.get_input_details()
+            (self.output,) = self.interpreter.get_output_details()
+            _, *size, self.channels = self.input["shape"].tolist()
+            if self.output["shape"].tolist() != [1, *size, len(self.classes)]:
+                raise ValueError(f"not of the classes {', '.join(self.classes)}")
+            self.size = tuple(size)
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise InputError(f"{path}: damaged or not what its .json tells ({reason}).") from error
+
+    def probabilities(self, image):
+        """Probability maps of an image.
+
+        Args:
+            image: uint8 (H, W, 3), RGB; a model of one channel is given its brightness.
+
+        Returns: float32 (H, W, M) in [0, 1] at the image's own size.
+
+        Raises: ValueError for an image of another shape or dtype.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f"The image must be uint8 (H, W, 3), not {image.dtype} {image.shape}.")
+        seen = image
+        if self.channels == 1:  # rounded as Pillow does
+            weights = np.uint32([[19595], [38470], [7471]])
+            seen = ((image @ weights + 2**15) >> 16).astype("uint8")
+        seen = resize(seen, self.size)
+        dtype = np.uint8 if self.input["dtype"] == np.uint8 else np.float32
+        self.interpreter.set_tensor(self.input["index"], seen[None].astype(dtype))
+        self.interpreter.invoke()
+        maps = self.interpreter.get_tensor(self.output["index"])[0]
+        return resize(maps, image.shape[:2])
+
+    def masks(self, image):
+        """Masks of an image, given as to `probabilities`: uint8 0/1 (H, W, M) at its own size.
+
+        A mask is 1 where its probability reaches the threshold of its class; with `exclusive`,
+        only the most probable class of a pixel can be.
+        """
+        probabilities = self.probabilities(image)
+        # compared in the precision of the probabilities, so that 0.3 reaches 0.3
+        masks = probabilities >= np.asarray(self.thresholds, probabilities.dtype)
+        if self.exclusive:
+            best = probabilities.argmax(axis=-1)[..., None]
+            masks &= best == np.arange(len(self.classes))
+        return masks.astype("uint8")
+
+
+def read_about(path):
+    """Classes, thresholds and exclusive of a .tflite file by the .json beside it."""
+    file = Path(f"{path}.json")
+    for part in (Path(path), file):
+        if not part.is_file():
+            raise InputError(f"{part}: no such file; copy the .tflite and its .json together.")
+    try:
+        about = json.loads(file.read_text())
+        classes, exclusive, values = about["classes"], about["exclusive"], about["input"]["values"]
+        thresholds = [float(x) for _, x in zip(classes, about["thresholds"], strict=True)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: damaged ({error}); export the model again.") from error
+    if values != "RGB, 0-255":
+        raise InputError(f"{path}: takes no images, but slices of volumes, {values}.")
+    return classes, thresholds, exclusive
+
+
+def resize(image, size):
+    """Resize (H, W, C) to `size` = (height, width): by area when it shrinks, else bilinear."""
+    if image.shape[:2] == size:
+        return image
+    shrinks = image.shape[0] >= size[0] and image.shape[1] >= size[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(image, size[::-1], interpolation=how)
+    return resized.reshape(*size, image.shape[2])  # OpenCV drops a single channel
+
+
+def overlay(image, masks):
+    """The outlines of masks 0/1 (H, W, M) in magenta on an RGB image, uint8 (H, W, 3)."""
+    masks = np.ascontiguousarray(masks, "uint8")
+    width = max(1, round(min(masks.shape[:2]) / 200))
+    kernel = np.ones((2 * width + 1, 2 * width + 1), "uint8")
+    inner = [cv2.erode(masks[..., i], kernel, borderValue=0) for i in range(masks.shape[2])]
+    picture = image.copy()
+    picture[np.any(masks != np.stack(inner, axis=-1), axis=-1)] = MAGENTA
+    return picture
+
+
+def read_image(path):
+    """Read a PNG, JPEG, TIFF or BMP, upright: uint8 RGB (H, W, 3).
+
+    More than 8 bits are divided by the range of the smallest of 8, 10, 12, 14 and 16 bits that
+    holds the largest value; of colours the high byte is taken.
+
+    Raises: InputError if the file cannot be decoded.
+    """
+    try:
+        data = np.frombuffer(Path(path).read_bytes(), "uint8")
+        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except (OSError, cv2.error):  # OpenCV's: an empty file, or one that claims too many pixels
+        pixels = None
+    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"{path}: not a readable PNG, JPEG, TIFF or BMP; replace or remove it.")
+    if pixels.dtype == np.uint16 and (pixels != pixels[..., :1]).any():
+        pixels = (pixels >> 8).astype("uint8")
+    elif pixels.dtype == np.uint16:
+        top = next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if pixels.max() < 2**bits)
+        pixels = np.round(pixels * (255 / top)).astype("uint8")
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def segment_files(segmenter, paths, out, overlays=True):
+    """Write the masks of images as PNG files, named and encoded as `transfuse predict` does.
+
+    STEM.png is 0/255 of a single class, or for exclusive ones a label map (k is class k - 1); else
+    there is STEM_CLASS.png, 0/255, for each class. STEM_overlay.png shows the outlines.
+
+    Returns: the number of images that could not be read. Each is told in a sentence on stderr.
+
+    Raises: InputError if the arguments cannot be used: nothing is written then.
+    """
+    out, paths, failures = Path(out), [Path(path) for path in paths], 0
+    label_map = segmenter.exclusive and len(segmenter.classes) > 1
+    single = label_map or len(segmenter.classes) == 1
+    endings = [""] if single else [f"_{name.replace('/', '_')}" for name in segmenter.classes]
+    endings += ["_overlay"] if overlays else []
+    refuse_clashes(paths, out, endings)
+    for path in paths:
+        try:
+            image = read_image(path)
+        except InputError as error:
+            print(error, file=sys.stderr)
+            failures += 1
+            continue
+        start = time.perf_counter()
+        masks = segmenter.masks(image)
+        milliseconds = 1000 * (time.perf_counter() - start)
+        pictures = list(255 * np.moveaxis(masks, -1, 0))
+        if label_map:
+            pictures = [(masks * np.arange(1, masks.shape[2] + 1, dtype="uint8")).max(axis=-1)]
+        if overlays:
+            pictures.append(cv2.cvtColor(overlay(image, masks), cv2.COLOR_RGB2BGR))
+        for ending, picture in zip(endings, pictures, strict=True):
+            save_png(out / f"{path.stem}{ending}.png", picture)
+        shares = zip(segmenter.classes, 100 * masks.mean(axis=(0, 1)), strict=True)
+        found = ", ".join(f"{name} {share:.1f} %" for name, share in shares)
+        print(f"{path}: {milliseconds:.0f} ms, {found}")
+    return failures
+
+
+def refuse_clashes(paths, out, endings):
+    """Raise InputError if an image is missing, or a file would be written twice or over one."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is not a folder; give --out another name.")
+    taken = {path.resolve() for path in paths}
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file.")
+        files = {(out / f"{path.stem}{ending}.png").resolve() for ending in endings}
+        if files & taken:
+            file = min(files & taken)
+            raise InputError(f"{path}: {file} is taken; rename it or give --out another folder.")
+        taken |= files
+
+
+def save_png(path, pixels):
+    """Write uint8 (H, W), or (H, W, 3) of BGR; the file is never seen half-written."""
+    _, encoded = cv2.imencode(".png", pixels)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".part.{path.name}")
+    try:
+        temporary.write_bytes(encoded)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def watch(segmenter, number):
+    """Show what a camera sees, with outlines and frames per second, until q is pressed."""
+    try:
+        cv2.namedWindow("transfuse")
+    except cv2.error:
+        raise InputError("opencv-python-headless has no windows; install opencv-python.") from None
+    camera, last = cv2.VideoCapture(number), time.perf_counter()
+    while cv2.waitKey(1) & 0xFF != ord("q"):
+        found, frame = camera.read()
+        if not found:
+            raise InputError(f"The camera {number} gives no picture; connect it or try another.")
+        image = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        picture = cv2.cvtColor(overlay(image, segmenter.masks(image)), cv2.COLOR_RGB2BGR)
+        now = time.perf_counter()
+        rate, last = f"{1 / (now - last):.1f} frames/s", now
+        cv2.putText(picture, rate, (8, 24), cv2.FONT_HERSHEY_PLAIN, 1.5, WHITE)
+        cv2.imshow("transfuse", picture)
+
+
+def main(argv=None):
+    """Run the command line.
+
+    Returns: the exit code: 0 done, 1 some of the images could not be read, 2 unusable input.
+    """
+    # without a usage, an error is one sentence
+    parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("model", help=".tflite file, its .json beside it")
+    add("images", nargs="*", metavar="image", help="PNG, JPEG, TIFF or BMP")
+    add("--out", metavar="DIR", help="folder to write the masks of images to")
+    add("--camera", type=int, metavar="N", help="show camera N, from 0 on; q ends")
+    add("--threads", type=int, metavar="N", help="by default all cores")
+    add("--no-overlay", action="store_true", help="masks only, no pictures")
+    arguments = parser.parse_intermixed_args(argv)
+    given = {bool(arguments.images), bool(arguments.out), arguments.camera is None}
+    if len(given) > 1:
+        parser.error("give images and --out, or --camera")
+    # what OpenCV says of a damaged file comes in the one sentence of ours
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        segmenter = Segmenter(arguments.model, arguments.threads)
+        if arguments.camera is not None:
+            return watch(segmenter, arguments.camera) or 0
+        images = dict.fromkeys(arguments.images)
+        failures = segment_files(segmenter, images, arguments.out, not arguments.no_overlay)
+        return 0 if not failures else 2 if failures == len(images) else 1
+    except (InputError, OSError) as error:
+        print(f"transfuse_edge: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
