@@ -1,0 +1,46 @@
+"""What `transfuse benchmark` prints."""
+
+COLUMNS = {  # key -> (head, decimals)
+    "latency_ms": ("median ms", 1),
+    "p95_ms": ("p95 ms", 1),
+    "images_per_second": ("images/s", 1),
+    "peak_share": ("of peak", 0),
+    "memory_mb": ("memory MB", 0),
+    "load_seconds": ("load s", 2),
+    "file_mb": ("file MB", 1),
+}
+CAPTION = """\
+One image at a time; images/s is 1 / median. Share of peak: GFLOP of an image / median, of the speed
+of a float32 matrix product; int8 and bf16 may exceed 100 %. Memory: the most that a process held,
+with Python and the runtime. Load: from opening the file to the first result, imports excluded."""
+
+
+def format_benchmark(result):
+    """Lines of a table of what `benchmark` returns."""
+    machine, rows = result["machine"], result["rows"]
+    gflop = "" if result["gflop"] is None else f", {result['gflop']:.2f} GFLOP each"
+    names = [(row["file"], row["runtime"]) for row in rows]
+    widths = [2 + max(map(len, column)) for column in zip(*names, ("file", "runtime"), strict=True)]
+
+    def cell(key, value):
+        if value is None:
+            return f"{'-':>11}"
+        kind = "%" if key == "peak_share" else "f"
+        return f"{value:11.{COLUMNS[key][1]}{kind}}"
+
+    heads = "".join(f"{head:>11}" for head, _ in COLUMNS.values())
+    lines = [
+        f"{machine['cpu']}, threads: {machine['threads']}, float32 matrix product: "
+        f"{machine['peak_gflops']:.0f} GFLOP/s",
+        f"Images of {size_text(result['image_size'])}{gflop}, {result['rounds']} rounds",
+        "",
+        f"{'file':{widths[0]}}{'runtime':{widths[1]}}{heads}",
+    ]
+    for row in rows:
+        cells = "".join(cell(key, row[key]) for key in COLUMNS)
+        lines.append(f"{row['file']:{widths[0]}}{row['runtime']:{widths[1]}}{cells}")
+    return [*lines, "", *CAPTION.splitlines()]
+
+
+def size_text(size):
+    return f"{size[0]}x{size[1]}"
