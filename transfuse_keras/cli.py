@@ -6,23 +6,25 @@ import sys
 from transfuse_keras import commands
 from transfuse_keras.callbacks import NonFiniteLoss
 from transfuse_keras.errors import InputError
+from transfuse_keras.export import FORMATS
+from transfuse_keras.verification import BUDGETS, OverBudget
 
-MODEL_HELP = "run folder, .keras file, SavedModel folder or .tflite file"
+MODEL_HELP = "run folder, .keras, .tflite, .onnx or OpenVINO .xml file, or SavedModel folder"
 TASK_HELP = "hip, polyp, skin, prostate, or a .py file that holds a Task"
 
 
 def main(argv=None):
     """Run the command line.
 
-    Returns: the exit code: 0 done, 1 training failed or would fail, 2 unusable input, 130
-    interrupted.
+    Returns: the exit code: 0 done, 1 training or an export failed (or training would), 2 unusable
+    input, 130 interrupted.
     """
     arguments = parser().parse_args(argv)
     try:
         return arguments.run(arguments) or 0
     except (InputError, OSError) as error:
         return fail(2, error)
-    except NonFiniteLoss as error:
+    except (NonFiniteLoss, OverBudget) as error:
         return fail(1, error)
     except KeyboardInterrupt:
         return fail(130, "interrupted; the best model so far, if an epoch ended, is model.keras")
@@ -114,8 +116,24 @@ def parser():
     export.set_defaults(run=commands.run_export)
     add = export.add_argument
     add("--model", required=True, metavar="RUN", help="run folder or .keras file")
-    add("--format", required=True, nargs="+", choices=["saved_model", "litert", "pytorch"])
+    add("--format", required=True, nargs="+", choices=list(FORMATS), help=", ".join(FORMATS))
+    add(
+        "--quantize",
+        nargs="+",
+        choices=list(BUDGETS),
+        metavar="Q",
+        help="none (default), float16 (litert, openvino), dynamic or int8 (litert)",
+    )
+    add("--data", metavar="DIR", help="labelled images to verify on; by default the run's own")
     add("--out", metavar="DIR", help="by default the folder of the model")
+
+    benchmark = subparsers.add_parser("benchmark", help="speed and size of all formats of a model")
+    benchmark.set_defaults(run=commands.run_benchmark)
+    add = benchmark.add_argument
+    add("--model", required=True, metavar="M", help=MODEL_HELP)
+    add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="by default the model's own")
+    add("--threads", type=int, metavar="N", help="by default one for each core")
+    add("--rounds", type=int, default=30, metavar="N", help="runs of each format (default 30)")
     return top
 
 

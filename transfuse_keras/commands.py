@@ -3,6 +3,8 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from transfuse_keras.benchmark import benchmark
+from transfuse_keras.benchmark_table import format_benchmark
 from transfuse_keras.compare import compare, format_comparison
 from transfuse_keras.contact_sheet import write_contact_sheet
 from transfuse_keras.cross_validation import cross_validate
@@ -10,12 +12,11 @@ from transfuse_keras.data.check import check
 from transfuse_keras.data.layouts.listing import check_spacing
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluate_run import evaluate_run
-from transfuse_keras.export import FORMATS
+from transfuse_keras.export_run import export_run
 from transfuse_keras.predict_files import predict_files
 from transfuse_keras.report import write_report
 from transfuse_keras.tasks import find_task
 from transfuse_keras.training import choose_folder, train
-from transfuse_keras.weights import load_model
 
 
 def flips_of(arguments):
@@ -153,10 +154,12 @@ def run_report(arguments):
 
 
 def run_export(arguments):
-    model, path = load_model(arguments.model), Path(arguments.model)
-    out = Path(arguments.out or (path if path.is_dir() else path.parent))
-    out.mkdir(parents=True, exist_ok=True)
-    for name in arguments.format:
-        export, file = FORMATS[name]
-        export(model, out / file)
-        print(f"Wrote {out / file}")
+    quantize = arguments.quantize or ["none"]
+    export_run(arguments.model, arguments.format, quantize, arguments.out, arguments.data)
+
+
+def run_benchmark(arguments):
+    result = benchmark(
+        Path(arguments.model), arguments.image_size, arguments.threads, arguments.rounds
+    )
+    print("\n".join(["", *format_benchmark(result)]))

@@ -9,9 +9,10 @@ from transfuse_keras.data.pipeline import find_splits
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation import choose_thresholds
 from transfuse_keras.files import first_free, write_json
-from transfuse_keras.predictor import find_run, load_predictor, run_task, run_thresholds
+from transfuse_keras.predictor import find_run, load_predictor
 from transfuse_keras.report import write_report
 from transfuse_keras.results import score, write_thresholds
+from transfuse_keras.sidecar import known_task
 
 
 def evaluate_run(model, data=None, out=None, task=None, threshold=None, flips=None, spacing=None):
@@ -23,9 +24,9 @@ def evaluate_run(model, data=None, out=None, task=None, threshold=None, flips=No
             none; of the data that the run was trained on only what the run held out. None is
             that data.
         out: the folder; by default evaluations/<data> in the run, or the first free <data>-2 ...
-        task: Task; by default the run's.
+        task: Task; by default the run's, or that of the .json beside an exported model.
         threshold: a probability, "auto" for the best on the run's validation split (kept with
-            the run), None for what the run keeps, else 0.5.
+            the run), None for what the run or that .json keeps, else 0.5.
         flips: average over mirror images, see `predict`; by default as the task says.
         spacing: (row, column) mm of images whose spacing is not known otherwise.
 
@@ -33,11 +34,13 @@ def evaluate_run(model, data=None, out=None, task=None, threshold=None, flips=No
 
     Raises: InputError if model, data or folder cannot be used.
     """
-    run = find_run(model)
+    run, known = find_run(model), known_task(model)
     if task is None:
-        if run is None:
-            raise InputError(f"{model}: is in no run folder; give --task.")
-        task = run_task(run)
+        if known is None:
+            raise InputError(
+                f"{model}: is in no run folder and has no .json beside it; give --task."
+            )
+        task = known[0]
     predictor = load_predictor(model)
     if (predictor.channels, predictor.classes) != (task.channels, len(task.classes)):
         raise InputError(
@@ -56,7 +59,7 @@ def evaluate_run(model, data=None, out=None, task=None, threshold=None, flips=No
     elif threshold is not None:
         thresholds = dict.fromkeys(task.classes, threshold)
     else:
-        values = run_thresholds(run, task.classes) if run else [0.5] * len(task.classes)
+        values = known[1] if known else [0.5] * len(task.classes)
         thresholds = dict(zip(task.classes, values, strict=True))
     folder.mkdir(parents=True, exist_ok=True)
     print(f"Evaluation folder: {folder}")

@@ -17,8 +17,9 @@ from transfuse_keras.data.readers import read_image
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 from transfuse_keras.inference import averaged, overlay, predict_images, predict_volume, to_masks
-from transfuse_keras.predictor import find_run, load_predictor, run_task, run_thresholds
+from transfuse_keras.predictor import load_predictor
 from transfuse_keras.results import visible
+from transfuse_keras.sidecar import known_task
 
 AT_ONCE = 8  # images that go through the model together
 
@@ -37,20 +38,23 @@ def predict_files(
         inputs: list of paths: files, folders (all images or volumes directly in them) or glob
             patterns.
         out: folder to write to; what it holds under the same names is replaced.
-        threshold: a number in 0-1, or one for each class; by default those of the model's run,
-            else 0.5.
+        threshold: a number in 0-1, or one for each class; by default those of the model's run or
+            of the .json beside it, else 0.5.
         flips, tile: as of `inference.predict`; by default the task's flips.
         overlays: whether to write the overlays.
-        task: Task; by default that of the run folder which the model lies in.
+        task: Task; by default that of the run folder which the model lies in, or that of the
+            .json beside it.
 
     Returns: the number of inputs that could not be read. Each is told in a sentence on stderr.
 
     Raises: InputError if an argument cannot be used: nothing is written then.
     """
-    predictor, run = load_predictor(model_path), find_run(model_path)
-    if task is None and run is None:
-        raise InputError(f"{model_path}: lies in no run folder; tell its task with --task.")
-    task = task or run_task(run)
+    predictor, known = load_predictor(model_path), known_task(model_path)
+    if task is None and known is None:
+        raise InputError(
+            f"{model_path}: lies in no run folder and has no .json beside it; give --task."
+        )
+    task = task or known[0]
     if (predictor.channels, predictor.classes) != (task.channels, len(task.classes)):
         raise InputError(
             f"{model_path}: takes {predictor.channels} channels and gives {predictor.classes} "
@@ -59,8 +63,8 @@ def predict_files(
     predictor = averaged(predictor, task.flips if flips is None else flips, task.mirrored_classes)
     if tile and task.field is not None:
         raise InputError(f"The task {task.name} is on volumes, which are not cut into tiles.")
-    if threshold is None and run is not None:
-        threshold = run_thresholds(run, task.classes)
+    if threshold is None and known is not None:
+        threshold = known[1]
     threshold = check_thresholds(0.5 if threshold is None else threshold, task.classes)
     out = Path(out)
     if out.exists() and not out.is_dir():

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 from scipy.special import expit
-from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from transfuse_keras import runners
 from transfuse_keras.data.pipeline import normalizer
 from transfuse_keras.errors import InputError
-from transfuse_keras.export import run_litert, run_saved_model
 from transfuse_keras.tasks.task import Augmentation, Recipe, Task
 from transfuse_keras.weights.load import load_model
 
+EXPORTED = {".tflite": runners.litert, ".onnx": runners.onnx, ".xml": runners.openvino}
 LEVELS = 3  # a model is at most two folders deep in its run: checkpoints/best.keras
 
 
@@ -37,65 +37,45 @@ def load_predictor(path):
 
     Args:
         path: a run folder, a `.keras` file, the folder of an exported SavedModel, or an exported
-            `.tflite` file.
+            `.tflite`, `.onnx` or OpenVINO `.xml` file; OpenVINO computes in float32.
 
-    Raises: InputError if it is missing, damaged or holds another model.
+    Raises: InputError if it is missing, damaged or holds another model, or if the package that
+    runs it is missing.
     """
     path = Path(path)
-    if path.suffix == ".tflite" and path.is_file():
-        return exported(path, litert_shapes, run_litert, one_by_one)
     if (path / "saved_model.pb").is_file():
-        return exported(path, saved_model_shapes, run_saved_model, lambda run: run)
+        return exported(path, runners.saved_model)
+    if path.suffix in EXPORTED and path.is_file():
+        return exported(path, EXPORTED[path.suffix])
     if (path / "model.keras").is_file() or (path.suffix == ".keras" and path.is_file()):
         return as_predictor(load_model(path))
     raise InputError(
-        f"{path}: no such model; give a run folder, a .keras file, a SavedModel folder or a "
-        ".tflite file."
+        f"{path}: no such model; give a run folder, a .keras, .tflite, .onnx or .xml file or a "
+        "SavedModel folder."
     )
 
 
-def exported(path, shapes, load, batched):
-    """A Predictor from an exported model.
-
-    Args:
-        path: Path of the file or folder.
-        shapes: function of `path` to the shapes of its one input and its one output.
-        load: function of `path` to what runs it on float32 images.
-        batched: function that lets what `load` gave run batches.
-    """
+def exported(path, load):
+    """A Predictor from an exported model; `load` is its function of runners.py."""
     try:
-        (_, *size, channels), (_, *out_size, classes) = shapes(path)
-        if len(size) != 2 or size != out_size or min(*size, channels, classes) < 1:
-            raise ValueError(f"from {[*size, channels]} to {[*out_size, classes]}")
-        run = batched(load(path))
+        (*size, channels), run = load(path)
+        size = int(size[0]), int(size[1])
+        maps = run(np.zeros((1, *size, channels), "float32"))
+        if maps.shape[:3] != (1, *size):
+            raise ValueError(f"it gives {maps.shape} from images of {size}")
+    except ImportError as error:
+        raise InputError(
+            f"{path}: needs {error.name}: pip install transfuse-keras[onnx,openvino]."
+        ) from error
     except Exception as error:  # each library has its own for a damaged file
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise InputError(f"{path}: damaged or not an exported TransFuse ({reason}).") from error
-    return Predictor(
-        tuple(size), channels, classes, lambda images: run(np.asarray(images, "float32"))
-    )
 
+    def one_by_one(images):
+        images = np.asarray(images, "float32")
+        return np.concatenate([run(image[None]) for image in images])
 
-def litert_shapes(path):
-    """Shapes of the one input and the one output of a .tflite file, lists of int."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(str(path))
-    (image,), (maps,) = interpreter.get_input_details(), interpreter.get_output_details()
-    return image["shape"].tolist(), maps["shape"].tolist()
-
-
-def saved_model_shapes(path):
-    """Shapes of the one input and the one output of a SavedModel, lists of int."""
-    graph = SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs[0]
-    signature = graph.signature_def["serving_default"]
-    (image,), (maps,) = signature.inputs.values(), signature.outputs.values()
-    return [[axis.size for axis in tensor.tensor_shape.dim] for tensor in (image, maps)]
-
-
-def one_by_one(run):
-    """A function on batches from one that takes a single image at a time."""
-    return lambda images: np.concatenate([run(image[None]) for image in images])
+    return Predictor(size, int(channels), maps.shape[-1], one_by_one)
 
 
 def find_run(path):

@@ -1,24 +1,19 @@
 """What a finished training or an evaluation leaves: scores, pictures, exported models, report."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 
-from transfuse_keras.data.cache import read_fitted
 from transfuse_keras.data.resize import resize_image, resize_masks
 from transfuse_keras.evaluation import choose_thresholds, describe_protocol, evaluate, write_cases
-from transfuse_keras.export import (
-    compare_exports,
-    export_litert,
-    export_saved_model,
-    run_litert,
-    run_saved_model,
-)
 from transfuse_keras.files import replacing, write_json
 from transfuse_keras.inference import overlay, predict_sample, to_masks
 from transfuse_keras.report import write_report
+from transfuse_keras.sidecar import Origin, update_thresholds
 from transfuse_keras.statistics import summarize
+from transfuse_keras.verification import OverBudget, export_verified, held_out_of
 
-COMPARED = 8  # images on which the exported files are compared with the Keras model
 WORST = 10  # cases shown besides the best and the median one
 PICTURE_SIDE = 384  # small images are enlarged to this, so that outlines stay thin
 
@@ -35,7 +30,10 @@ def write_results(run, model, task, splits, data, threshold=None):
         threshold: a probability, "auto" for the best on the validation samples, None for 0.5.
 
     Writes: threshold.json where a threshold was given, what `score` writes, saved_model/,
-    model.tflite, export.json, report.html and, last, metrics.json, which marks the run complete.
+    model.tflite, a .json beside both, export.json, report.html and, last, metrics.json, which
+    marks the run complete.
+
+    Raises: OverBudget, at the very end, if an exported model is not the same as the Keras model.
     """
     thresholds = dict.fromkeys(task.classes, 0.5 if threshold in (None, "auto") else threshold)
     if threshold == "auto":
@@ -49,24 +47,26 @@ def write_results(run, model, task, splits, data, threshold=None):
     }
 
     print("Exporting saved_model and model.tflite")
-    export_saved_model(model, run / "saved_model")
-    export_litert(model, run / "model.tflite")
-    runners = {
-        "saved_model": run_saved_model(run / "saved_model"),
-        "model.tflite": run_litert(run / "model.tflite"),
-    }
-    samples = splits["test"][:COMPARED]
-    images = [read_fitted(sample, model.input_shape[1:3], task.field)[0] for sample in samples]
-    exports = compare_exports(model, runners, [image[len(image) // 2] for image in images])
-    write_json(run / "export.json", exports)
+    against, spacing = held_out_of(model, task, splits["test"])
+    scores = {key: metrics[key] for key in ("n", "mean", "protocol")}
+    origin = Origin(task, thresholds, Path(data).name, spacing, scores)
+    failure = None
+    try:
+        export_verified(model, run / "saved_model", "saved_model", "none", against, origin)
+        export_verified(model, run / "model.tflite", "litert", "none", against, origin)
+    except OverBudget as error:  # the scores are not lost with it
+        failure = error
     write_report(run, metrics)
     write_json(run / "metrics.json", metrics)
+    if failure:
+        raise failure
 
 
 def write_thresholds(run, thresholds, chosen):
     """Keep the thresholds with the run: whatever uses its model uses them."""
     how = "best Dice on the validation split" if chosen == "auto" else "given"
     write_json(run / "threshold.json", {"thresholds": thresholds, "chosen": how})
+    update_thresholds(run, thresholds)
 
 
 def score(folder, predictor, task, samples, thresholds, flips=""):

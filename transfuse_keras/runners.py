@@ -1,7 +1,7 @@
-"""A model file in a process of its own, run and timed on request.
+"""What runs model files, and as a script a model in a process of its own, timed on request.
 
-A script and not a module: importing the package would bring TensorFlow into every process, and
-its threads and memory would be measured with those of the runtime.
+Importing the package would bring TensorFlow into every process, and its threads and memory would
+be measured with those of the runtime, so nothing of it is imported here before it is needed.
 
     python -P runners.py '{"kind": "litert", "path": "model.tflite", "threads": 2}'
 
@@ -34,17 +34,17 @@ def keras(path, threads, size=None):
     return model.input_shape[1:], as_predictor(model).run
 
 
-def saved_model(path, threads):
+def saved_model(path, threads=None):
     tf = limit_tensorflow(threads)
-    serve = tf.saved_model.load(path).signatures["serving_default"]
+    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
     (image,) = serve.structured_input_signature[1].values()
     return image.shape[1:], lambda x: next(iter(serve(tf.constant(x)).values())).numpy()
 
 
-def litert(path, threads):
+def litert(path, threads=None):
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(path, num_threads=threads)
+    interpreter = Interpreter(str(path), num_threads=threads or os.cpu_count())
     interpreter.allocate_tensors()
     (image,), (maps,) = interpreter.get_input_details(), interpreter.get_output_details()
 
@@ -56,26 +56,28 @@ def litert(path, threads):
     return image["shape"][1:], run
 
 
-def onnx(path, threads):
+def onnx(path, threads=None):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    options.intra_op_num_threads = threads or 0  # 0: one for each core
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     (image,) = session.get_inputs()
     return image.shape[1:], lambda x: session.run(None, {image.name: x})[0]
 
 
-def openvino(path, threads, precision):
-    """`precision`: "f32" or "bf16", of the layers that are not int8 in the file."""
+def openvino(path, threads=None, precision="f32"):
+    """One image at a time; `precision` is "f32" or "bf16", OpenVINO's own choice on many CPUs."""
     from openvino import Core
 
-    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
-    settings = {**hints, "INFERENCE_NUM_THREADS": threads}
-    model = Core().compile_model(path, "CPU", settings)
-    request = model.create_infer_request()
-    shape = [axis.get_length() for axis in list(model.input(0).partial_shape)[1:]]
-    return shape, lambda x: request.infer([x])[0]
+    core = Core()
+    graph = core.read_model(str(path))
+    shape = [axis.get_length() for axis in list(graph.input(0).partial_shape)[1:]]
+    graph.reshape([1, *shape])  # a free batch would be slower
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+    settings |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
+    request = core.compile_model(graph, "CPU", settings).create_infer_request()
+    return shape, lambda x: request.infer([x])[0].copy()
 
 
 def matmul(path, threads):
@@ -85,9 +87,11 @@ def matmul(path, threads):
 
 
 def limit_tensorflow(threads):
-    """TensorFlow with so many threads."""
+    """TensorFlow, with so many threads if a number is given."""
     import tensorflow as tf
 
+    if threads is None:
+        return tf
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     return tf

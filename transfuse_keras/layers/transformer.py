@@ -25,7 +25,7 @@ def dense(units, name):
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
-class LayerNorm(layers.LayerNormalization):
+class LayerNormalization(layers.LayerNormalization):
     """LayerNormalization over the last axis, in the form that takes the fewest operations.
 
     Keras multiplies mean and input by the scale apart, three more passes over all tokens in an
@@ -41,7 +41,7 @@ class LayerNorm(layers.LayerNormalization):
 
 
 def layer_norm(name):
-    return LayerNorm(epsilon=EPSILON, name=name)
+    return LayerNormalization(epsilon=EPSILON, name=name)
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
