@@ -67,14 +67,16 @@ def onnx(path, threads=None):
 
 
 def openvino(path, threads=None, precision="f32"):
-    """One image at a time; `precision` is "f32" or "bf16", OpenVINO's own choice on many CPUs."""
+    """One image at a time; `precision` is "f32", "bf16", or None for OpenVINO's own choice, which
+    is bf16 on a CPU that has it."""
     from openvino import Core
 
     core = Core()
     graph = core.read_model(str(path))
     shape = [axis.get_length() for axis in list(graph.input(0).partial_shape)[1:]]
     graph.reshape([1, *shape])  # a free batch would be slower
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+    settings = {"PERFORMANCE_HINT": "LATENCY"}
+    settings |= {"INFERENCE_PRECISION_HINT": precision} if precision else {}
     settings |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
     request = core.compile_model(graph, "CPU", settings).create_infer_request()
     return shape, lambda x: request.infer([x])[0].copy()
