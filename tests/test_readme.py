@@ -11,6 +11,7 @@ import pytest
 from transfuse_keras.weights import PUBLISHED
 
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text()
 DATA = (ROOT / "docs" / "data.md").read_text()
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
@@ -80,7 +81,7 @@ def test_parameters_and_operations_are_those_of_the_table():
         assert measured[name] == f"{parameters} parameters, {gflops}"
 
 
-def test_links_lead_somewhere():
-    for page, folder in ((README, ROOT), (DATA, ROOT / "docs"), (EVALUATION, ROOT / "docs")):
-        for target in re.findall(r"\]\(([^)]+)\)", page):
-            assert target.startswith("http") or (folder / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        assert target.startswith("http") or (page.parent / target).exists(), target

@@ -67,15 +67,16 @@ def export_saved_model(model, path):
         image = tf.round(resize(tf.cast(image, "float32"), size))
         return {"probabilities": resize(serve(image)["probabilities"], shape)}
 
-    archive = keras.export.ExportArchive()
-    archive.track(serving)
+    fixed = tf.TensorSpec((None, *size, channels), "float32", "image")
+    free = tf.TensorSpec((None, None, None, channels), "uint8", "image")
+    # Not by Keras' own export, which stores every weight twice.
+    module = tf.Module()
+    module.weights = [variable.value for variable in serving.variables]
     with builtin_resizing(), replacing(path) as temporary:
-        fixed = tf.TensorSpec((None, *size, channels), "float32", "image")
-        archive.add_endpoint("serving_default", serve, [fixed])
+        signatures = {"serving_default": tf.function(serve, [fixed]).get_concrete_function()}
         if not takes_z_scored(model):
-            free = tf.TensorSpec((None, None, None, channels), "uint8", "image")
-            archive.add_endpoint("any_size", any_size, [free])
-        archive.write_out(temporary, verbose=False)
+            signatures["any_size"] = tf.function(any_size, [free]).get_concrete_function()
+        tf.saved_model.save(module, str(temporary), signatures)
 
 
 def resize(images, size):
@@ -126,7 +127,8 @@ def export_onnx(model, path):
     serving = serving_model(model)
     with builtin_resizing(), replacing(path) as temporary:
         serving(np.zeros((1, *model.input_shape[1:]), "float32"))  # Keras wants it called once
-        serving.export(temporary, format="onnx", verbose=False)
+        signature = [keras.InputSpec("float32", serving.input_shape, name="image")]
+        serving.export(temporary, format="onnx", input_signature=signature, verbose=False)
 
 
 def export_openvino(model, path, quantize="none"):
