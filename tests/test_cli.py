@@ -8,9 +8,8 @@ import pytest
 from conftest import SMALLEST
 
 import transfuse_keras as tk
-from transfuse_keras import callbacks, training
+from transfuse_keras import callbacks, runners, training
 from transfuse_keras.cli import main
-from transfuse_keras.export import run_litert, run_saved_model
 from transfuse_keras.variants import VARIANTS
 
 
@@ -41,7 +40,8 @@ def test_the_run_folder_is_whole(run):
     files = {path.name for path in run.iterdir()}
     assert files == {
         *("config.json", "split.csv", "checkpoints", "logs", "history.csv", "model.keras"),
-        *("saved_model", "model.tflite", "export.json", "cases.csv", "overlays", "report.html"),
+        *("saved_model", "saved_model.json", "model.tflite", "model.tflite.json", "export.json"),
+        *("cases.csv", "overlays", "report.html"),
         "metrics.json",
     }
     assert not list(run.rglob("*.part*"))
@@ -74,7 +74,8 @@ def test_config_repeats_the_run(run):
 def test_a_run_leaves_for_pytorch_and_comes_back(run, tmp_path, capsys):
     formats = ["pytorch", "litert"]
     assert main(["export", "--model", str(run), "--format", *formats, "--out", str(tmp_path)]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "model.tflite"}
+    files = {"model.safetensors", "model.tflite", "model.tflite.json", "export.json"}
+    assert {path.name for path in tmp_path.iterdir()} == files
     model = keras.saving.load_model(run / "model.keras")
     back = tk.TransFuse(SMALLEST, (32, 32, 3), 3, weights=tmp_path / "model.safetensors")
     for ours, theirs in zip(back.weights, model.weights, strict=True):
@@ -105,8 +106,9 @@ def test_training_starts_from_a_run(run, tmp_path, monkeypatch):
 def test_every_format_gives_the_same_mask(run):
     images, _, _ = tk.phantoms("hip", 4, (32, 32), seed=9)
     model = keras.saving.load_model(run / "model.keras")
-    saved_model = run_saved_model(run / "saved_model")
-    litert = run_litert(run / "model.tflite")
+    shape, saved_model = runners.saved_model(run / "saved_model")
+    litert_shape, litert = runners.litert(run / "model.tflite")
+    assert list(shape) == list(litert_shape) == [32, 32, 3]
     for image in images:
         wanted = tk.predict(model, image)
         pixels = image[None].astype("float32")

@@ -1,9 +1,12 @@
 import json
+import sys
 from dataclasses import asdict, replace
 
 import keras
 import numpy as np
+import openvino
 import pytest
+from openvino import opset13 as opset
 from scipy.special import expit
 
 from transfuse_keras.errors import InputError
@@ -83,6 +86,19 @@ def damaged_file(name):
     return write
 
 
+def openvino_model(name, rank=4, step=1):
+    """A graph that is no segmentation: of another rank, or with a map smaller than the image."""
+
+    def write(folder):
+        image = opset.parameter([-1, 32, 48, 3][:rank], np.float32, "image")
+        stop = [1, 32, 48, 3][:rank]
+        maps = opset.strided_slice(image, [0] * rank, stop, [1, step, *[1] * (rank - 2)], [], [])
+        openvino.save_model(openvino.Model([maps], [image]), folder / name)
+        return folder / name
+
+    return write
+
+
 def another_keras_model(folder):
     keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)]).save(folder / "other.keras")
     return folder / "other.keras"
@@ -99,6 +115,13 @@ def another_keras_model(folder):
         (damaged_file("model.h5"), "no such model"),
         (damaged_saved_model, "damaged or not an exported TransFuse"),
         (another_saved_model, "not an exported TransFuse"),
+        (damaged_file("model.onnx"), "damaged or not an exported TransFuse"),
+        (damaged_file("model.xml"), "damaged or not an exported TransFuse"),
+        (openvino_model("flat.xml", rank=2), "not an exported TransFuse"),
+        (
+            openvino_model("half.xml", step=2),
+            r"it gives \(1, 16, 48, 3\) from images of \(32, 48\)",
+        ),
         (another_keras_model, "holds a Sequential, not a TransFuse"),
     ],
 )
@@ -107,6 +130,25 @@ def test_what_is_no_model_is_told_in_one_sentence(make, message, tmp_path):
     with pytest.raises(InputError, match=message) as error:
         load_predictor(path)
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("suffix", "module"), [(".onnx", "onnxruntime"), (".xml", "openvino")])
+def test_a_missing_package_is_told_with_what_installs_it(suffix, module, tmp_path, monkeypatch):
+    path = tmp_path / f"model{suffix}"
+    path.touch()
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError) as error:
+        load_predictor(path)
+    said = str(error.value)
+    assert said == f"{path}: needs {module}: pip install transfuse-keras[onnx,openvino]."
+
+
+def test_an_exported_model_is_run_once_to_see_what_it_gives(tmp_path):
+    """OpenVINO and ONNX leave the size of maps open: their number is known from a run."""
+    predictor = load_predictor(openvino_model("model.xml")(tmp_path))
+    assert (predictor.size, predictor.channels, predictor.classes) == ((32, 48), 3, 3)
+    images = random_images(2)
+    np.testing.assert_array_equal(predictor.run(images), images)
 
 
 def test_the_run_is_at_most_two_folders_up(tmp_path, monkeypatch):

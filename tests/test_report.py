@@ -93,6 +93,15 @@ def summary(rows):
     return metrics
 
 
+def verified(difference):
+    """What `verify` gives of a model that differs by so much."""
+    return {
+        **{"images": "32 test images", "largest_difference": difference},
+        **{"mask_dice": 1 - difference, "keras_dice": 0.9, "dice": 0.9 - difference},
+        "dice_lost": difference,
+    }
+
+
 @pytest.fixture
 def run(tmp_path):
     """A run folder with every file that a report reads."""
@@ -107,7 +116,7 @@ def run(tmp_path):
     contents = {
         "metrics.json": summary(rows),
         "overlays/index.json": entries,
-        "export.json": {"model.tflite": {"largest_difference": 2e-6, "different_pixels": 0.0}},
+        "export.json": {"model.tflite": verified(2e-6), "model-int8.tflite": verified(0.0312)},
         "config.json": {
             "recipe": {"variant": "S", "image_size": [192, 256], "epochs": 3},
             **{"weights": "imagenet", "seed": 7, "versions": {"keras": "3.15.1"}},
@@ -150,6 +159,17 @@ def test_header_tells_what_was_run(run):
     found = set(Page(report(run)).texts["dd"])
     assert {"/data/organs", "per image & class", "keras 3.15.1", "0.25 s per case"} <= found
     assert "TransFuse S, 192 x 256 pixels, weights imagenet" in found
+
+
+def test_exported_models_are_listed_with_what_was_verified(run):
+    page = Page(report(run))
+    rows = page.texts["tr"]
+    assert "model.tflite 2.0e-06 1.00000 0.9000 0.9000" in rows
+    assert "model-int8.tflite 3.1e-02 0.96880 0.8688 0.9000" in rows
+    assert any("Compared with the Keras model on 32 test images." in x for x in page.texts["p"])
+    without = {**verified(2e-6), **dict.fromkeys(("keras_dice", "dice", "dice_lost"))}
+    (run / "export.json").write_text(json.dumps({"model.onnx": without}))
+    assert "model.onnx 2.0e-06 1.00000 – –" in Page(report(run)).texts["tr"]
 
 
 def test_many_metrics_become_two_tables(run):
