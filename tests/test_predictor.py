@@ -140,7 +140,7 @@ def test_a_missing_package_is_told_with_what_installs_it(suffix, module, tmp_pat
     with pytest.raises(InputError) as error:
         load_predictor(path)
     said = str(error.value)
-    assert said == f"{path}: needs {module}: pip install transfuse-keras[onnx,openvino]."
+    assert said == f"{path}: needs {module}: pip install 'transfuse-keras[onnx,openvino]'."
 
 
 def test_an_exported_model_is_run_once_to_see_what_it_gives(tmp_path):

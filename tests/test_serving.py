@@ -119,6 +119,8 @@ def test_the_saved_model_takes_any_batch_and_size_where_there_is_only_tensorflow
 import numpy as np
 import tensorflow as tf
 
+pytestmark = pytest.mark.slow  # conversions take seconds each
+
 signatures = tf.saved_model.load({str(folder / "saved_model")!r}).signatures
 used = {{"one": "serving_default", "three": "serving_default", "image": "any_size"}}
 for name, pixels in np.load("in.npz").items():

@@ -84,9 +84,9 @@ def test_images_that_show_nothing_count_for_the_masks_alone():
     wanted = likely(square(2, 0))
     report = verified(wanted, wanted, square(2, 0))
     assert (report["mask_dice"], report["keras_dice"], report["dice"]) == (1, 1, 1)
-    found = likely(square(2, 1))  # a pixel where nothing is
-    report = verified(found, wanted, square(2, 0))
-    assert (report["mask_dice"], report["dice"], report["dice_lost"]) == (0.5, 1, 0)
+    speck = likely(square(2, 1))  # a pixel where nothing is
+    for report in (verified(speck, wanted, square(2, 0)), verified(wanted, speck, square(2, 0))):
+        assert (report["mask_dice"], report["keras_dice"], report["dice"]) == (0.5, 1, 1)
     assert mean_dice(square(2, 0), square(2, 1)) == 0.5
     assert mean_dice(square(2, 0), square(2, 1), shown_only=True) == 1
 
@@ -127,11 +127,12 @@ def test_masks_are_made_as_the_model_makes_them():
 def test_budgets(quantize, within, beyond, tmp_path):
     assert set(BUDGETS) == {"none", "float16", "dynamic", "int8"}
     path = tmp_path / "model.tflite"
-    check_budget(path, quantize, {"images": "32 test images", **within})
+    known = {"images": "32 test images", "largest_difference": 0.0}
+    check_budget(path, quantize, {**known, **within})
     (key,) = beyond
     for value in (beyond[key], float("nan")):
         with pytest.raises(OverBudget, match=r"^model.tflite is not the same model") as error:
-            check_budget(path, quantize, {"images": "32 test images", key: value})
+            check_budget(path, quantize, {**known, key: value})
         assert key.replace("_", " ") in str(error.value) and "\n" not in str(error.value)
         assert "on 32 test images" in str(error.value)
 
@@ -141,6 +142,14 @@ def test_a_model_that_gives_nan_is_over_budget(tmp_path):
     report = verified(wanted * np.nan, wanted, square(2, 3))
     assert np.isnan(report["largest_difference"])
     assert report["mask_dice"] == report["dice"] == 0 and report["dice_lost"] == 1
+    for quantize in BUDGETS:
+        with pytest.raises(OverBudget):
+            check_budget(tmp_path / "model.tflite", quantize, report)
+
+
+def test_nan_everywhere_is_over_budget_even_if_no_mask_differs(tmp_path):
+    """As where the Keras model's masks are empty too."""
+    report = {"images": "x", "largest_difference": np.nan, "mask_dice": 1.0, "dice_lost": 0.0}
     for quantize in BUDGETS:
         with pytest.raises(OverBudget):
             check_budget(tmp_path / "model.tflite", quantize, report)

@@ -139,7 +139,7 @@ def plan(files, threads, size):
         if kind in ("onnx", "openvino") and find_spec(module) is None:
             missing.append(
                 f"{file.name} is left out: {module} is not installed; "
-                f"pip install transfuse-keras[{kind}]"
+                f"pip install 'transfuse-keras[{kind}]'"
             )
         elif kind == "openvino":
             for precision in openvino_precisions():

@@ -9,7 +9,7 @@ from transfuse_keras.data.cache import fitted
 from transfuse_keras.data.pipeline import find_splits
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluate_run import config_of, own_data, own_samples
-from transfuse_keras.export import FORMATS
+from transfuse_keras.export import FORMATS, takes_z_scored
 from transfuse_keras.predictor import find_run, run_task, run_thresholds
 from transfuse_keras.sidecar import Origin
 from transfuse_keras.tasks.task import Task
@@ -42,6 +42,12 @@ def export_run(path, formats, quantizations=("none",), out=None, data=None):
     task = run_task(run) if run else nameless_task(model)
     splits = find_samples(task, run, data, {quantize for _, _, quantize in jobs})
     against, spacing = held_out_of(model, task, splits["test"])
+    int8 = {"dynamic", "int8"} & {quantize for _, _, quantize in jobs}
+    if int8 and (against.truths is None or not against.truths.any()):
+        raise InputError(
+            "int8 weights are verified on labelled images: no test image shows any "
+            "class; give --data."
+        )
     origin = origin_of(task, run, spacing)
     calibration = None
     if any(quantize == "int8" for _, _, quantize in jobs):
@@ -71,6 +77,8 @@ def plan(formats, quantizations):
 
 def nameless_task(model):
     """The task of a model that lies in no run: its classes have numbers."""
+    if takes_z_scored(model):
+        raise InputError("A model of a task on volumes is exported from its run folder only.")
     names = tuple(f"class-{i}" for i in range(model.classes))
     return Task("unknown", names, channels=model.input_shape[-1])
 

@@ -65,7 +65,7 @@ def exported(path, load):
             raise ValueError(f"it gives {maps.shape} from images of {size}")
     except ImportError as error:
         raise InputError(
-            f"{path}: needs {error.name}: pip install transfuse-keras[onnx,openvino]."
+            f"{path}: needs {error.name}: pip install 'transfuse-keras[onnx,openvino]'."
         ) from error
     except Exception as error:  # each library has its own for a damaged file
         reason = str(error).strip().partition("\n")[0] or type(error).__name__

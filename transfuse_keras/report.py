@@ -111,7 +111,7 @@ def score(value, metric=""):
 
 def decimals(value, places):
     """A rounded number, with the real minus sign; an en dash for no value."""
-    if value is None or value != value:
+    if value is None or isinstance(value, jinja2.Undefined) or value != value:
         return "–"
     return f"{value:.{places}f}".replace("-", "−")
 

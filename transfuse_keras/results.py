@@ -51,11 +51,11 @@ def write_results(run, model, task, splits, data, threshold=None):
     scores = {key: metrics[key] for key in ("n", "mean", "protocol")}
     origin = Origin(task, thresholds, Path(data).name, spacing, scores)
     failure = None
-    try:
-        export_verified(model, run / "saved_model", "saved_model", "none", against, origin)
-        export_verified(model, run / "model.tflite", "litert", "none", against, origin)
-    except OverBudget as error:  # the scores are not lost with it
-        failure = error
+    for name, file in (("saved_model", "saved_model"), ("litert", "model.tflite")):
+        try:
+            export_verified(model, run / file, name, "none", against, origin)
+        except OverBudget as error:  # neither the scores nor the other are lost with it
+            failure = error
     write_report(run, metrics)
     write_json(run / "metrics.json", metrics)
     if failure:

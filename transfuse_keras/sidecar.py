@@ -63,6 +63,8 @@ def write_sidecar(path, model, origin, kind, quantize, verified):
         "exclusive": task.exclusive,
         "mirror_pairs": task.mirror_pairs,
         "field": task.field,
+        "flips": task.flips,
+        "protocols": task.protocols,
         "input": {
             "size": model.input_shape[1:3],
             "channels": model.input_shape[3],
@@ -113,8 +115,13 @@ def read_sidecar(path):
             exclusive=content["exclusive"],
             mirror_pairs=tuple(map(tuple, content["mirror_pairs"])),
             field=content["field"] and tuple(content["field"]),
+            flips=content["flips"],
+            protocols=tuple(content["protocols"]),
         )
-        return task, tuple(float(x) for x in content["thresholds"])
+        thresholds = tuple(float(x) for x in content["thresholds"])
+        if len(thresholds) != len(task.classes):
+            raise ValueError(f"{len(thresholds)} thresholds for {len(task.classes)} classes")
+        return task, thresholds
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: damaged ({error}); export the model again.") from error
 
@@ -135,9 +142,15 @@ def update_thresholds(run, thresholds):
     Args:
         run: Path of the run folder.
         thresholds: class -> probability.
+
+    Raises: InputError if one is damaged.
     """
     for file in run.glob("*.json"):
-        content = json.loads(file.read_text())
-        if file.with_suffix("").exists() and "thresholds" in content:
+        if not file.with_suffix("").exists():
+            continue
+        try:
+            content = json.loads(file.read_text())
             content["thresholds"] = [thresholds[name] for name in content["classes"]]
-            write_json(file, content)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{file}: damaged ({error}); export the model again.") from error
+        write_json(file, content)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transfuse_keras.data.cache import fitted
+from transfuse_keras.errors import InputError
 from transfuse_keras.export import FORMATS
 from transfuse_keras.files import replacing, write_json
 from transfuse_keras.inference import to_masks
@@ -129,9 +130,9 @@ def check_budget(path, quantize, verified):
     """
     key, direction, limit = BUDGETS[quantize]
     value = verified[key]
+    finite = np.isfinite(verified["largest_difference"])
     # written so that nan is over budget
-    within = value is None or (value <= limit if direction == "at most" else value >= limit)
-    if not within:
+    if not (finite and (value <= limit if direction == "at most" else value >= limit)):
         raise OverBudget(
             f"{path.name} is not the same model: {key.replace('_', ' ')} {value:.3g} on "
             f"{verified['images']}, {direction} {limit} is allowed; it was not kept."
@@ -158,6 +159,11 @@ def export_verified(model, path, name, quantize, against, origin, arguments=None
         print(f"Wrote {path}")
         return
     thresholds = [origin.thresholds[x] for x in origin.task.classes]
+    file = path.parent / "export.json"
+    try:
+        known = json.loads(file.read_text()) if file.is_file() else {}
+    except ValueError as error:
+        raise InputError(f"{file}: damaged, not JSON; delete it.") from error
     with ExitStack() as stack:
         if name == "openvino":  # its weights are a file of their own
             stack.enter_context(replacing(path.with_suffix(".bin")))
@@ -167,8 +173,6 @@ def export_verified(model, path, name, quantize, against, origin, arguments=None
         verified = verify(run, against, thresholds, origin.task.exclusive)
         check_budget(path, quantize, verified)
     write_sidecar(path, model, origin, name, quantize, verified)
-    file = path.parent / "export.json"
-    known = json.loads(file.read_text()) if file.is_file() else {}
     write_json(file, {**known, path.name: verified})
     lost = "" if verified["dice"] is None else f", Dice {verified['dice']:.4f}"
     print(

@@ -42,7 +42,7 @@ def describe(path, classes, thresholds, exclusive=False, **given):
         "quantize": "none",
         "classes": classes,
         "thresholds": thresholds,
-        "exclusive": exclusive,
+        **{"exclusive": exclusive, "mirror_pairs": [], "field": None, "flips": "", "protocols": []},
         "input": inputs,
         "output": "probabilities (batch, height, width, class)",
     }
