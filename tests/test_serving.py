@@ -28,6 +28,8 @@ from transfuse_keras.sidecar import Origin, write_sidecar
 from transfuse_keras.tasks import hip
 from transfuse_keras.transfuse import TransFuse
 
+pytestmark = pytest.mark.slow  # conversions and processes take seconds each
+
 PAGE = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
 SIZE = (32, 48)
 LEVEL = 5e-4  # of probabilities: resizing may round a few pixels of an image otherwise
@@ -118,8 +120,6 @@ def test_the_saved_model_takes_any_batch_and_size_where_there_is_only_tensorflow
     code = f"""
 import numpy as np
 import tensorflow as tf
-
-pytestmark = pytest.mark.slow  # conversions take seconds each
 
 signatures = tf.saved_model.load({str(folder / "saved_model")!r}).signatures
 used = {{"one": "serving_default", "three": "serving_default", "image": "any_size"}}
