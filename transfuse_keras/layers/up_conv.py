@@ -66,7 +66,8 @@ class UpConvBN(ConvBN):
         self.bn.build((None, 2 * height, 2 * width, self.conv.filters))
 
     def call(self, x, skip=None, training=False):
-        kernel, bias = self.conv.kernel, self.conv.bias
+        kernel = ops.cast(self.conv.kernel, x.dtype)
+        bias = ops.cast(self.conv.bias, x.dtype)
         if not training:
             # No converter folds it over the upsampling.
             kernel, bias = fold(kernel, bias, self.bn)
@@ -78,9 +79,15 @@ class UpConvBN(ConvBN):
 
 
 def fold(kernel, bias, bn):
-    """Kernel and bias that include the batch normalisation behind them, as it is in inference."""
-    scale = bn.gamma * ops.rsqrt(bn.moving_variance + bn.epsilon)
-    return kernel * scale, (bias - bn.moving_mean) * scale + bn.beta
+    """Kernel and bias that include the batch normalisation behind them, as it is in inference.
+
+    Computed in float32, in which the statistics are, and returned in the kernel's dtype.
+    """
+    wide = [ops.cast(x, "float32") for x in (kernel, bias, bn.gamma, bn.beta)]
+    dtype, (kernel, bias, gamma, beta) = kernel.dtype, wide
+    mean, variance = (ops.cast(x, "float32") for x in (bn.moving_mean, bn.moving_variance))
+    scale = gamma * ops.rsqrt(variance + bn.epsilon)
+    return ops.cast(kernel * scale, dtype), ops.cast((bias - mean) * scale + beta, dtype)
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
