@@ -66,11 +66,11 @@ class UpConvBN(ConvBN):
         self.bn.build((None, 2 * height, 2 * width, self.conv.filters))
 
     def call(self, x, skip=None, training=False):
-        kernel = ops.cast(self.conv.kernel, x.dtype)
-        bias = ops.cast(self.conv.bias, x.dtype)
+        kernel, bias = self.conv.kernel, self.conv.bias
         if not training:
             # No converter folds it over the upsampling.
             kernel, bias = fold(kernel, bias, self.bn)
+        kernel, bias = ops.cast(kernel, x.dtype), ops.cast(bias, x.dtype)
         y = up_conv(x, kernel[:, :, -x.shape[-1] :])
         if skip is not None:
             y = y + ops.conv(skip, kernel[:, :, : skip.shape[-1]], padding="same")
@@ -81,13 +81,12 @@ class UpConvBN(ConvBN):
 def fold(kernel, bias, bn):
     """Kernel and bias that include the batch normalisation behind them, as it is in inference.
 
-    Computed in float32, in which the statistics are, and returned in the kernel's dtype.
+    Returns: float32 tensors; the statistics are float32 in mixed precision too.
     """
-    wide = [ops.cast(x, "float32") for x in (kernel, bias, bn.gamma, bn.beta)]
-    dtype, (kernel, bias, gamma, beta) = kernel.dtype, wide
-    mean, variance = (ops.cast(x, "float32") for x in (bn.moving_mean, bn.moving_variance))
+    values = kernel, bias, bn.gamma, bn.beta, bn.moving_mean, bn.moving_variance
+    kernel, bias, gamma, beta, mean, variance = (ops.cast(x, "float32") for x in values)
     scale = gamma * ops.rsqrt(variance + bn.epsilon)
-    return ops.cast(kernel * scale, dtype), ops.cast((bias - mean) * scale + beta, dtype)
+    return kernel * scale, (bias - mean) * scale + beta
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
