@@ -7,7 +7,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import pytest
+from lively import lively
 
+from transfuse_keras.export import export_litert
 from transfuse_keras.transfuse import TransFuse
 from transfuse_keras.variants import Variant
 
@@ -28,3 +30,17 @@ def smallest():
         return TransFuse(SMALLEST, input_shape, classes, **arguments)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def lively_model():
+    """The smallest TransFuse for 32x48 and three classes that behaves like a trained one."""
+    return lively(SMALLEST, (32, 48, 3), 3)
+
+
+@pytest.fixture(scope="session")
+def litert_file(lively_model, tmp_path_factory):
+    """Its float32 .tflite file."""
+    path = tmp_path_factory.mktemp("exported") / "model.tflite"
+    export_litert(lively_model, path)
+    return path

@@ -7,31 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALLEST
 
 from transfuse_keras import benchmark as module
 from transfuse_keras import runners, turns
 from transfuse_keras.benchmark import benchmark, common_size, measure
 from transfuse_keras.benchmark_table import format_benchmark
 from transfuse_keras.errors import InputError
-from transfuse_keras.export import export_litert, export_saved_model
+from transfuse_keras.export import export_saved_model
 from transfuse_keras.flops import count_flops
 from transfuse_keras.predictor import as_predictor
-from transfuse_keras.transfuse import TransFuse
 
 SIZE = (32, 48)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return TransFuse(SMALLEST, (*SIZE, 3))
-
-
-@pytest.fixture(scope="module")
-def litert_file(model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("exported") / "model.tflite"
-    export_litert(model, path)
-    return path
 
 
 @pytest.fixture
@@ -41,11 +27,11 @@ def lone(litert_file, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def run(model, litert_file, tmp_path_factory):
+def run(lively_model, litert_file, tmp_path_factory):
     """A run folder with three formats of the model."""
     folder = tmp_path_factory.mktemp("run")
-    model.save(folder / "model.keras")
-    export_saved_model(model, folder / "saved_model")
+    lively_model.save(folder / "model.keras")
+    export_saved_model(lively_model, folder / "saved_model")
     shutil.copy(litert_file, folder)
     return folder
 
@@ -117,7 +103,7 @@ def test_a_single_file(lone):
 
 
 @pytest.mark.slow
-def test_all_that_a_run_holds_is_measured(model, run, bare, capsys):
+def test_all_that_a_run_holds_is_measured(lively_model, run, bare, capsys):
     for name in ("model.onnx", "model-int8.xml"):
         (run / name).write_bytes(b"not looked into")
     result = benchmark(run, rounds=3)
@@ -139,26 +125,26 @@ def test_all_that_a_run_holds_is_measured(model, run, bare, capsys):
     }
     latencies = [row["latency_ms"] for row in result["rows"]]
     assert latencies == sorted(latencies)
-    assert result["gflop"] == count_flops(model.mask_model) / 1e9
+    assert result["gflop"] == count_flops(lively_model.mask_model) / 1e9
     for row in rows.values():
         achieved = result["gflop"] / row["latency_ms"] * 1000
         assert row["peak_share"] == pytest.approx(achieved / result["machine"]["peak_gflops"])
 
 
 @pytest.mark.slow
-def test_at_another_size_exports_are_measured(model, run, bare, capsys):
+def test_at_another_size_exports_are_measured(lively_model, run, bare, capsys):
     result = benchmark(run, image_size=(64, 64), rounds=2)
     assert "At 64x64: model.keras, resized" in capsys.readouterr().out
     assert result["image_size"] == [64, 64]
     assert set(assert_written(result, run)) == {"model.keras", "saved_model", "model.tflite"}
-    assert result["gflop"] == count_flops(model.resized((64, 64)).mask_model) / 1e9
+    assert result["gflop"] == count_flops(lively_model.resized((64, 64)).mask_model) / 1e9
 
 
 @pytest.mark.slow
 def test_openvino_runs_in_all_precisions_of_the_cpu(run, tmp_path):
     openvino = pytest.importorskip("openvino")
-    model = openvino.convert_model(str(run / "saved_model"), input=[1, *SIZE, 3])
-    openvino.save_model(model, str(tmp_path / "model.xml"), compress_to_fp16=False)
+    lively_model = openvino.convert_model(str(run / "saved_model"), input=[1, *SIZE, 3])
+    openvino.save_model(lively_model, str(tmp_path / "model.xml"), compress_to_fp16=False)
     result = benchmark(tmp_path / "model.xml", rounds=2)
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     wanted = {"OpenVINO f32"} | ({"OpenVINO bf16"} if "BF16" in capabilities else set())
@@ -167,11 +153,11 @@ def test_openvino_runs_in_all_precisions_of_the_cpu(run, tmp_path):
     assert {row["file_mb"] for row in result["rows"]} == {both / 1e6}
 
 
-def test_what_litert_runs_is_the_model(model, litert_file):
+def test_what_litert_runs_is_the_model(lively_model, litert_file):
     shape, run = runners.litert(str(litert_file), 2)
     images = np.random.default_rng(0).uniform(0, 255, (1, *SIZE, 3)).astype("float32")
     assert list(shape) == [*SIZE, 3]
-    np.testing.assert_allclose(run(images), as_predictor(model).run(images), atol=1e-5)
+    np.testing.assert_allclose(run(images), as_predictor(lively_model).run(images), atol=1e-5)
 
 
 def test_what_onnx_runtime_runs_is_the_model(tmp_path):
@@ -204,8 +190,8 @@ def test_settings_that_do_not_fit(lone, arguments, sentence):
         benchmark(lone, **arguments)
 
 
-def test_only_multiples_of_16_are_sizes(model, tmp_path):
-    model.save(tmp_path / "model.keras")
+def test_only_multiples_of_16_are_sizes(lively_model, tmp_path):
+    lively_model.save(tmp_path / "model.keras")
     with pytest.raises(InputError, match="--image-size 60x64: .* multiples of 16"):
         benchmark(tmp_path, image_size=(60, 64))
 

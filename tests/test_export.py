@@ -6,8 +6,7 @@ import numpy as np
 import openvino
 import pytest
 import tensorflow as tf
-from conftest import SMALLEST
-from lively import lively, pictures
+from lively import pictures
 
 import transfuse_keras as tk
 from transfuse_keras import runners
@@ -32,18 +31,13 @@ SIZE = (32, 48)
 
 
 @pytest.fixture(scope="module")
-def model():
-    return lively(SMALLEST, (*SIZE, 3), 3)
-
-
-@pytest.fixture(scope="module")
 def images():
     return pictures(3, SIZE)
 
 
 @pytest.fixture(scope="module")
-def wanted(model, images):
-    maps = as_predictor(model).run(images)
+def wanted(lively_model, images):
+    maps = as_predictor(lively_model).run(images)
     assert np.ptp(maps) > 0.5
     return maps
 
@@ -75,11 +69,11 @@ def test_graphs_resize_by_the_builtin_operation_within_the_context_only():
     assert "ResizeBilinear" not in operations()
 
 
-def test_onnx_gives_the_same_for_one_image_or_several(model, images, wanted, tmp_path):
+def test_onnx_gives_the_same_for_one_image_or_several(lively_model, images, wanted, tmp_path):
     import onnx
 
     path = tmp_path / "model.onnx"
-    export_onnx(model, path)
+    export_onnx(lively_model, path)
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
     graph = onnx.load(path)
     onnx.checker.check_model(graph, full_check=True)
@@ -97,12 +91,12 @@ def test_onnx_gives_the_same_for_one_image_or_several(model, images, wanted, tmp
     np.testing.assert_allclose(load_predictor(path).run(images), wanted, atol=1e-4)
 
 
-def test_openvino_gives_the_same_for_one_image_or_several(model, images, wanted, tmp_path):
+def test_openvino_gives_the_same_for_one_image_or_several(lively_model, images, wanted, tmp_path):
     sizes = {}
     for quantize, tolerance in (("none", 1e-4), ("float16", 0.02)):
         folder = tmp_path / quantize
         folder.mkdir()
-        export_openvino(model, folder / "model.xml", quantize)
+        export_openvino(lively_model, folder / "model.xml", quantize)
         assert {file.name for file in folder.iterdir()} == {"model.xml", "model.bin"}
         sizes[quantize] = (folder / "model.bin").stat().st_size
         core = openvino.Core()
@@ -123,10 +117,10 @@ def test_openvino_gives_the_same_for_one_image_or_several(model, images, wanted,
 
 
 @pytest.fixture(scope="module")
-def signatures(model, tmp_path_factory):
+def signatures(lively_model, tmp_path_factory):
     """The folder of the model's SavedModel and its signatures."""
     path = tmp_path_factory.mktemp("exported") / "saved_model"
-    export_saved_model(model, path)
+    export_saved_model(lively_model, path)
     loaded = tf.saved_model.load(str(path))
     assert set(loaded.signatures) == {"serving_default", "any_size"}
     return path, loaded.signatures
@@ -143,9 +137,9 @@ def test_a_saved_model_takes_any_batch(signatures, images, wanted):
     np.testing.assert_allclose(alone, wanted[:1], atol=1e-4)
 
 
-def test_a_saved_model_holds_every_weight_once(model, signatures):
+def test_a_saved_model_holds_every_weight_once(lively_model, signatures):
     (file,) = signatures[0].glob("variables/variables.data*")
-    weights = sum(4 * np.prod(weight.shape) for weight in model.mask_model.weights)
+    weights = sum(4 * np.prod(weight.shape) for weight in lively_model.mask_model.weights)
     assert file.stat().st_size == pytest.approx(weights, rel=0.02)
 
 
@@ -171,19 +165,21 @@ def test_tensorflow_resizes_as_opencv_does(size):
     ],
 )
 def test_a_saved_model_takes_images_of_any_size_as_predict_does(
-    size, most, mean, model, signatures
+    size, most, mean, lively_model, signatures
 ):
     images = pictures(2, size, seed=2).astype("uint8")
     found = np.asarray(signatures[1]["any_size"](image=tf.constant(images))["probabilities"])
     assert found.shape == (2, *size, 3)
     for image, maps in zip(images, found, strict=True):
-        difference = np.abs(maps - tk.predict(model, image))
+        difference = np.abs(maps - tk.predict(lively_model, image))
         assert difference.max() < most and difference.mean() < mean
 
 
-def test_a_model_of_z_scored_slices_is_not_given_images_of_any_size(smallest, model, tmp_path):
+def test_a_model_of_z_scored_slices_is_not_given_images_of_any_size(
+    smallest, lively_model, tmp_path
+):
     z_scored = smallest((32, 32, 2), 2, normalization=prostate.normalization)
-    assert takes_z_scored(z_scored) and not takes_z_scored(model)
+    assert takes_z_scored(z_scored) and not takes_z_scored(lively_model)
     export_saved_model(z_scored, tmp_path / "saved_model")
     loaded = tf.saved_model.load(str(tmp_path / "saved_model"))
     assert set(loaded.signatures) == {"serving_default"}
@@ -197,12 +193,12 @@ def test_a_model_of_z_scored_slices_is_not_given_images_of_any_size(smallest, mo
     [("onnx", "onnx", "onnx"), ("onnx", "tf2onnx", "onnx"), ("openvino", "openvino", "openvino")],
 )
 def test_a_missing_package_is_told_with_what_installs_it(
-    name, module, extra, model, tmp_path, monkeypatch
+    name, module, extra, lively_model, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, module, None)
     export, file, _ = FORMATS[name]
     with pytest.raises(InputError) as error:
-        export(model, tmp_path / file)
+        export(lively_model, tmp_path / file)
     assert str(error.value) == (
         f"{module} is not installed: pip install 'transfuse-keras[{extra}]'."
     )

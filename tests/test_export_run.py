@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from conftest import SMALLEST
 from data.files import hip_folder
-from lively import lively, phantom_run, pictures
+from lively import phantom_run, pictures
 
 from transfuse_keras.cli import main
 from transfuse_keras.data.samples import phantom_samples
 from transfuse_keras.errors import InputError
-from transfuse_keras.export import FORMATS, export_litert
+from transfuse_keras.export import FORMATS
 from transfuse_keras.export_run import calibration_images, find_samples, origin_of, plan
 from transfuse_keras.files import write_json
 from transfuse_keras.predictor import as_predictor, load_predictor, run_task
@@ -24,18 +24,13 @@ SIZE = (32, 48)
 
 
 @pytest.fixture(scope="module")
-def model():
-    return lively(SMALLEST, (*SIZE, 3), 3)
-
-
-@pytest.fixture(scope="module")
 def images():
     return pictures(3, SIZE)
 
 
 @pytest.fixture(scope="module")
-def wanted(model, images):
-    return as_predictor(model).run(images)
+def wanted(lively_model, images):
+    return as_predictor(lively_model).run(images)
 
 
 def test_a_plan_names_a_file_for_each_format_and_quantization(capsys):
@@ -66,18 +61,11 @@ def test_a_plan_names_a_file_for_each_format_and_quantization(capsys):
             plan(["litert", name], given)
 
 
-@pytest.fixture(scope="module")
-def litert_file(model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("exported") / "model.tflite"
-    export_litert(model, path)
-    return path
-
-
 @pytest.fixture
 def copied(litert_file, monkeypatch):
     """LiteRT files of this model are copied, not made once more."""
 
-    def export(model, path, quantize):
+    def export(lively_model, path, quantize):
         path.write_bytes(litert_file.read_bytes())
 
     monkeypatch.setitem(FORMATS, "litert", (export, *FORMATS["litert"][1:]))
@@ -88,8 +76,8 @@ def export(run, *arguments):
 
 
 @pytest.fixture(scope="module")
-def phantoms_run(model, tmp_path_factory):
-    return phantom_run(tmp_path_factory.mktemp("runs") / "hip", model, hip)
+def phantoms_run(lively_model, tmp_path_factory):
+    return phantom_run(tmp_path_factory.mktemp("runs") / "hip", lively_model, hip)
 
 
 @pytest.fixture
@@ -114,6 +102,18 @@ def test_int8_weights_need_labelled_images(bereft, tmp_path, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert "int8 weights are verified on labelled images" in line
         assert why in line and line.endswith("; give --data.")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "export.json"])
+def test_a_damaged_file_of_the_run_is_one_sentence_and_nothing_is_written(
+    name, phantoms_run, copied, tmp_path, capsys
+):
+    run = shutil.copytree(phantoms_run, tmp_path / "run")
+    (run / name).write_text("{")
+    before = sorted(tmp_path.rglob("*"))
+    assert export(run, "litert") == 2
+    assert f"{run / name}: damaged" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -152,18 +152,18 @@ def test_samples_are_those_of_the_run_or_none(phantoms_run):
     assert find_samples(hip, None, None, {"none", "float16"}) == {"train": [], "test": []}
 
 
-def test_int8_is_calibrated_on_training_images_at_the_size_of_the_model(model, capsys):
+def test_int8_is_calibrated_on_training_images_at_the_size_of_the_model(lively_model, capsys):
     samples = phantom_samples(hip, (64, 96), 0, range(40))
-    found = calibration_images(model, hip, samples)
+    found = calibration_images(lively_model, hip, samples)
     assert "Calibrating int8 on 32 training images (drawn with seed 0)" in capsys.readouterr().out
     halves = [x.read()[0].reshape(32, 2, 48, 2, 3).mean(axis=(1, 3)) for x in samples]
     nearest = [min(range(40), key=lambda i: np.abs(halves[i] - x).max()) for x in found]
     assert len(set(nearest)) == 32 and nearest != sorted(nearest)  # drawn, each once
     for i, image in zip(nearest, found, strict=True):
         np.testing.assert_allclose(image, halves[i], atol=1)
-    np.testing.assert_array_equal(calibration_images(model, hip, samples), found)
+    np.testing.assert_array_equal(calibration_images(lively_model, hip, samples), found)
     with pytest.raises(InputError, match="int8 needs training images"):
-        calibration_images(model, hip, [])
+        calibration_images(lively_model, hip, [])
 
 
 def test_the_origin_of_a_model_names_its_data_but_not_where_it_lay(bereft):

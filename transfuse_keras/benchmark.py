@@ -4,7 +4,6 @@ import os
 import platform
 import tempfile
 from contextlib import ExitStack, contextmanager
-from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from transfuse_keras.files import write_json
 from transfuse_keras.flops import count_flops
 from transfuse_keras.runners import MATRIX
 from transfuse_keras.turns import process, take_turns
+from transfuse_keras.versions import versions
 from transfuse_keras.weights import load_model
 
 PATTERNS = ("model.keras", "saved_model", "*.tflite", "*.onnx", "*.xml")  # of a run folder
@@ -62,11 +62,12 @@ def benchmark(path, image_size=None, threads=None, rounds=30):
         gflop = count_flops(model.mask_model) / 1e9 if model else None
         jobs = plan(files, threads, model and model.input_shape[1:3])
         size, peak, rows = measure(jobs, threads, rounds)
+    used = [RUNTIMES[settings["kind"]][1].replace("_", "-") for _, _, settings in jobs]
     for row in rows:
         row["peak_share"] = gflop and gflop * row["images_per_second"] / peak
     result = {
         "machine": {"cpu": cpu_name(), "threads": threads, "peak_gflops": peak},
-        "versions": versions(RUNTIMES[settings["kind"]][1] for _, _, settings in jobs),
+        "versions": versions("numpy", *sorted({"tensorflow", *used})),
         "image_size": size,
         "gflop": gflop,
         "rounds": rounds,
@@ -212,13 +213,6 @@ def summary(seconds):
     median = float(np.median(seconds))
     p95 = float(np.percentile(seconds, 95))
     return {"latency_ms": 1e3 * median, "p95_ms": 1e3 * p95, "images_per_second": 1 / median}
-
-
-def versions(modules):
-    """Of Python, NumPy, TensorFlow, which measures the peak, and the packages of some modules."""
-    distributions = packages_distributions()
-    names = {distributions[module][0] for module in {"numpy", "tensorflow", *modules}}
-    return {"python": platform.python_version()} | {name: version(name) for name in sorted(names)}
 
 
 def cpu_name():

@@ -1,19 +1,19 @@
 """Exporting a trained model in several formats, with what it needs of its run and its data."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from transfuse_keras.data.cache import fitted
+from transfuse_keras.data.cache import read_fitted
 from transfuse_keras.data.pipeline import find_splits
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluate_run import config_of, own_data, own_samples
 from transfuse_keras.export import FORMATS, takes_z_scored
+from transfuse_keras.files import read_json
 from transfuse_keras.predictor import find_run, run_task, run_thresholds
 from transfuse_keras.sidecar import Origin
 from transfuse_keras.tasks.task import Task
-from transfuse_keras.verification import export_verified, held_out_of
+from transfuse_keras.verification import export_verified, fullest, held_out_of
 from transfuse_keras.weights import load_model
 
 CALIBRATED = 32  # training images that the ranges of int8 activations are found on
@@ -105,8 +105,8 @@ def calibration_images(model, task, samples):
     print(f"Calibrating int8 on {len(chosen)} training images (drawn with seed 0)")
     images = []
     for i in chosen:
-        image, masks = fitted(*samples[i].read(), samples[i], model.input_shape[1:3], task.field)
-        images.append(image[masks.sum(axis=(1, 2, 3)).argmax()])
+        image, _ = fullest(*read_fitted(samples[i], model.input_shape[1:3], task.field))
+        images.append(image)
     return np.stack(images)
 
 
@@ -115,8 +115,7 @@ def origin_of(task, run, spacing):
     if run is None:
         return Origin(task, dict.fromkeys(task.classes, 0.5), spacing=spacing)
     data = config_of(run)["data"]
-    file = run / "metrics.json"
-    metrics = json.loads(file.read_text()) if file.is_file() else None
+    metrics = read_json(run / "metrics.json")
     return Origin(
         task,
         dict(zip(task.classes, run_thresholds(run, task.classes), strict=True)),

@@ -1,10 +1,12 @@
-"""Writing files so that none is ever seen half-written."""
+"""Files: written so that none is ever seen half-written, and JSON read back."""
 
 import json
 import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
+
+from transfuse_keras.errors import InputError
 
 
 @contextmanager
@@ -48,3 +50,13 @@ def write_json(path, content):
 
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path):
+    """The content of a JSON file; None if there is none. InputError if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InputError(f"{path}: damaged, not JSON ({error}).") from error

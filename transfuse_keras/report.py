@@ -1,7 +1,6 @@
 """One self-contained HTML page about a run, made from the files of its folder."""
 
 import csv
-import json
 import math
 from collections import Counter
 
@@ -18,7 +17,7 @@ from transfuse_keras.figures import (
     number,
     reliability,
 )
-from transfuse_keras.files import replacing
+from transfuse_keras.files import read_json, replacing
 
 MOST_COLUMNS = 6  # more metrics become two tables
 MOST_UNDEFINED = 40
@@ -76,16 +75,6 @@ def read_metrics(path):
     if not whole or not all(isinstance(metrics.get(key), dict) for key in ("mean", "classes")):
         raise InputError(f"{path}: not the scores of a run; score the model again.")
     return metrics
-
-
-def read_json(path):
-    """The content of a JSON file; None if there is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise InputError(f"{path}: damaged, not JSON ({error}).") from error
 
 
 def read_rows(path):

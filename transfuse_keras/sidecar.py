@@ -1,9 +1,7 @@
 """The JSON file beside every exported model: what its numbers mean and where they come from."""
 
 import json
-import platform
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from transfuse_keras.errors import InputError
@@ -11,6 +9,7 @@ from transfuse_keras.export import takes_z_scored
 from transfuse_keras.files import write_json
 from transfuse_keras.predictor import find_run, run_task, run_thresholds
 from transfuse_keras.tasks.task import Task
+from transfuse_keras.versions import versions
 
 RGB, Z_SCORED = "RGB, 0-255", "z-scored by volume and channel"
 PACKAGES = ("transfuse-keras", "keras", "tensorflow", "ai-edge-litert", "ai-edge-quantizer")
@@ -76,21 +75,9 @@ def write_sidecar(path, model, origin, kind, quantize, verified):
         "spacing": origin.spacing,
         "scores": origin.scores,
         "verified": verified,
-        "versions": {"python": platform.python_version()} | versions(),
+        "versions": versions(*PACKAGES),
     }
     write_json(sidecar_path(path), content)
-
-
-def versions():
-    """Of the packages that made the file."""
-    # run from a clone, the package itself is not installed
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except ImportError:
-            found[name] = None
-    return found
 
 
 def read_sidecar(path):

@@ -1,15 +1,13 @@
 """Is an exported file the same model? Compared on held-out images where it is made."""
 
-import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 
 from transfuse_keras.data.cache import fitted
-from transfuse_keras.errors import InputError
 from transfuse_keras.export import FORMATS
-from transfuse_keras.files import replacing, write_json
+from transfuse_keras.files import read_json, replacing, write_json
 from transfuse_keras.inference import to_masks
 from transfuse_keras.metrics import dice
 from transfuse_keras.predictor import as_predictor, load_predictor
@@ -71,15 +69,20 @@ def held_out_of(model, task, samples):
         if sample.spacing is not None and task.field is None:
             pairs = zip(sample.spacing, image.shape, size, strict=False)
             spacings.append([mm * own / wanted for mm, own, wanted in pairs])
-        image, masks = fitted(image, masks, sample, size, task.field)
-        fullest = masks.sum(axis=(1, 2, 3)).argmax()
-        images.append(image[fullest])
-        truths.append(masks[fullest])
+        image, truth = fullest(*fitted(image, masks, sample, size, task.field))
+        images.append(image)
+        truths.append(truth)
     if task.field is not None:
         spacings = [[mm / n for mm, n in zip(task.field, size, strict=True)]]
     source = f"{len(images)} test images"
     against = held_out(model, np.stack(images), np.stack(truths), source)
     return against, tuple(np.median(spacings, axis=0)) if spacings else None
+
+
+def fullest(images, masks):
+    """Of slices (D, H, W, C) and masks (D, H, W, M) the one that shows most."""
+    index = masks.sum(axis=(1, 2, 3)).argmax()
+    return images[index], masks[index]
 
 
 def verify(run, against, thresholds=0.5, exclusive=False):
@@ -151,7 +154,8 @@ def export_verified(model, path, name, quantize, against, origin, arguments=None
         origin: Origin.
         arguments: further ones of the format's function.
 
-    Raises: OverBudget; no file is left then, or the one that was there before.
+    Raises: OverBudget; no file is left then, or the one that was there before. InputError if the
+    export.json that is there is damaged.
     """
     export, *_ = FORMATS[name]
     if name == "pytorch":  # no graph to run
@@ -160,10 +164,7 @@ def export_verified(model, path, name, quantize, against, origin, arguments=None
         return
     thresholds = [origin.thresholds[x] for x in origin.task.classes]
     file = path.parent / "export.json"
-    try:
-        known = json.loads(file.read_text()) if file.is_file() else {}
-    except ValueError as error:
-        raise InputError(f"{file}: damaged, not JSON; delete it.") from error
+    known = read_json(file) or {}
     with ExitStack() as stack:
         if name == "openvino":  # its weights are a file of their own
             stack.enter_context(replacing(path.with_suffix(".bin")))
