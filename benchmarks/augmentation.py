@@ -31,6 +31,7 @@ import tensorflow as tf
 
 from transfuse_keras.data.augmentation import YIQ, augment
 from transfuse_keras.data.cache import read_resized
+from transfuse_keras.data.order import Order
 from transfuse_keras.data.pipeline import IMAGENET, batches, normalizer
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.tasks import skin
@@ -48,7 +49,7 @@ def smooth_images(count):
 
 
 def ours(images, masks):
-    return batches(images, masks, skin, BATCH, IMAGENET, seed=0, augmented=True)
+    return batches(images, masks, skin, IMAGENET, Order(len(images), BATCH, 0), augmented=True)
 
 
 def tensorflow_kernel(images, masks):

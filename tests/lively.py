@@ -7,7 +7,7 @@ import numpy as np
 
 from transfuse_keras.data.phantoms import phantoms
 from transfuse_keras.files import write_json
-from transfuse_keras.training import describe
+from transfuse_keras.settings import Settings, describe
 from transfuse_keras.transfuse import TransFuse
 
 
@@ -48,5 +48,5 @@ def phantom_run(folder, model, task):
     recipe = replace(task.phantom_recipe, image_size=model.input_shape[1:3], counts=(6, 2, 3))
     task = replace(task, phantom_recipe=recipe)
     model.save(folder / "model.keras")
-    write_json(folder / "config.json", describe(task, None, recipe, None, False, 0, None))
+    write_json(folder / "config.json", describe(Settings(task, None, recipe)))
     return folder

@@ -12,8 +12,9 @@ from data.files import binary_folder, hip_folder
 from transfuse_keras.cli import main
 from transfuse_keras.data.pipeline import find_splits
 from transfuse_keras.files import write_json
+from transfuse_keras.runs import write_split
+from transfuse_keras.settings import Settings, describe
 from transfuse_keras.tasks import hip, polyp
-from transfuse_keras.training import describe, write_split
 from transfuse_keras.transfuse import TransFuse
 from transfuse_keras.variants import VARIANTS
 
@@ -23,7 +24,7 @@ def make_run(folder, task, data):
     recipe = {"image_size": (32, 32), "variant": "smallest"}
     settings = task.recipe.__class__(**{**task.recipe.__dict__, **recipe})
     TransFuse(SMALLEST, (32, 32, 3), len(task.classes)).save(folder / "model.keras")
-    write_json(folder / "config.json", describe(task, data, settings, None, False, 0, None))
+    write_json(folder / "config.json", describe(Settings(task, data, settings)))
     write_split(folder / "split.csv", find_splits(task, data))
     return folder
 

@@ -46,12 +46,14 @@ class Trainer:
     def __init__(self, cleaned=0.0, dies_in=None):
         self.cleaned, self.dies_in, self.trained = cleaned, dies_in, []
 
-    def __call__(self, run, fold):
+    def __call__(self, run, fold, resume):
         index, count = fold
-        (run / "overlays").mkdir(parents=True)
+        if not resume:
+            (run / "overlays").mkdir(parents=True)
+            (run / "config.json").write_text("{}")
         if index == self.dies_in:
             raise KeyboardInterrupt
-        self.trained.append(index)
+        self.trained.append((index, resume))
         rows = [
             {
                 **{"case": f"{case}", "class": name, "truth_empty": False},
@@ -136,14 +138,14 @@ def test_folds_are_resumed_one_by_one(tmp_path):
         cross_validate(Trainer(), {**SETTINGS, "seed": 1}, folder, 5, resume=True)
     trainer = Trainer()
     cross_validate(trainer, SETTINGS, folder, 5, resume=True)
-    assert trainer.trained == [3, 4]
+    assert trainer.trained == [(3, True), (4, False)]
     whole = tmp_path / "whole"
     cross_validate(Trainer(), SETTINGS, whole, 5)
     assert (folder / "metrics.json").read_text() == (whole / "metrics.json").read_text()
 
 
 def test_unusable_data_leaves_no_folder(tmp_path):
-    def refuse(run, fold):
+    def refuse(run, fold, resume):
         raise InputError("no such data")
 
     with pytest.raises(InputError, match="no such data"):

@@ -5,6 +5,7 @@ import math
 
 import keras
 
+from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 
 
@@ -26,31 +27,41 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
             )
 
 
-class KeepBest(keras.callbacks.Callback):
-    """Save the model whenever a score rises.
+class BeginEpoch(keras.callbacks.Callback):
+    """Make order, augmentation and dropout of an epoch depend on the seed and the epoch alone.
+
+    So a resumed run goes on as if it had not been interrupted; a `.keras` file keeps the state
+    of the optimiser, but not that of dropout.
 
     Args:
-        path: `.keras` file to write.
-        monitor: name of the score in the logs.
+        order: Order of the training samples.
     """
 
-    def __init__(self, path, monitor):
+    def __init__(self, order):
         super().__init__()
-        self.path, self.monitor, self.best = path, monitor, -math.inf
+        self.order = order
 
-    def on_epoch_end(self, epoch, logs=None):
-        if logs[self.monitor] > self.best:
-            self.best = logs[self.monitor]
-            with replacing(self.path) as temporary:
-                self.model.save(temporary)
+    def on_train_begin(self, logs=None):
+        states = [v for v in self.model.variables if v.name == "seed_generator_state"]
+        self.seeds = [(state, state.numpy()[0]) for state in states]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.order.epoch = epoch
+        for state, seed in self.seeds:
+            state.assign([seed, epoch << 20])  # the second counts the steps
 
 
 class WriteHistory(keras.callbacks.Callback):
-    """Write the logs of all epochs so far as CSV, `epoch` first, counted from 1."""
+    """Write the logs of all epochs so far as CSV, `epoch` first, counted from 1.
 
-    def __init__(self, path):
+    Args:
+        path: Path of the CSV file.
+        rows: of the epochs before.
+    """
+
+    def __init__(self, path, rows=()):
         super().__init__()
-        self.path, self.rows = path, []
+        self.path, self.rows = path, list(rows)
 
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append({"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}})
@@ -58,3 +69,18 @@ class WriteHistory(keras.callbacks.Callback):
             writer = csv.DictWriter(file, self.rows[0])
             writer.writeheader()
             writer.writerows(self.rows)
+
+
+def read_history(path, epochs):
+    """The rows of the first epochs in a history.csv, as text.
+
+    Raises: InputError if one of them is missing.
+    """
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))[:epochs]
+    except (FileNotFoundError, ValueError, csv.Error):
+        rows = []
+    if [row.get("epoch") for row in rows] != [str(epoch + 1) for epoch in range(epochs)]:
+        raise InputError(f"{path}: damaged or missing, so the training cannot go on.")
+    return rows

@@ -5,6 +5,7 @@ import sys
 
 from transfuse_keras import commands
 from transfuse_keras.callbacks import NonFiniteLoss
+from transfuse_keras.computing import JIT, PRECISIONS
 from transfuse_keras.errors import InputError
 from transfuse_keras.export import FORMATS
 from transfuse_keras.verification import BUDGETS, OverBudget
@@ -27,7 +28,7 @@ def main(argv=None):
     except (NonFiniteLoss, OverBudget) as error:
         return fail(1, error)
     except KeyboardInterrupt:
-        return fail(130, "interrupted; the best model so far, if an epoch ended, is model.keras")
+        return fail(130, "interrupted; --resume goes on with a training after its last epoch")
 
 
 def fail(code, message):
@@ -49,13 +50,14 @@ def parser():
     train = subparsers.add_parser("train", help="train a task, score it and export the model")
     train.set_defaults(run=commands.run_train)
     add = train.add_argument
-    add("--task", required=True, help=TASK_HELP)
+    add("--task", help=TASK_HELP)
     add("--data", metavar="DIR", help="folder in any known layout; without it, phantoms")
     add_spacing(add)
     add("--variant", help="Ti, S, L, L* or L-R50; by default the task's own")
     add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="multiples of 16")
     add("--epochs", type=int)
     add("--batch-size", type=int)
+    add("--accumulate", type=int, metavar="N", help="average the gradients of N batches a step")
     add("--lr", type=float, dest="learning_rate", help="learning rate")
     add(
         "--weights",
@@ -64,13 +66,16 @@ def parser():
         "file, or a folder with ImageNet weights of both branches",
     )
     add("--skip-heads", action="store_true", help="load all weights but those of the heads")
-    add("--seed", type=int, default=0)
+    add_computing(add)
+    add("--deterministic", action="store_true", help="only operations that repeat exactly")
+    add("--seed", type=int, help="by default 0")
     add("--limit", type=int, metavar="N", help="use at most N training images")
     add("--out", metavar="DIR", help="run folder; by default savedmodels/TASK, TASK-2, ...")
     add_threshold(add, "0.5")
     add("--folds", type=int, metavar="N", help="cross-validation with N folds")
     add("--fold", type=int, metavar="K", help="only fold K (from 0) of --folds, 5 by default")
-    add("--resume", action="store_true", help="go on with the cross-validation in --out")
+    add("--resume", action="store_true", help="go on with the run or cross-validation in --out")
+    add("--from", dest="source", metavar="CONFIG.json", help="repeat the run that wrote this file")
 
     check = subparsers.add_parser("check", help="list what would fail in training")
     check.set_defaults(run=commands.run_check)
@@ -90,6 +95,7 @@ def parser():
     add_threshold(add, "what the run keeps, else 0.5")
     add_flips(add)
     add_spacing(add)
+    add_computing(add)
 
     predict = subparsers.add_parser("predict", help="masks of images or volumes")
     predict.set_defaults(run=commands.run_predict)
@@ -102,6 +108,7 @@ def parser():
     add_flips(add)
     add("--tile", action="store_true", help="large images by overlapping tiles, not shrunk")
     add("--no-overlays", action="store_true", help="masks only, no pictures")
+    add_computing(add)
 
     compare = subparsers.add_parser("compare", help="paired difference of two runs")
     compare.set_defaults(run=commands.run_compare)
@@ -145,6 +152,11 @@ def add_spacing(add):
         metavar="MM",
         help="pixel spacing, one number or row and column, of images that do not tell theirs",
     )
+
+
+def add_computing(add):
+    add("--precision", choices=PRECISIONS, help="by default float32")
+    add("--jit", choices=list(JIT), help="compile with XLA; auto, the default, as suits the device")
 
 
 def add_threshold(add, default, auto=", or auto: by class, the best on validation data"):

@@ -15,8 +15,10 @@ from transfuse_keras.evaluate_run import evaluate_run
 from transfuse_keras.export_run import export_run
 from transfuse_keras.predict_files import predict_files
 from transfuse_keras.report import write_report
+from transfuse_keras.runs import CONFIG, choose_folder, find_unfinished
+from transfuse_keras.settings import Settings, read_settings
 from transfuse_keras.tasks import find_task
-from transfuse_keras.training import choose_folder, train
+from transfuse_keras.training import train
 
 
 def flips_of(arguments):
@@ -64,6 +66,24 @@ def run_check(arguments):
 
 
 def run_train(arguments):
+    if arguments.folds is None and (arguments.resume or arguments.source):
+        settings = settings_of_run(arguments)
+    else:
+        settings = settings_of(arguments)
+    if arguments.folds is not None and arguments.fold is None:
+        run_folds(arguments, settings)
+        return
+    out = arguments.out
+    if arguments.resume:
+        out = find_unfinished(out, settings.task.name)
+    run = train(settings, out, arguments.resume)
+    print(f"Done: {run}/report.html, {run}/model.keras, {run}/model.tflite")
+
+
+def settings_of(arguments):
+    """The Settings that the options of `transfuse train` ask for."""
+    if arguments.task is None:
+        raise InputError("Give --task.")
     task = find_task(arguments.task)
     recipe = task.recipe if arguments.data else task.phantom_recipe or task.recipe
     given = {
@@ -72,40 +92,61 @@ def run_train(arguments):
         "epochs": arguments.epochs,
         "batch_size": arguments.batch_size,
         "learning_rate": arguments.learning_rate,
-    }
-    settings = {
-        "recipe": replace(recipe, **{key: x for key, x in given.items() if x is not None}),
-        "weights": None if arguments.weights == "none" else arguments.weights,
-        "skip_heads": arguments.skip_heads,
-        "seed": arguments.seed,
-        "limit": arguments.limit,
-        "spacing": spacing_of(arguments),
-        "threshold": threshold_of(arguments),
+        "accumulate": arguments.accumulate,
     }
     count = 5 if arguments.folds is None else arguments.folds
     if count < 2:
         raise InputError(f"--folds {count}: give 2 or more.")
-    if arguments.fold is not None:
-        if not 0 <= arguments.fold < count:
-            raise InputError(f"--fold {arguments.fold}: give 0 to {count - 1}.")
-        settings["fold"] = arguments.fold, count
-    elif arguments.folds is not None:
-        run_folds(task, arguments, settings)
-        return
-    if arguments.resume:
-        raise InputError("--resume goes with --folds.")
-    run = train(task, arguments.data, out=arguments.out, **settings)
-    print(f"Done: {run}/report.html, {run}/model.keras, {run}/model.tflite")
+    if arguments.fold is not None and not 0 <= arguments.fold < count:
+        raise InputError(f"--fold {arguments.fold}: give 0 to {count - 1}.")
+    return Settings(
+        task,
+        arguments.data,
+        replace(recipe, **{key: x for key, x in given.items() if x is not None}),
+        None if arguments.weights == "none" else arguments.weights,
+        arguments.skip_heads,
+        arguments.seed or 0,
+        arguments.limit,
+        spacing_of(arguments),
+        threshold_of(arguments),
+        None if arguments.fold is None else (arguments.fold, count),
+        arguments.precision or "float32",
+        arguments.jit or "auto",
+        arguments.deterministic,
+    )
 
 
-def run_folds(task, arguments, settings):
+def settings_of_run(arguments):
+    """The Settings of the run that --resume or --from names: no other option changes them."""
+    name = "--resume" if arguments.resume else "--from"
+    kept = {"run", "out", "resume", "source"} | ({"task"} if arguments.resume else set())
+    unset = (None, False)
+    others = [
+        key
+        for key, value in vars(arguments).items()
+        if key not in kept and not any(value is x for x in unset)
+    ]
+    if others:
+        option = others[0].replace("_", "-").replace("learning-rate", "lr")
+        raise InputError(f"{name} takes all settings from the run; leave out --{option}.")
+    if not arguments.resume:
+        return read_settings(arguments.source)
+    if arguments.task is None and arguments.out is None:
+        raise InputError("--resume: give the run folder by --out, or --task for its newest run.")
+    name = arguments.task and find_task(arguments.task).name
+    return read_settings(find_unfinished(arguments.out, name) / CONFIG)
+
+
+def run_folds(arguments, settings):
+    if arguments.source:
+        raise InputError("--from repeats one run; leave out --folds.")
     if arguments.resume and not arguments.out:
         raise InputError("--resume: give the folder to go on in by --out.")
-    folder = Path(arguments.out) if arguments.out else choose_folder(None, f"{task.name}-folds")
-    plain = {**settings, "recipe": asdict(settings["recipe"])}
-    plain |= {"task": asdict(task), "data": arguments.data, "folds": arguments.folds}
+    name = f"{settings.task.name}-folds"
+    folder = Path(arguments.out) if arguments.out else choose_folder(None, name)
+    plain = {**asdict(settings), "folds": arguments.folds}
     cross_validate(
-        lambda run, fold: train(task, arguments.data, out=run, fold=fold, **settings),
+        lambda run, fold, resume: train(replace(settings, fold=fold), run, resume),
         plain,
         folder,
         arguments.folds,

@@ -12,6 +12,7 @@ from transfuse_keras.evaluation import BINS, calibration_of, read_cases, write_c
 from transfuse_keras.files import replacing, write_json
 from transfuse_keras.report import write_report
 from transfuse_keras.results import WORST
+from transfuse_keras.runs import COMPLETE, CONFIG
 from transfuse_keras.statistics import summarize
 
 
@@ -19,26 +20,28 @@ def cross_validate(train, settings, folder, folds, resume=False):
     """Train and score every fold, then pool the scores.
 
     Args:
-        train: function of (out, fold) that trains a fold into a run folder.
+        train: function of (out, fold, resume) that trains a fold into a run folder, or goes on
+            with it.
         settings: plain data that tells the runs apart: only equal settings are resumed.
         folder: Path; gets fold-0/, fold-1/, ... and the pooled tables and report.
         folds: number of folds.
-        resume: go on in `folder`: finished folds are kept, others start anew.
+        resume: go on in `folder`: finished folds are kept, one that was begun goes on.
 
     Raises: InputError if `folder` holds anything else.
     """
     prepare(folder, settings, resume)
     for k in range(folds):
         run = folder / f"fold-{k}"
-        if (run / "metrics.json").is_file():
+        if (run / COMPLETE).is_file():
             print(f"Fold {k + 1} of {folds}: done before.")
             continue
         print(f"Fold {k + 1} of {folds}")
-        if run.exists():
+        begun = (run / CONFIG).is_file()
+        if run.exists() and not begun:
             shutil.rmtree(run)
         keras.backend.clear_session()
         try:
-            train(run, (k, folds))
+            train(run, (k, folds), begun)
         except InputError:
             if not any(folder.glob("fold-*")):
                 shutil.rmtree(folder)  # nothing was trained: leave nothing

@@ -8,20 +8,26 @@ from pathlib import Path
 
 from transfuse_keras.errors import InputError
 
+PART = ".part."  # begins the name of what is not complete
+
 
 @contextmanager
 def replacing(path):
     """Write beside `path`, then rename: yields the temporary path, with the same suffixes.
 
-    What is written there may be a file or a folder. If the block fails, `path` is as before.
+    What is written there may be a file or a folder. If the block fails, `path` is as before, and
+    an OSError that names no file, as of a full disk, names `path`.
     """
     path = Path(path)
-    temporary = path.with_name(f".part.{path.name}")
+    temporary = path.with_name(PART + path.name)
     try:
         yield temporary
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)

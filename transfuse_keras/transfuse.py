@@ -8,6 +8,7 @@ from keras import layers
 
 from transfuse_keras.backbones import as_pyramid, create_cnn, create_vit, pyramid
 from transfuse_keras.backbones.vit import PATCH_SIZE
+from transfuse_keras.computing import resolve_jit
 from transfuse_keras.layers import BiFusion, GatedDecoder, Head, PUPDecoder
 from transfuse_keras.losses import StructureLoss
 from transfuse_keras.multiscale import Sizes, model_for, train_steps
@@ -219,12 +220,6 @@ class TransFuse(keras.Model):
             "normalization": self.own_normalization,
             "name": self.name,
         }
-
-
-def resolve_jit(jit_compile):
-    """Keras' `jit_compile` with "auto" switched off for TensorFlow on the CPU."""
-    on_cpu = keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
-    return False if jit_compile == "auto" and on_cpu else jit_compile
 
 
 def check_shape(input_shape):

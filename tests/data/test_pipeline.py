@@ -98,15 +98,15 @@ def test_an_epoch_shows_every_image_once():
 
 def test_each_worker_reads_only_its_files(tmp_path):
     for part in ("train", "val", "test"):
-        binary_folder(tmp_path / part, ["a", "b", "c", "d"])
-    (tmp_path / "train" / "images" / "b.png").write_text("damaged")
+        binary_folder(tmp_path / part, [f"{i:02}" for i in range(16)])
+    (tmp_path / "train" / "images" / "03.png").write_text("damaged")
 
     def count(index):
-        shard = (index, 2)
-        return sum(len(x) for x, _ in tk.dataset(tk.tasks.polyp, tmp_path, shard=shard))
+        given = {"image_size": (32, 32), "batch_size": 4, "shard": (index, 2)}
+        return sum(len(x) for x, _ in tk.dataset(tk.tasks.polyp, tmp_path, **given))
 
-    assert count(0) == 2
-    with pytest.raises(InputError, match="b.png: not a readable image"):
+    assert count(0) == 8
+    with pytest.raises(InputError, match="03.png: not a readable image"):
         count(1)
 
 

@@ -46,6 +46,27 @@ def read_resized(samples, size, field=None):
     return images, masks
 
 
+def read_part(samples, size, field, part):
+    """What `read_resized` gives of one process's part of the samples.
+
+    Process p of n has every n-th image from p on and reads no other. Volumes differ in depth, so
+    each process reads all and keeps every n-th slice.
+
+    Args:
+        samples, size, field: as in `read_resized`.
+        part: (p, n).
+    """
+    p, n = part
+    if samples[0].slices is None:
+        return read_resized(samples[p::n], size, field)
+    return tuple(array[p::n] for array in read_resized(samples, size, field))
+
+
+def count_images(samples):
+    """The number of images, counting every slice of a volume."""
+    return sum(sample.slices or 1 for sample in samples)
+
+
 def read_fitted(sample: Sample, size, field):
     """A sample as slices of one size: (D, *size, C) and (D, *size, M); an image is one slice."""
     return fitted(*sample.read(), sample, size, field)

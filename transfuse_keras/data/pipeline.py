@@ -7,9 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from transfuse_keras.data.augmentation import augment
-from transfuse_keras.data.cache import read_resized
+from transfuse_keras.data.cache import count_images, read_part
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.layouts.listing import describe_spacing
+from transfuse_keras.data.order import Order
 from transfuse_keras.data.samples import phantom_samples
 from transfuse_keras.data.splits import SPLITS, complete_splits, split_fold
 from transfuse_keras.errors import InputError
@@ -76,15 +77,18 @@ def dataset(
         directory: folder in a known layout, or None for the task's phantoms.
         split: "train", "val" or "test". Training batches are shuffled.
         image_size: (height, width); by default the task's own.
-        batch_size: the last batch of an epoch may be smaller.
+        batch_size: of all workers together; the last batch of an epoch may be smaller.
         augment: whether training images are augmented.
         seed: of phantoms, order and augmentation.
         normalization: (mean, std) of image / 255, `model.normalization`; by default ImageNet's,
             for volumes none.
         shard: (index, count): this is worker `index` of `count`, which reads every count-th
-            sample only.
+            image only (of volumes all, to keep every count-th slice). The batches of all workers
+            are together those of one; for that an incomplete last batch is left out in training
+            and padded by images of weight 0 otherwise.
 
-    Returns: batches of float32 (B, H, W, C), normalised, and float32 (B, H, W, M) of 0/1.
+    Returns: batches of float32 (B, H, W, C), normalised, and float32 (B, H, W, M) of 0/1, and of
+    float32 (B,) weights where they are padded.
 
     Raises: InputError if the folder, the split or a file cannot be used.
     """
@@ -92,15 +96,17 @@ def dataset(
         raise InputError(f"Unknown split '{split}'; known are: {', '.join(SPLITS)}.")
     recipe = task.recipe if directory is not None else task.phantom_recipe or task.recipe
     size = tuple(image_size or recipe.image_size)
-    index, count = shard
-    samples = find_splits(task, directory, size, seed)[split][index::count]
+    samples = find_splits(task, directory, size, seed)[split]
     if not samples:
         raise InputError(f"{directory}: has no samples in the {split} split.")
-    arrays = read_resized(samples, size, task.field)
+    arrays = read_part(samples, size, task.field, shard)
     normalization = normalization or task.normalization or default_normalization(task.channels)
-    if split != "train":
-        return batches(*arrays, task, batch_size, normalization)
-    return batches(*arrays, task, batch_size, normalization, seed=seed, augmented=augment)
+    training, shared = split == "train", shard[1] > 1
+    order = Order(
+        count_images(samples), batch_size, seed if training else None, shard, training and shared
+    )
+    augmented = training and augment
+    return batches(*arrays, task, normalization, order, augmented, shared and not training)
 
 
 def default_normalization(channels):
@@ -110,49 +116,50 @@ def default_normalization(channels):
     return tuple((sum(values) / 3,) * channels for values in IMAGENET)
 
 
-def batches(images, masks, task, batch_size, normalization, seed=None, augmented=False):
-    """Batches of arrays, shuffled and augmented where a seed is given.
+def batches(images, masks, task, normalization, order, augmented=False, padded=False):
+    """Batches of arrays, augmented if wanted.
 
-    Order and augmentation are a function of the seed and of how often the dataset has been
-    iterated: every epoch differs, a repeated run does not.
+    The augmentation of a sample is a function of the order's seed, the epoch and the sample.
 
     Args:
         images: (N, H, W, C), uint8 or float32; kept as they are, not copied.
         masks: uint8 (N, H, W, M) of 0/1.
         task: Task.
-        batch_size: of the batches.
         normalization: (mean, std) of image / 255.
-        seed: integer, or None for the given order.
-        augmented: whether to augment; needs a seed.
+        order: Order of the N samples.
+        augmented: whether to augment; needs an order with a seed.
+        padded: fill an incomplete last batch with empty images of weight 0, as several devices
+            must share it equally.
 
-    Returns: tf.data.Dataset of float32 images and masks.
+    Returns: tf.data.Dataset of float32 images and masks and, if padded, weights (B,).
     """
     normalize = normalizer(normalization, images.dtype)
+    p, n = order.part
+    rows = order.batch_size // n
 
-    def load(indices, key):
-        rng = np.random.default_rng(key)
-        batch = np.empty((len(indices), *images.shape[1:]), "float32")
-        truth = np.empty((len(indices), *masks.shape[1:]), "float32")
+    def load(indices, epoch):
+        size = rows if padded else len(indices)
+        batch = np.zeros((size, *images.shape[1:]), "float32")
+        truth = np.zeros((size, *masks.shape[1:]), "float32")
         for row, index in enumerate(indices):
             image, mask = images[index], masks[index]
             if augmented:
+                rng = np.random.default_rng([order.seed, epoch, index * n + p])
                 image, mask = augment(image, mask, task, rng)
             batch[row], truth[row] = normalize(image), mask
-        return batch, truth
+        return batch, truth, (np.arange(size) < len(indices)).astype("float32")
 
-    def load_batch(indices, key):
-        batch, truth = tf.numpy_function(load, [indices, key], (tf.float32, tf.float32))
-        batch.set_shape((None, *images.shape[1:]))
-        truth.set_shape((None, *masks.shape[1:]))
-        return batch, truth
+    def load_batch(indices, epoch):
+        parts = tf.numpy_function(load, [indices, epoch], (tf.float32,) * 3)
+        for part, shape in zip(parts, (images.shape[1:], masks.shape[1:], ()), strict=True):
+            part.set_shape((rows if padded else None, *shape))
+        return tuple(parts) if padded else tuple(parts[:2])
 
-    order = tf.data.Dataset.range(len(images))
-    if seed is not None:
-        order = order.shuffle(len(images), seed)
-    keys = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
+    signature = tf.TensorSpec((None,), "int64"), tf.TensorSpec((), "int64")
     # OpenCV lets go of Python's lock, so threads of one process load side by side
     return (
-        tf.data.Dataset.zip(order.batch(batch_size), keys)
+        tf.data.Dataset.from_generator(lambda: order, output_signature=signature)
+        .apply(tf.data.experimental.assert_cardinality(len(order)))
         .map(load_batch, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
     )

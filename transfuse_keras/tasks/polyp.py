@@ -10,14 +10,24 @@ pretrained branches on 900 Kvasir and 550 ClinicDB images.
 
 from transfuse_keras.tasks.task import Recipe, Task
 
-SCALES = (0.75, 1.0, 1.25)  # 256, 352 and 448 pixels, as PraNet trains
+# As PraNet trains: 256, 352 and 448 pixels, every element of the gradient clipped.
+SCALES = (0.75, 1.0, 1.25)
+CLIPPING = {"clip_norm": None, "clip_value": 0.5}
 
 polyp = Task(
     name="polyp",
     classes=("polyp",),
     patient=".+",
     protocols=("pranet",),
-    recipe=Recipe("S", (352, 352), epochs=30, batch_size=16, learning_rate=1e-4, scales=SCALES),
+    recipe=Recipe(
+        "S",
+        (352, 352),
+        epochs=30,
+        batch_size=16,
+        learning_rate=1e-4,
+        scales=SCALES,
+        **CLIPPING,
+    ),
     phantom_recipe=Recipe(
         "Ti",
         (128, 128),
@@ -26,6 +36,7 @@ polyp = Task(
         learning_rate=1e-3,
         scales=SCALES,
         counts=(320, 32, 64),
+        **CLIPPING,
     ),
     paper={
         "Kvasir": {"dice": 0.918, "iou": 0.868},

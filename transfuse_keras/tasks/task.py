@@ -51,7 +51,9 @@ class Recipe:
         image_size: (height, width) that images are resized to.
         epochs, batch_size, learning_rate: of the training.
         betas: Adam's decay rates.
-        clip_norm: the global gradient norm is clipped to this.
+        clip_norm, clip_value: the global gradient norm, or every element of the gradient, is
+            clipped to this; at most one of them.
+        accumulate: the gradients of so many batches are averaged for one step of the optimiser.
         scales: train every batch at these multiples of the image size, a step each; see
             `TransFuse.compile`.
         counts: phantoms in (training, validation, test), where a recipe is for phantoms.
@@ -63,7 +65,9 @@ class Recipe:
     batch_size: int = 16
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.999)
-    clip_norm: float = 2.0
+    clip_norm: float | None = 2.0
+    clip_value: float | None = None
+    accumulate: int = 1
     scales: tuple[float, ...] | None = None
     counts: tuple[int, int, int] | None = None
 
@@ -129,3 +133,27 @@ class Task:
         if self.field is None:
             return None
         return (0.0,) * self.channels, (1 / 255,) * self.channels
+
+
+def as_task(content):
+    """The Task of which `content` is the plain data, as JSON gives it back.
+
+    Raises: AttributeError, KeyError, TypeError or ValueError if it is something else.
+    """
+    content = tuples(content)
+    phantom_recipe = content["phantom_recipe"]
+    return Task(
+        **{
+            **content,
+            "augmentation": Augmentation(**content["augmentation"]),
+            "recipe": Recipe(**content["recipe"]),
+            "phantom_recipe": phantom_recipe and Recipe(**phantom_recipe),
+        }
+    )
+
+
+def tuples(value):
+    """Plain data with tuples where JSON has lists."""
+    if isinstance(value, dict):
+        return {key: tuples(item) for key, item in value.items()}
+    return tuple(tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,105 @@
+"""kill -9 at any moment of a training, then --resume.
+
+python -m benchmarks.reliability.kill --times 20 --seed 0
+"""
+
+import argparse
+import contextlib
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.reliability.runs import differences, finish, start, train_arguments
+
+
+def kill_after(process, seconds):
+    """Kill a process some time after its start. Returns: where it was; None if it had ended."""
+    with contextlib.suppress(Exception):
+        process.wait(seconds)
+        return None
+    process.kill()
+    process.communicate()
+    return f"{seconds:.1f} s after the start"
+
+
+def kill_while_writing(process, run, count):
+    """Kill a process when it is writing its `count`-th file. Returns as `kill_after`."""
+    seen = set()
+    while process.poll() is None:
+        for path in run.rglob(".part.*"):
+            with contextlib.suppress(OSError):
+                seen.add((path.name, path.stat().st_ino))
+            if len(seen) == count:
+                process.kill()
+                process.communicate()
+                return f"while writing {path.name.removeprefix('.part.')}"
+        time.sleep(0.001)
+    return None
+
+
+def interrupt(folder, run, rng, duration, kills):
+    """Train with so many kills, then to the end.
+
+    Args:
+        folder: Path to work in.
+        run: Path of the run folder.
+        rng: random.Random.
+        duration: seconds that an uninterrupted training takes.
+        kills: how often to kill.
+
+    Returns: list of where it was killed. Raises RuntimeError if it cannot go on.
+    """
+    places = []
+    for _ in range(kills):
+        begun = (run / "config.json").is_file()
+        arguments = ["train", "--resume", "--out", run] if begun else train_arguments(folder, run)
+        process = start(*arguments)
+        if rng.random() < 0.5:
+            place = kill_after(process, rng.uniform(0.2, 1) * duration)
+        else:
+            place = kill_while_writing(process, run, rng.randint(1, 40))
+        if place is None:
+            if process.returncode:
+                raise RuntimeError(f"after {places}: {process.communicate()[1]}")
+            return places
+        places.append(place)
+        print(f"killed {place}", file=sys.stderr)
+    begun = (run / "config.json").is_file()
+    arguments = ["train", "--resume", "--out", run] if begun else train_arguments(folder, run)
+    code, _, errors = finish(*arguments)
+    if code:
+        raise RuntimeError(f"after {places}: {errors}")
+    return places
+
+
+def measure(times, seed):
+    """Kill trainings `times` times in all and compare each with one that was not.
+
+    Returns: {"kills": number, "places": list, "worst": largest `differences`}.
+    """
+    rng = random.Random(seed)
+    places, worst = [], {"weights": 0.0, "history": 0.0, "metrics": 0.0}
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        begun = time.monotonic()
+        code, _, errors = finish(*train_arguments(folder, folder / "reference"))
+        if code:
+            raise RuntimeError(errors)
+        duration = time.monotonic() - begun
+        while len(places) < times:
+            run = folder / f"run-{len(places)}"
+            kills = min(times - len(places), rng.randint(1, 4))
+            places += interrupt(folder, run, rng, duration, kills)
+            found = differences(run, folder / "reference")
+            worst = {key: max(value, found[key]) for key, value in worst.items()}
+            print(f"{len(places)} kills, largest differences {worst}", file=sys.stderr)
+    return {"kills": len(places), "places": places, "worst": worst}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    print(measure(**vars(parser.parse_args())))

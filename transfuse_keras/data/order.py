@@ -1,0 +1,70 @@
+"""Which samples make up the batches of an epoch: a function of the seed and the epoch alone.
+
+So a resumed run sees the batches of an uninterrupted one, and several processes, each with a share
+of the samples, see together those of one.
+"""
+
+import math
+
+import numpy as np
+
+from transfuse_keras.errors import InputError
+
+LANES = 8  # at most, and at least that many samples in each
+
+
+class Order:
+    """Iterating gives the batches of one epoch and moves on to the next.
+
+    Sample i belongs to lane i % lanes; every lane is shuffled for itself and the lanes are
+    interleaved. So process p of n, where n divides the lanes and the batch size, owns the samples
+    i with i % n == p, and its part of every batch is rows p, p + n, ... of it.
+
+    Args:
+        count: number of samples.
+        batch_size: of all processes together.
+        seed: integer, or None for the given order.
+        part: (p, n): which process this is, and of how many.
+        whole: leave out an incomplete last batch, as several devices must share it equally.
+
+    Attributes: `epoch`, that of the next iteration, from 0; set it to begin elsewhere.
+
+    Iterating: (indices, epoch), int64 (B / n,) into the samples that this process owns.
+
+    Raises: InputError if n processes cannot share the batches equally.
+    """
+
+    def __init__(self, count, batch_size, seed=None, part=(0, 1), whole=False):
+        self.count, self.batch_size, self.seed, self.part = count, batch_size, seed, part
+        self.lanes = count_lanes(count, batch_size)
+        if (batch_size if seed is None else self.lanes) % part[1]:
+            raise InputError(
+                f"{count} images in batches of {batch_size} cannot be shared by {part[1]} "
+                "processes: they must be 2, 4 or 8, divide the batch size and have "
+                f"{LANES} images each."
+            )
+        self.batches = count // batch_size if whole else -(-count // batch_size)
+        self.epoch = 0
+
+    def __len__(self):
+        return self.batches
+
+    def __iter__(self):
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        order = np.arange(self.count)
+        if self.seed is not None:
+            rng = np.random.default_rng([self.seed, epoch])
+            for lane in range(self.lanes):
+                rng.shuffle(order[lane :: self.lanes])
+        p, n = self.part
+        for k in range(self.batches):
+            batch = order[k * self.batch_size : (k + 1) * self.batch_size]
+            yield batch[p::n] // n, epoch
+
+
+def count_lanes(count, batch_size):
+    """A power of two that divides the batch size and leaves no lane with few samples."""
+    lanes = math.gcd(LANES, batch_size)
+    while lanes > 1 and count < lanes * LANES:
+        lanes //= 2
+    return lanes

@@ -1,0 +1,88 @@
+"""The folder of a run: chosen, begun, found again."""
+
+import csv
+import shutil
+from pathlib import Path
+
+from transfuse_keras.errors import InputError
+from transfuse_keras.files import PART, first_free, replacing, write_json
+from transfuse_keras.settings import describe
+
+CONFIG, SPLIT, COMPLETE = "config.json", "split.csv", "metrics.json"
+
+
+def choose_folder(out, name):
+    """The folder of a new run: `out` if it is new or empty, else the first free
+    savedmodels/<name>[-N]."""
+    if out is None:
+        return first_free(Path("savedmodels") / name)
+    run = Path(out)
+    if run.exists() and (not run.is_dir() or any(not is_leftover(x) for x in run.iterdir())):
+        remedy = ", or --resume" if (run / CONFIG).is_file() else ""
+        raise InputError(f"{run}: already holds something else; give --out a new folder{remedy}.")
+    return run
+
+
+def find_unfinished(out, name):
+    """The run to go on with: `out`, else the newest unfinished savedmodels/<name>[-N].
+
+    Raises: InputError if there is none, or it is complete.
+    """
+    if out is not None:
+        run = Path(out)
+        if not (run / CONFIG).is_file():
+            raise InputError(f"{run}: has no {CONFIG}, so there is no run to go on with.")
+        if (run / COMPLETE).is_file():
+            raise InputError(f"{run}: is complete; there is nothing left to do.")
+        return run
+    configs = Path("savedmodels").glob(f"{name}*/{CONFIG}")
+    unfinished = [file for file in configs if not (file.parent / COMPLETE).exists()]
+    if not unfinished:
+        raise InputError(f"No unfinished run in savedmodels/{name}; give its folder by --out.")
+    return max(unfinished, key=lambda file: file.stat().st_mtime).parent
+
+
+def begin_run(run, settings, splits):
+    """Write what a run starts with, unless it is there."""
+    (run / "checkpoints").mkdir(parents=True, exist_ok=True)
+    if not (run / CONFIG).exists():
+        write_json(run / CONFIG, describe(settings))
+    if not (run / SPLIT).exists():
+        write_split(run / SPLIT, splits)
+
+
+def is_leftover(path):
+    """Whether a file or folder is what a killed process had not finished writing."""
+    return path.name.startswith(PART)
+
+
+def remove_leftovers(run):
+    """Remove what a killed process had not finished writing."""
+    for path in [path for path in run.rglob(f"{PART}*") if is_leftover(path)]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def rows_of(splits):
+    return [[part, x.group, x.name] for part, samples in splits.items() for x in samples]
+
+
+def write_split(path, splits):
+    """Write which sample was in which split."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["split", "group", "sample"])
+        writer.writerows(rows_of(splits))
+
+
+def refuse_other_split(run, splits):
+    """Raise InputError if a run was begun with other samples."""
+    path = run / SPLIT
+    if not path.is_file():
+        return
+    with path.open(newline="") as file:
+        before = list(csv.reader(file))[1:]
+    if before != [[str(x) for x in row] for row in rows_of(splits)]:
+        raise InputError(f"{path}: the data is not what the run began with; start a new run.")
