@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 from conftest import FIXTURES
 from keras import ops
 from parity import relative_error
@@ -41,6 +42,33 @@ def test_half_precision_logits_are_scored_in_float32():
     wanted = StructureLoss()(GOLDEN["mask"], ops.cast(logits, "float32"))
     assert keras.backend.standardize_dtype(loss.dtype) == "float32"
     assert float(loss) == float(wanted)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_sums_over_an_image_are_float32_under_every_policy(policy):
+    """The weights of 320 x 320 pixels add up to more than float16 holds, and in bfloat16 a sum
+    of ones stops at 256."""
+    rng = np.random.default_rng(0)
+    mask = (rng.random((2, 320, 320, 1)) > 0.5).astype("float32")
+    half = keras.DTypePolicy(policy).compute_dtype
+    logits = ops.cast(rng.standard_normal(mask.shape), half)
+    keras.config.set_dtype_policy(policy)
+    try:
+        found = float(StructureLoss()(ops.cast(mask, half), logits))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    z = np.asarray(ops.cast(logits, "float64"))
+    weight = np.asarray(boundary_weight(ops.array(mask)), "float64")
+    probability = 1 / (1 + np.exp(-z))
+
+    def total(x):
+        return (weight * x).sum((1, 2))
+
+    wbce = total(np.log1p(np.exp(z)) - z * mask) / weight.sum((1, 2))
+    intersection = total(probability * mask)
+    wiou = 1 - (intersection + 1) / (total(probability + mask) - intersection + 1)
+    assert weight.sum((1, 2)).min() > 65504
+    assert abs(found / (wbce + wiou).mean() - 1) < 1e-5
 
 
 def test_right_and_wrong_certainty_at_the_extremes():

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,9 @@ def restore(model, path):
     """
     model.optimizer.build(model.trainable_variables)
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Keras only warns of an optimiser that does not fit
+            model.load_weights(path)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"{path}: is not a checkpoint of this training ({reason}).") from error

@@ -23,8 +23,10 @@ def main(argv=None):
     arguments = parser().parse_args(argv)
     try:
         return arguments.run(arguments) or 0
-    except (InputError, OSError) as error:
+    except InputError as error:
         return fail(2, error)
+    except OSError as error:
+        return fail(2, describe_os_error(error))
     except (NonFiniteLoss, OverBudget) as error:
         return fail(1, error)
     except KeyboardInterrupt:
@@ -34,6 +36,12 @@ def main(argv=None):
 def fail(code, message):
     print(f"transfuse: {message}", file=sys.stderr)
     return code
+
+
+def describe_os_error(error):
+    """What the system said, behind the file that it was about."""
+    file = error.filename2 or error.filename
+    return f"{file}: {error.strerror}." if file and error.strerror else " ".join(str(error).split())
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,6 +84,12 @@ def parser():
     add("--fold", type=int, metavar="K", help="only fold K (from 0) of --folds, 5 by default")
     add("--resume", action="store_true", help="go on with the run or cross-validation in --out")
     add("--from", dest="source", metavar="CONFIG.json", help="repeat the run that wrote this file")
+    add("--devices", choices=["all"], help="all devices of this host; by default one")
+    add(
+        "--coordinator", metavar="HOST:PORT", help="address of process 0, to train on several hosts"
+    )
+    add("--processes", type=int, metavar="N", help="how many processes train together")
+    add("--process", type=int, metavar="I", help="which of them this is, from 0")
 
     check = subparsers.add_parser("check", help="list what would fail in training")
     check.set_defaults(run=commands.run_check)

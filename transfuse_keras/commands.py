@@ -10,12 +10,13 @@ from transfuse_keras.contact_sheet import write_contact_sheet
 from transfuse_keras.cross_validation import cross_validate
 from transfuse_keras.data.check import check
 from transfuse_keras.data.layouts.listing import check_spacing
+from transfuse_keras.distribution import check_job
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluate_run import evaluate_run
 from transfuse_keras.export_run import export_run
 from transfuse_keras.predict_files import predict_files
 from transfuse_keras.report import write_report
-from transfuse_keras.runs import CONFIG, choose_folder, find_unfinished
+from transfuse_keras.runs import COMPLETE, CONFIG, choose_folder, find_unfinished
 from transfuse_keras.settings import Settings, read_settings
 from transfuse_keras.tasks import find_task
 from transfuse_keras.training import train
@@ -76,8 +77,27 @@ def run_train(arguments):
     out = arguments.out
     if arguments.resume:
         out = find_unfinished(out, settings.task.name)
-    run = train(settings, out, arguments.resume)
+        if (out / COMPLETE).is_file():
+            print(f"{out}: is complete, there is nothing left to do.")
+            return
+    job = job_of(arguments)
+    run = train(settings, out, arguments.resume, arguments.devices, job)
+    if job and arguments.process:
+        return
     print(f"Done: {run}/report.html, {run}/model.keras, {run}/model.tflite")
+
+
+def job_of(arguments):
+    """(coordinator, number of processes, index of this one) by the options, None without them."""
+    job = arguments.coordinator, arguments.processes, arguments.process
+    if job == (None, None, None):
+        return None
+    if None in job:
+        raise InputError("--coordinator, --processes and --process go together.")
+    if arguments.out is None:
+        raise InputError("--coordinator: give a run folder that all hosts see by --out.")
+    check_job(*job)
+    return job
 
 
 def settings_of(arguments):
@@ -119,7 +139,10 @@ def settings_of(arguments):
 def settings_of_run(arguments):
     """The Settings of the run that --resume or --from names: no other option changes them."""
     name = "--resume" if arguments.resume else "--from"
-    kept = {"run", "out", "resume", "source"} | ({"task"} if arguments.resume else set())
+    kept = {"run", "out", "resume", "source"}
+    kept |= {"devices", "coordinator", "processes", "process"}
+    if arguments.resume:
+        kept.add("task")
     unset = (None, False)
     others = [
         key
@@ -140,13 +163,17 @@ def settings_of_run(arguments):
 def run_folds(arguments, settings):
     if arguments.source:
         raise InputError("--from repeats one run; leave out --folds.")
+    if arguments.coordinator:
+        raise InputError("--coordinator: train one fold at a time, by --fold.")
     if arguments.resume and not arguments.out:
         raise InputError("--resume: give the folder to go on in by --out.")
     name = f"{settings.task.name}-folds"
     folder = Path(arguments.out) if arguments.out else choose_folder(None, name)
     plain = {**asdict(settings), "folds": arguments.folds}
     cross_validate(
-        lambda run, fold, resume: train(replace(settings, fold=fold), run, resume),
+        lambda run, fold, resume: train(
+            replace(settings, fold=fold), run, resume, arguments.devices
+        ),
         plain,
         folder,
         arguments.folds,
@@ -164,6 +191,8 @@ def run_evaluate(arguments):
         threshold=threshold_of(arguments),
         flips=flips_of(arguments),
         spacing=spacing_of(arguments),
+        precision=arguments.precision,
+        jit=arguments.jit,
     )
     print(f"Done: {folder}/report.html")
 
@@ -180,6 +209,8 @@ def run_predict(arguments):
         tile=arguments.tile,
         overlays=not arguments.no_overlays,
         task=find_task(arguments.task) if arguments.task else None,
+        precision=arguments.precision,
+        jit=arguments.jit,
     )
     return 1 if failed else 0
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import keras
 
+from transfuse_keras.distribution import mirrored
 from transfuse_keras.errors import InputError
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -35,15 +36,25 @@ def on_cpu():
 
 
 def resolve_jit(jit_compile):
-    """Keras' `jit_compile` with "auto" switched off for TensorFlow on the CPU."""
-    return False if jit_compile == "auto" and on_cpu() else jit_compile
+    """Keras' `jit_compile` with "auto" switched off for TensorFlow on the CPU and on several
+    devices.
+
+    Raises: InputError for True on several devices with TensorFlow.
+    """
+    if jit_compile is True and mirrored():
+        raise InputError("With TensorFlow on several devices XLA cannot be on; leave out --jit on.")
+    return False if jit_compile == "auto" and (mirrored() or on_cpu()) else jit_compile
 
 
 def describe_computing(model, precision, jit):
     """A sentence on what `precision` and `jit` come to for a compiled model on this machine."""
     state = "on" if model.jit_compile else "off"
-    slower = jit == "auto" and not model.jit_compile and on_cpu()
-    reason = ": on TensorFlow's CPU a step takes longer with it" if slower else ""
+    reason = ""
+    if jit == "auto" and not model.jit_compile:
+        if mirrored():
+            reason = ": TensorFlow cannot use it on several devices"
+        elif on_cpu():
+            reason = ": on TensorFlow's CPU a step takes longer with it"
     return f"Computing in {precision}, XLA {state}{reason}."
 
 

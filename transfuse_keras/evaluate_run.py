@@ -1,21 +1,29 @@
 """Scoring a trained model of any format on any folder of labelled images."""
 
-import csv
-import json
 from pathlib import Path
 
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.pipeline import find_splits
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.evaluation import choose_thresholds
-from transfuse_keras.files import first_free, write_json
+from transfuse_keras.files import first_free, read_json, read_table, write_json
 from transfuse_keras.predictor import find_run, load_predictor
 from transfuse_keras.report import write_report
 from transfuse_keras.results import score, write_thresholds
 from transfuse_keras.sidecar import known_task
 
 
-def evaluate_run(model, data=None, out=None, task=None, threshold=None, flips=None, spacing=None):
+def evaluate_run(
+    model,
+    data=None,
+    out=None,
+    task=None,
+    threshold=None,
+    flips=None,
+    spacing=None,
+    precision=None,
+    jit=None,
+):
     """Score a model and leave a folder with tables, pictures, a report and metrics.json.
 
     Args:
@@ -29,6 +37,7 @@ def evaluate_run(model, data=None, out=None, task=None, threshold=None, flips=No
             the run), None for what the run or that .json keeps, else 0.5.
         flips: average over mirror images, see `predict`; by default as the task says.
         spacing: (row, column) mm of images whose spacing is not known otherwise.
+        precision, jit: as of `load_predictor`.
 
     Returns: Path of the folder.
 
@@ -41,7 +50,7 @@ def evaluate_run(model, data=None, out=None, task=None, threshold=None, flips=No
                 f"{model}: is in no run folder and has no .json beside it; give --task."
             )
         task = known[0]
-    predictor = load_predictor(model)
+    predictor = load_predictor(model, precision, jit)
     if (predictor.channels, predictor.classes) != (task.channels, len(task.classes)):
         raise InputError(
             f"{model}: has {predictor.channels} channels and {predictor.classes} classes, but the "
@@ -67,6 +76,7 @@ def evaluate_run(model, data=None, out=None, task=None, threshold=None, flips=No
         **{"task": task.name, "data": str(data) if data else own_data(run) or "phantom"},
         "variant": config_of(run)["recipe"]["variant"] if run else "unknown",
         "model": str(model),
+        **({"precision": precision} if precision else {}),
         **score(folder, predictor, task, samples, thresholds, flips),
     }
     write_report(folder, metrics)
@@ -87,11 +97,16 @@ def choose_folder(out, run, name):
 
 
 def config_of(run):
-    """The content of a run's config.json."""
-    try:
-        return json.loads((run / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{run / 'config.json'}: not a readable configuration.") from error
+    """The content of a run's config.json, with all that scoring on its own data needs.
+
+    Raises: InputError if it is missing, damaged or of something else.
+    """
+    file = run / "config.json"
+    with blaming(file, "does not tell what the run was trained on"):
+        config = read_json(file) or {}
+        Path(config["data"]), int(config["seed"]), str(config["recipe"]["variant"])
+        height, width = map(int, config["recipe"]["image_size"])
+    return config
 
 
 def own_data(run):
@@ -119,7 +134,8 @@ def own_samples(task, run, part):
     size, spacing = tuple(config["recipe"]["image_size"]), config.get("spacing")
     if data is None:
         return find_splits(task, None, size, config["seed"])[part]
-    with (run / "split.csv").open(newline="") as file:
-        names = {row["sample"] for row in csv.DictReader(file) if row["split"] == part}
+    file = run / "split.csv"
+    with blaming(file, "does not tell the split of the run"):
+        names = {row["sample"] for row in read_table(file) if row["split"] == part}
     listing = find_samples(task, data, spacing and tuple(spacing))
     return [sample for sample in listing.samples if sample.name in names]

@@ -26,14 +26,12 @@ def choose_folder(out, name):
 def find_unfinished(out, name):
     """The run to go on with: `out`, else the newest unfinished savedmodels/<name>[-N].
 
-    Raises: InputError if there is none, or it is complete.
+    Raises: InputError if there is none.
     """
     if out is not None:
         run = Path(out)
         if not (run / CONFIG).is_file():
             raise InputError(f"{run}: has no {CONFIG}, so there is no run to go on with.")
-        if (run / COMPLETE).is_file():
-            raise InputError(f"{run}: is complete; there is nothing left to do.")
         return run
     configs = Path("savedmodels").glob(f"{name}*/{CONFIG}")
     unfinished = [file for file in configs if not (file.parent / COMPLETE).exists()]

@@ -1,7 +1,11 @@
 """Training a task from start to end: data, model, fit, and the run folder it leaves."""
 
+import os
 import shutil
+import subprocess
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 
 import keras
 
@@ -13,10 +17,19 @@ from transfuse_keras.computing import (
     computing_in,
     describe_computing,
 )
-from transfuse_keras.data.cache import read_resized
+from transfuse_keras.data.cache import count_images, read_part
 from transfuse_keras.data.check import digests_of, find_copies
 from transfuse_keras.data.order import Order
 from transfuse_keras.data.pipeline import batches, find_splits
+from transfuse_keras.distribution import (
+    Adam,
+    all_devices,
+    check_devices,
+    is_first,
+    joined,
+    processes,
+    replicas,
+)
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 from transfuse_keras.metrics import DiceScore, IoUScore
@@ -29,7 +42,7 @@ from transfuse_keras.weights.load import load_model
 MONITOR = "val_mask_dice"
 
 
-def train(settings, out=None, resume=False):
+def train(settings, out=None, resume=False, devices=None, job=None):
     """Train a task and leave a run folder.
 
     Args:
@@ -37,6 +50,9 @@ def train(settings, out=None, resume=False):
         out: the run folder; by default savedmodels/<task>, or the first free <task>-2, ...
         resume: go on with the run in the Path `out` from its newest undamaged checkpoint; the
             result is that of a run that was not interrupted.
+        devices: "all" for all devices of this host, see `all_devices`; None for one.
+        job: (coordinator, number of processes, index of this one) to train on several hosts, see
+            `joined`; `out` must then be a folder that all of them see.
 
     Returns: Path of the run folder. It holds config.json, split.csv, checkpoints/, logs/
     (TensorBoard), history.csv, model.keras, saved_model/, model.tflite, export.json, cases.csv,
@@ -53,7 +69,8 @@ def train(settings, out=None, resume=False):
             f"No --data given: training on phantoms, artificial images of the {task.name} task "
             "with exact masks. Scores on phantoms say nothing about patients."
         )
-    run = out if resume else choose_folder(out, task.name)
+    first = job is None or job[2] == 0
+    run = choose_folder(out, task.name) if first and not resume else Path(out)
     splits = find_splits(
         task, settings.data, recipe.image_size, settings.seed, settings.spacing, settings.fold
     )
@@ -64,22 +81,40 @@ def train(settings, out=None, resume=False):
     progress = checkpoints.Progress()
     if resume:
         refuse_other_split(run, splits)
-        remove_leftovers(run)
+        if first:
+            remove_leftovers(run)
         progress = checkpoints.progress_of(run, MONITOR)
     best = run / "checkpoints" / checkpoints.BEST
     try:
         if progress.epochs < recipe.epochs:
-            fit(settings, splits, run, progress)
+            with joined(*job) if job else nullcontext():
+                fit(settings, splits, run, progress, devices or job)
     finally:
-        if best.is_file():
+        if first and best.is_file():
             with replacing(run / "model.keras") as temporary:
                 shutil.copyfile(best, temporary)
+    if not first:
+        return run
+    if keras.backend.backend() != "tensorflow":
+        finish_with_tensorflow(run)
+        return run
     data = "phantom" if settings.data is None else str(settings.data)
     write_results(run, load_model(best), task, splits, data, settings.threshold)
     return run
 
 
-def fit(settings, splits, run, progress):
+def finish_with_tensorflow(run):
+    """Score and export a run, all epochs of which were trained on another backend."""
+    print("Scoring and exporting with TensorFlow")
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": path}
+    command = [sys.executable, "-m", "transfuse_keras", "train", "--resume", "--out", str(run)]
+    code = subprocess.run(command, env=environment).returncode
+    if code:
+        sys.exit(code)  # it has said why
+
+
+def fit(settings, splits, run, progress, distributed):
     """Train from where `progress` is to the last epoch.
 
     Args:
@@ -87,41 +122,61 @@ def fit(settings, splits, run, progress):
         splits: {"train", "val", "test"} -> list of Sample.
         run: Path of the run folder, which is begun here.
         progress: Progress.
+        distributed: whether to train on all devices.
     """
-    task, recipe = settings.task, settings.recipe
     if settings.deterministic:
         compute_deterministically()
     keras.utils.set_random_seed(settings.seed)
-    with computing_in(settings.precision):
+    with all_devices() if distributed else nullcontext(), computing_in(settings.precision):
+        check_devices(settings.recipe.batch_size, settings.precision)
         model = create_model(settings, load=progress.checkpoint is None)
-    print(describe_computing(model, settings.precision, settings.jit))
-    print("Reading " + ", ".join(f"{len(part)} {name}" for name, part in splits.items()))
+        print(describe_computing(model, settings.precision, settings.jit))
+        training, validation, order = read_batches(settings, splits, model.normalization)
+        callbacks = [BeginEpoch(order), StopOnNonFiniteLoss()]
+        if is_first():
+            begin_run(run, settings, splits)
+            print(f"Run folder: {run}")
+            callbacks += [
+                WriteHistory(run / "history.csv", progress.rows),
+                checkpoints.SaveCheckpoints(run / "checkpoints", MONITOR, progress.best),
+                keras.callbacks.TensorBoard(run / "logs", write_graph=False),
+            ]
+        if progress.checkpoint is not None:
+            print(f"Going on after epoch {progress.epochs} from {progress.checkpoint}")
+            checkpoints.restore(model, progress.checkpoint)
+        model.fit(
+            training,
+            validation_data=validation,
+            initial_epoch=progress.epochs,
+            epochs=settings.recipe.epochs,
+            shuffle=False,  # the dataset is
+            verbose=(1 if sys.stdout.isatty() else 2) if is_first() else 0,
+            callbacks=callbacks,
+        )
+
+
+def read_batches(settings, splits, normalization):
+    """Training and validation batches of this process, and the Order of the former.
+
+    Raises: InputError if a sample cannot be read, or two splits share an image.
+    """
+    task, recipe = settings.task, settings.recipe
+    part, shared = processes(), replicas() > 1
+    print("Reading " + ", ".join(f"{len(x)} {name}" for name, x in splits.items()))
     arrays = {
-        part: read_resized(splits[part], recipe.image_size, task.field) for part in ("train", "val")
+        name: read_part(splits[name], recipe.image_size, task.field, part)
+        for name in ("train", "val")
     }
-    refuse_copies(splits, arrays, recipe.image_size, task.field)
-    order = Order(len(arrays["train"][0]), recipe.batch_size, settings.seed)
-    in_turn = Order(len(arrays["val"][0]), recipe.batch_size)
-    begin_run(run, settings, splits)
-    print(f"Run folder: {run}")
-    if progress.checkpoint is not None:
-        print(f"Going on after epoch {progress.epochs} from {progress.checkpoint}")
-        checkpoints.restore(model, progress.checkpoint)
-    model.fit(
-        batches(*arrays["train"], task, model.normalization, order, augmented=True),
-        validation_data=batches(*arrays["val"], task, model.normalization, in_turn),
-        initial_epoch=progress.epochs,
-        epochs=recipe.epochs,
-        shuffle=False,  # the dataset is
-        verbose=1 if sys.stdout.isatty() else 2,
-        callbacks=[
-            BeginEpoch(order),
-            StopOnNonFiniteLoss(),
-            WriteHistory(run / "history.csv", progress.rows),
-            checkpoints.SaveCheckpoints(run / "checkpoints", MONITOR, progress.best),
-            keras.callbacks.TensorBoard(run / "logs", write_graph=False),
-        ],
-    )
+    if part[1] == 1:
+        refuse_copies(splits, arrays, recipe.image_size, task.field)
+    else:
+        print("Each process reads its share: `transfuse check` tells if splits share an image.")
+    counts = [count_images(splits[name]) for name in ("train", "val")]
+    order = Order(counts[0], recipe.batch_size, settings.seed, part, whole=shared)
+    in_turn = Order(counts[1], recipe.batch_size, None, part)
+    training = batches(*arrays["train"], task, normalization, order, augmented=True)
+    validation = batches(*arrays["val"], task, normalization, in_turn, padded=shared)
+    return training, validation, order
 
 
 def refuse_copies(splits, arrays, size, field):
@@ -170,7 +225,7 @@ def create_model(settings, load=True):
 def create_optimizer(recipe):
     """Adam as a recipe wants it."""
     beta_1, beta_2 = recipe.betas
-    return keras.optimizers.Adam(
+    return Adam(
         recipe.learning_rate,
         beta_1=beta_1,
         beta_2=beta_2,

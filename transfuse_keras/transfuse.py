@@ -9,6 +9,7 @@ from keras import layers
 from transfuse_keras.backbones import as_pyramid, create_cnn, create_vit, pyramid
 from transfuse_keras.backbones.vit import PATCH_SIZE
 from transfuse_keras.computing import resolve_jit
+from transfuse_keras.distribution import replicas
 from transfuse_keras.layers import BiFusion, GatedDecoder, Head, PUPDecoder
 from transfuse_keras.losses import StructureLoss
 from transfuse_keras.multiscale import Sizes, model_for, train_steps
@@ -18,6 +19,8 @@ from transfuse_keras.weights import load_weights, normalization_of
 # The authors' code weighs the heads so. The paper's text, read literally, swaps the last two
 # (beta = .3 on f0, gamma = .2 on t2): pass loss_weights to compile for that.
 LOSS_WEIGHTS = {"mask": 0.5, "transformer": 0.3, "fusion": 0.2}
+
+LONGEST_SIDE = 8192  # pixels: attention between all patches of such a square takes 256 GiB a head
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
@@ -162,7 +165,8 @@ class TransFuse(keras.Model):
                 optimiser step each; (0.75, 1, 1.25) on polyps. By default only its own size.
             **kwargs: further arguments of `keras.Model.compile`.
         """
-        if loss is None:
+        own_loss = loss is None
+        if own_loss:
             loss = {head: StructureLoss() for head in LOSS_WEIGHTS}
             loss_weights = loss_weights or LOSS_WEIGHTS
         if isinstance(metrics, (list, tuple)) and len(metrics) != len(LOSS_WEIGHTS):
@@ -176,6 +180,20 @@ class TransFuse(keras.Model):
             jit_compile=resolve_jit(jit_compile),
             **kwargs,
         )
+        if own_loss and replicas() == 1:
+            self.create_state()
+
+    def create_state(self):
+        """Create the variables of the losses, the metrics and the optimiser.
+
+        TensorFlow traces a step again that creates them, and keeps both graphs: 400 MB for S.
+        """
+        maps = keras.ops.zeros((1, *self.output["mask"].shape[1:]))
+        outputs = dict.fromkeys(self.output, maps)
+        self.compute_loss(None, maps, outputs)
+        self.compute_metrics(None, maps, outputs)
+        self.reset_metrics()
+        self.optimizer.build(self.trainable_variables)
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -227,6 +245,11 @@ def check_shape(input_shape):
     if len(input_shape) != 3 or any(not size for size in input_shape):
         raise ValueError(f"input_shape must be (height, width, channels), not {input_shape}.")
     for size in input_shape[:2]:
+        if size > LONGEST_SIDE:
+            raise ValueError(
+                f"Image size {input_shape[0]}x{input_shape[1]}: height and width must be at most "
+                f"{LONGEST_SIDE}; choose a smaller size, and predict large images by tiles."
+            )
         if size % PATCH_SIZE:
             raise ValueError(
                 f"Image size {input_shape[0]}x{input_shape[1]}: height and width must be "

@@ -39,6 +39,27 @@ def test_attention_is_that_of_keras():
     np.testing.assert_allclose(ours(x), wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_softmax_is_float32_under_every_policy(policy, monkeypatch):
+    seen, softmax = [], ops.softmax
+
+    def watched(x):
+        seen.append((keras.backend.standardize_dtype(x.dtype), x.shape))
+        return softmax(x)
+
+    keras.config.set_dtype_policy(policy)
+    try:
+        attention = layers.SelfAttention(12, 3)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    x = ops.array(randn(2, 5, 12))
+    attention(x)
+    monkeypatch.setattr(ops, "softmax", watched)
+    y = attention(x, training=True)
+    assert keras.backend.standardize_dtype(y.dtype) == policy.removeprefix("mixed_")
+    assert seen == [("float32", (2, 3, 5, 5))]
+
+
 def test_gates_stay_between_none_and_all():
     x = np.abs(randn(2, 6, 6, 8))
     gates = [

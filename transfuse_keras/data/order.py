@@ -31,7 +31,8 @@ class Order:
 
     Iterating: (indices, epoch), int64 (B / n,) into the samples that this process owns.
 
-    Raises: InputError if n processes cannot share the batches equally.
+    Raises: InputError if n processes cannot share the batches equally, or if there is no whole
+    batch where there must be.
     """
 
     def __init__(self, count, batch_size, seed=None, part=(0, 1), whole=False):
@@ -44,6 +45,11 @@ class Order:
                 f"{LANES} images each."
             )
         self.batches = count // batch_size if whole else -(-count // batch_size)
+        if whole and not self.batches:
+            raise InputError(
+                f"{count} training images are no whole batch of {batch_size}, as several devices "
+                "need it; give a smaller --batch-size."
+            )
         self.epoch = 0
 
     def __len__(self):

@@ -4,13 +4,14 @@ import keras
 from keras import layers
 
 from transfuse_keras.layers.block import Block
+from transfuse_keras.layers.normalization import BatchNormalization
 
 EPSILON, MOMENTUM = 1e-5, 0.9  # PyTorch's defaults (its momentum 0.1 is our 1 - 0.9)
 
 
 def batch_norm(name):
     """BatchNormalization with the constants of the authors' code."""
-    return layers.BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON, name=name)
+    return BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON, name=name)
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")

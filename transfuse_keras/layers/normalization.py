@@ -1,0 +1,107 @@
+"""Batch and layer normalisation that keep nothing but their input for the gradient.
+
+Differentiated step by step, a normalisation keeps several float32 tensors of the size of its
+input until the backward pass, in mixed precision too. These recompute them there, in float32.
+"""
+
+import keras
+from keras import layers, ops
+
+
+def once_known(x, upstream):
+    """`x`, but not before a number of the gradient `upstream` is known.
+
+    TensorFlow runs every operation as soon as it can: without this, what is to be recomputed in
+    the backward pass would be computed in the forward pass already, and kept.
+
+    Args:
+        x, upstream: floating tensors of any shape.
+
+    Returns: tensor like `x`, of the same values; nan where that number is nan.
+    """
+    number = ops.sum(ops.reshape(upstream, (-1,))[:1])
+    return x * ops.cast(ops.where(ops.isnan(number), number, 1.0), x.dtype)
+
+
+def wide(x):
+    """`x` in float32, or in float64 if it is."""
+    return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+
+
+def normalize(x, gamma, beta, axes, epsilon):
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, with the statistics of `x` itself.
+
+    Args:
+        x: (..., C) floating tensor.
+        gamma, beta: (C,) tensors of `wide(x)`'s dtype.
+        axes: over which mean and variance are taken: the last, or all others.
+        epsilon: added to the variance.
+
+    Returns: tensor like `x`; mean and variance over `axes`, which are kept with size 1, of
+    `wide(x)`'s dtype and without gradient.
+    """
+    others = tuple(range(len(x.shape) - 1))
+    mean, variance = ops.moments(wide(ops.stop_gradient(x)), axes, keepdims=True)
+
+    @ops.custom_gradient
+    def apply(x, gamma, beta, mean, variance):
+        inverse = ops.rsqrt(variance + epsilon)
+        y = (wide(x) - mean) * (inverse * gamma) + beta
+
+        def gradient(upstream):
+            normal = (wide(once_known(x, upstream)) - mean) * inverse
+            along = wide(upstream)
+            d_gamma, d_beta = ops.sum(along * normal, others), ops.sum(along, others)
+            along = along * gamma
+            if tuple(axes) == others:
+                count = ops.cast(ops.size(x), normal.dtype) / x.shape[-1]
+                shift, slope = gamma * d_beta / count, gamma * d_gamma / count
+            else:
+                shift = ops.mean(along, axes, keepdims=True)
+                slope = ops.mean(along * normal, axes, keepdims=True)
+            d_x = ops.cast((along - shift - normal * slope) * inverse, x.dtype)
+            return d_x, d_gamma, d_beta, ops.zeros_like(mean), ops.zeros_like(variance)
+
+        return ops.cast(y, x.dtype), gradient
+
+    return apply(x, gamma, beta, mean, variance), mean, variance
+
+
+@keras.saving.register_keras_serializable("transfuse_keras")
+class BatchNormalization(layers.BatchNormalization):
+    """Keras' BatchNormalization over the last axis; in training it keeps only its input.
+
+    Arguments are those of Keras. Statistics are float32 under every policy. Frozen or in inference
+    it is Keras' own, and so it is if `synchronized`, whose statistics come from all replicas.
+    """
+
+    def call(self, x, training=None):
+        if not training or not self.trainable or self.synchronized:
+            return super().call(x, training=training)
+        axes = tuple(range(len(x.shape) - 1))
+        gamma, beta = ops.copy(self.gamma), ops.copy(self.beta)
+        y, mean, variance = normalize(x, gamma, beta, axes, self.epsilon)
+        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            value = ops.reshape(value, (-1,))
+            moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+        return y
+
+
+@keras.saving.register_keras_serializable("transfuse_keras")
+class LayerNormalization(layers.LayerNormalization):
+    """LayerNormalization over the last axis, in the form that takes the fewest operations.
+
+    Keras multiplies mean and input by the scale apart, three more passes over all tokens in an
+    exported graph; in this form OpenVINO and ONNX Runtime fuse it too. Runs in float32; in
+    training it keeps only its input.
+    """
+
+    def call(self, x, training=None):
+        if training:
+            gamma, beta = ops.copy(self.gamma), ops.copy(self.beta)
+            return normalize(x, gamma, beta, (len(x.shape) - 1,), self.epsilon)[0]
+        centred = ops.cast(x, "float32")
+        centred = centred - ops.mean(centred, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+        normalised = ops.cast(centred * ops.rsqrt(variance + self.epsilon), x.dtype)
+        return normalised * self.gamma + self.beta
