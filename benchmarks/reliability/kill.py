@@ -5,7 +5,9 @@ python -m benchmarks.reliability.kill --times 20 --seed 0
 
 import argparse
 import contextlib
+import itertools
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -59,7 +61,7 @@ def interrupt(folder, run, rng, duration, kills):
         if rng.random() < 0.5:
             place = kill_after(process, rng.uniform(0.2, 1) * duration)
         else:
-            place = kill_while_writing(process, run, rng.randint(1, 40))
+            place = kill_while_writing(process, run, rng.randint(1, 24))
         if place is None:
             if process.returncode:
                 raise RuntimeError(f"after {places}: {process.communicate()[1]}")
@@ -88,12 +90,15 @@ def measure(times, seed):
         if code:
             raise RuntimeError(errors)
         duration = time.monotonic() - begun
-        while len(places) < times:
-            run = folder / f"run-{len(places)}"
+        for number in itertools.count():
+            if len(places) >= times:
+                break
+            run = folder / f"run-{number}"
             kills = min(times - len(places), rng.randint(1, 4))
             places += interrupt(folder, run, rng, duration, kills)
             found = differences(run, folder / "reference")
             worst = {key: max(value, found[key]) for key, value in worst.items()}
+            shutil.rmtree(run)
             print(f"{len(places)} kills, largest differences {worst}", file=sys.stderr)
     return {"kills": len(places), "places": places, "worst": worst}
 
