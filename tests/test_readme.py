@@ -15,6 +15,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text()
 DATA = (ROOT / "docs" / "data.md").read_text()
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
+PRECISION = (ROOT / "docs" / "precision.md").read_text()
 WEIGHTS = (ROOT / "docs" / "weights.md").read_text()
 
 
@@ -45,6 +46,10 @@ def test_the_page_on_data_runs(tmp_path):
 def test_the_page_on_scores_runs(tmp_path):
     score, distance = map(float, run_code(EVALUATION, tmp_path).split())
     assert score == pytest.approx(2 * 18 * 20 / (400 + 18 * 24)) and distance == pytest.approx(1.6)
+
+
+def test_the_page_on_precision_runs(tmp_path):
+    assert run_code(PRECISION, tmp_path).split() == ["bfloat16", "float32"]
 
 
 @pytest.mark.slow

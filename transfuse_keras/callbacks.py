@@ -50,6 +50,10 @@ class BeginEpoch(keras.callbacks.Callback):
         for state, seed in self.seeds:
             state.assign([seed, epoch << 20])  # the second counts the steps
 
+    def on_epoch_end(self, epoch, logs=None):
+        # On JAX this brings the weights up to date, and all processes have to do it together.
+        _ = self.model
+
 
 class WriteHistory(keras.callbacks.Callback):
     """Write the logs of all epochs so far as CSV, `epoch` first, counted from 1.

@@ -36,13 +36,7 @@ def on_cpu():
 
 
 def resolve_jit(jit_compile):
-    """Keras' `jit_compile` with "auto" switched off for TensorFlow on the CPU and on several
-    devices.
-
-    Raises: InputError for True on several devices with TensorFlow.
-    """
-    if jit_compile is True and mirrored():
-        raise InputError("With TensorFlow on several devices XLA cannot be on; leave out --jit on.")
+    """Keras' `jit_compile`, "auto" being off for TensorFlow on the CPU or on several devices."""
     return False if jit_compile == "auto" and (mirrored() or on_cpu()) else jit_compile
 
 
@@ -67,7 +61,7 @@ def compute_deterministically():
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
-    elif keras.distribution.list_devices("gpu"):
+    elif keras.distribution.list_devices()[0].startswith("gpu"):
         flag = "--xla_gpu_deterministic_ops=true"
         if flag not in os.environ.get("XLA_FLAGS", ""):
             raise InputError(f"For deterministic training on JAX, start with XLA_FLAGS={flag}.")

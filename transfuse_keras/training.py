@@ -128,7 +128,7 @@ def fit(settings, splits, run, progress, distributed):
         compute_deterministically()
     keras.utils.set_random_seed(settings.seed)
     with all_devices() if distributed else nullcontext(), computing_in(settings.precision):
-        check_devices(settings.recipe.batch_size, settings.precision)
+        check_devices(settings.recipe.batch_size, settings.precision, JIT[settings.jit])
         model = create_model(settings, load=progress.checkpoint is None)
         print(describe_computing(model, settings.precision, settings.jit))
         training, validation, order = read_batches(settings, splits, model.normalization)

@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from transfuse_keras.distribution import mirrored
 from transfuse_keras.layers.block import Block
 from transfuse_keras.layers.normalization import BatchNormalization
 
@@ -11,7 +12,9 @@ EPSILON, MOMENTUM = 1e-5, 0.9  # PyTorch's defaults (its momentum 0.1 is our 1 -
 
 def batch_norm(name):
     """BatchNormalization with the constants of the authors' code."""
-    return BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON, name=name)
+    return BatchNormalization(
+        momentum=MOMENTUM, epsilon=EPSILON, name=name, synchronized=mirrored()
+    )
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")

@@ -1,0 +1,23 @@
+"""The command line at dropout 0: python tests/distributed_child.py LOGICAL_CPUS ARGUMENTS.
+
+Dropout alone differs between one device and several.
+"""
+
+import functools
+import sys
+
+import keras
+
+from transfuse_keras import training
+from transfuse_keras.cli import main
+
+if __name__ == "__main__":
+    count, *arguments = sys.argv[1:]
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        parts = [tf.config.LogicalDeviceConfiguration() for _ in range(int(count))]
+        tf.config.set_logical_device_configuration(cpu, parts)
+    training.TransFuse = functools.partial(training.TransFuse, dropout=0.0)
+    sys.exit(main(arguments))

@@ -1,0 +1,133 @@
+"""Run by test_distribution.py: trains the smallest model on some devices and writes what came out.
+
+python tests/distribution_probe.py JOB OUT.npz with JOB, in JSON: "devices" and, for several
+processes on JAX, "port", "count", "index"; "scales" of compile; "stop": save after every
+epoch and go on in a new model; "for_ever": train until killed; "join" and "lost": seconds. OUT.npz:
+start/<n> and end/<n>, the weights and the optimiser's state; logs/<epoch>/<name>; clipped.
+"""
+
+import json
+import sys
+import time
+from contextlib import nullcontext
+
+import keras
+import numpy as np
+import tensorflow as tf
+from conftest import SMALLEST
+
+from transfuse_keras import TransFuse, distribution
+from transfuse_keras.metrics import DiceScore, IoUScore
+
+BATCH, STEPS, EPOCHS = 4, 2, 2
+
+
+def samples():
+    """Images, masks and weights, which are 0 for the rows that fill up the last batch."""
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((STEPS * BATCH, 32, 48, 3)).astype("float32")
+    masks = np.zeros((STEPS * BATCH, 32, 48, 1), "float32")
+    for i, mask in enumerate(masks):
+        mask[4 + i : 16 + i, 5 : 20 + 2 * i] = 1
+    return images, masks, np.float32([1] * 5 + [0] * 3)
+
+
+def share(arrays, count, index):
+    """The rows of each batch that are those of this process, in batches."""
+    own = [array.reshape(STEPS, BATCH, *array.shape[1:])[:, index::count] for array in arrays]
+    return tf.data.Dataset.from_tensor_slices(tuple(own))
+
+
+def build(scales):
+    keras.utils.set_random_seed(0)
+    model = TransFuse(SMALLEST, (32, 48, 3), dropout=0.0)
+    # With so large an epsilon Adam does not blow up the rounding errors of small gradients
+    adam = distribution.Adam(0.01, epsilon=0.01, global_clipnorm=0.5)
+    scores = {"mask": [DiceScore(name="dice"), IoUScore(name="iou")]}
+    model.compile(adam, weighted_metrics=scores, scales=scales)
+    return model
+
+
+def weights(model, when):
+    variables = model.weights + model.optimizer.variables
+    arrays = (np.array(variable.numpy()) for variable in variables)
+    return {f"{when}/{i}": array for i, array in enumerate(arrays)}
+
+
+def train(scales=None, port=None, count=1, index=0, stop=None, **_):
+    """Start and end of a training that is stopped after an epoch, saved, and resumed."""
+    images, masks, valid = samples()
+    training, validation = (
+        share(arrays, count, index) for arrays in ((images, masks), (images, masks, valid))
+    )
+    logs, path = {}, sys.argv[2] + ".keras"
+    for epoch in range(EPOCHS):
+        if epoch == 0 or stop:
+            model = build(scales)
+            model.optimizer.build(model.trainable_variables)
+        if epoch == 0:
+            logs |= weights(model, "start")
+        elif stop:
+            model.load_weights(path)
+        history = model.fit(
+            training, validation_data=validation, initial_epoch=epoch, epochs=epoch + 1, verbose=0
+        )
+        logs |= {f"logs/{epoch}/{name}": value[0] for name, value in history.history.items()}
+        if stop:
+            model.save(path)
+    return logs | weights(model, "end")
+
+
+class Progress(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        print(f"step {batch}", flush=True)
+        time.sleep(0.05)
+
+
+def train_for_ever(count, index, **_):
+    """A small network, which is enough to be killed."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    rows = np.ones((4 // count, 8), "float32")
+    data = tf.data.Dataset.from_tensors((rows, rows[:, :1])).repeat()
+    model.fit(data, steps_per_epoch=10**6, verbose=0, callbacks=[Progress()])
+
+
+def clipped():
+    """What Adam adds to two zeros if each of two replicas has the gradient of one of them."""
+    adam = distribution.Adam(1.0, epsilon=1.0, global_clipnorm=1.0)
+    variable = keras.Variable(np.zeros(2, "float32"))
+    adam.build([variable])
+
+    def step():
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        adam.apply([tf.constant([[3.0, 0.0], [0.0, 4.0]])[replica]], [variable])
+
+    tf.function(lambda: tf.distribute.get_strategy().run(step))()
+    return variable.numpy()
+
+
+if __name__ == "__main__":
+    job = json.loads(sys.argv[1])
+    mirrored = keras.backend.backend() == "tensorflow"
+    if mirrored:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        logical = [tf.config.LogicalDeviceConfiguration()] * job["devices"]
+        tf.config.set_logical_device_configuration(cpu, logical)
+    distribution.JOIN_SECONDS = job.get("join", 300)
+    distribution.SILENT_SECONDS = job.get("lost", 60)
+    several = "port" in job
+    address = f"127.0.0.1:{job.get('port')}"
+    with (
+        distribution.joined(address, job["count"], job["index"]) if several else nullcontext(),
+        distribution.all_devices(),
+    ):
+        if job.get("for_ever"):
+            train_for_ever(**job)
+        out = train(**job)
+        if mirrored and job["devices"] == 2:
+            out |= {"clipped": clipped()}
+        assert distribution.replicas() == job["devices"] * job.get("count", 1)
+    if distribution.is_first():
+        np.savez(sys.argv[2], **out)
