@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 
 from transfuse_keras.callbacks import read_history
+from transfuse_keras.distribution import alone
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 
@@ -32,7 +33,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         path = self.folder / f"epoch-{epoch + 1:04}.keras"
-        with replacing(path) as temporary:
+        with replacing(path) as temporary, alone():
             self.model.save(temporary)
         if logs[self.monitor] > self.best:
             self.best = logs[self.monitor]

@@ -78,6 +78,20 @@ def processes():
     return jax.process_index(), jax.process_count()
 
 
+@contextmanager
+def alone():
+    """Within this context what Keras creates is this process's own.
+
+    Saving a model creates variables, and with those of all processes it would wait for them.
+    """
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
+
+
 def is_first():
     """Whether this is the process that writes files."""
     return processes()[0] == 0
