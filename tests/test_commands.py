@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -63,6 +64,27 @@ def test_of_its_own_data_only_the_test_split_is_scored(hips):
     a, b = metrics_of(first), metrics_of(second)
     assert a["mean"] == b["mean"] and a["unit"] == "px" and a["n"] == len(tested) == 2
     assert "threshold 0.5" in a["protocol"] and a["task"] == "hip"
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("config.json", lambda text: text.replace('"seed"', '"sead"')),
+        ("config.json", lambda text: text.replace('"smallest"', "{}").replace("32,", "null,")),
+        ("config.json", lambda text: text[:-9]),
+        ("split.csv", lambda text: text.replace("sample", "picture")),
+        ("split.csv", lambda text: text.rpartition(",")[0]),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(hips, tmp_path, capsys, name, damage):
+    run = tmp_path / "run"
+    shutil.copytree(hips[0], run, ignore=shutil.ignore_patterns("evaluations"))
+    (run / name).write_text(damage((run / name).read_text()))
+    capsys.readouterr()
+    assert evaluate(run) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"transfuse: {run / name}: ") and said.count("\n") == 1
+    assert not (run / "evaluations").exists()
 
 
 def test_other_data_is_scored_as_a_whole_and_in_mm(hips, tmp_path):

@@ -46,3 +46,29 @@ def test_runs_that_cannot_be_compared(tmp_path, capsys):
         compare(a, b)
     assert main(["compare", str(a), str(tmp_path / "absent")]) == 2
     assert "absent/cases.csv: no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: "", "it lacks cases or columns"),
+        (lambda text: text.splitlines()[0], "it lacks cases or columns"),
+        (lambda text: text.replace("class", "kind"), "could not convert string to float: 'a'"),
+        (
+            lambda text: text.replace("truth_empty", "dice2"),
+            "convert string to float: 'F",
+        ),
+        (lambda text: text.replace("0.5", "half", 1), "could not convert string to float: 'half'"),
+        (lambda text: text.replace("False", "No", 1), "'No'"),
+        (lambda text: text.rpartition("2,b")[0], "it lacks cases or columns"),
+        (lambda text: text[:-6], "row 6 has not one value a column"),
+        (lambda text: text.replace("0.5", "\udcff", 1), "UnicodeDecodeError"),
+    ],
+)
+def test_a_damaged_table_of_scores_is_one_sentence(tmp_path, change, message):
+    folder = write(tmp_path / "a", np.full((3, 2), 0.5))
+    text = change((folder / "cases.csv").read_text())
+    (folder / "cases.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=f"a/cases.csv: damaged.*{message}") as error:
+        compare(folder, folder)
+    assert "\n" not in str(error.value)

@@ -266,3 +266,45 @@ def test_a_folder_without_scores_is_told_in_a_sentence(run, content):
     said = str(error.value)
     assert said.startswith(f"{run / 'metrics.json'}: ") and "\n" not in said
     assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.json", {"mean": {"dice": "much"}}),
+        ("metrics.json", {"thresholds": [0.5]}),
+        ("metrics.json", {"statistics": {"organ": 3}}),
+        ("metrics.json", {"calibration": {"organ": {}}}),
+        ("metrics.json", {"calibration": {"organ": {"ece": 0.1, "bins": [{"count": -1}]}}}),
+        ("metrics.json", {"sets": {"clinic A": {"n": 1}}}),
+        ("config.json", {"recipe": {"image_size": 3}}),
+        ("export.json", {"model.tflite": {"dice": "high"}}),
+        ("export.json", ["model.tflite"]),
+        ("overlays/index.json", [{"case": "a"}]),
+        ("overlays/index.json", 3),
+        ("history.csv", "epoch,loss\none,1.5\n"),
+        ("history.csv", "epoch,loss\n1\n"),
+        ("cases.csv", "case,class,dice\na,organ,high\n"),
+        ("cases.csv", "case,class,dice\na,organ,\n"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named_and_the_report_stays(run, name, content):
+    before = report(run)
+    if name == "metrics.json":
+        content = json.loads((run / name).read_text()) | content
+    (run / name).write_text(content if name.endswith(".csv") else json.dumps(content))
+    with pytest.raises(InputError) as error:
+        write_report(run)
+    said = str(error.value)
+    assert said.startswith(f"{run / name}: ") and said.endswith(" the model again.")
+    assert "\n" not in said
+    assert (run / "report.html").read_text(encoding="utf-8") == before
+
+
+def test_pictures_come_from_the_run_alone(run, tmp_path):
+    entries = json.loads((run / "overlays" / "index.json").read_text())
+    (run / "secret.png").write_bytes(b"secret")
+    for file in ("../secret.png", str(run / "secret.png")):
+        (run / "overlays" / "index.json").write_text(json.dumps([{**entries[0], "file": file}]))
+        with pytest.raises(FileNotFoundError, match="overlays/secret.png"):
+            write_report(run)

@@ -104,6 +104,7 @@ def test_its_name_is_that_of_the_model_and_json(name, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.json"]
     assert read_sidecar(tmp_path / name)[0].exclusive
     assert read_sidecar(tmp_path / "another.tflite") is None
+    assert read_sidecar("") is None
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_a_damaged_one_is_told(what, value, tmp_path):
         del about[what]
     else:
         about[what] = value
-    for content in (json.dumps(about), json.dumps(about)[:-9], "[]", ""):
+    for content in (json.dumps(about), json.dumps(about)[:-9], "[]", "", "[" * 200_000):
         file.write_text(content)
         with pytest.raises(InputError, match="damaged") as error:
             read_sidecar(tmp_path / "model.tflite")

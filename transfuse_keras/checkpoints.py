@@ -107,12 +107,13 @@ class Progress:
     best: float = -math.inf
 
 
-def progress_of(run, monitor):
+def progress_of(run, monitor, first=True):
     """The Progress of a run that was interrupted; what is damaged or lost is said.
 
     Args:
         run: Path of the run folder.
         monitor: name of the score by which a model is the best.
+        first: whether this process writes files: it mends best.keras where that is needed.
 
     Raises: InputError if history.csv does not fit the checkpoints.
     """
@@ -124,6 +125,8 @@ def progress_of(run, monitor):
     rows = read_history(run / "history.csv", epochs)
     scores = [float(row[monitor]) for row in rows]
     best = max(scores)
+    if not first:
+        return Progress(checkpoint, epochs, tuple(rows), best)
     if scores.index(best) == epochs - 1:
         keep_as_best(checkpoint)  # the training may have ended before it did
     elif not is_intact(folder / BEST):

@@ -7,10 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.evaluation import BINS, calibration_of, read_cases, write_cases
-from transfuse_keras.files import replacing, write_json
-from transfuse_keras.report import write_report
+from transfuse_keras.files import read_json, replacing, write_json
+from transfuse_keras.report import read_metrics, write_report
 from transfuse_keras.results import WORST
 from transfuse_keras.runs import COMPLETE, CONFIG
 from transfuse_keras.statistics import summarize
@@ -56,7 +56,7 @@ def prepare(folder, settings, resume):
     path = folder / "cross-validation.json"
     settings = json.loads(json.dumps(settings))  # as they come back: lists for tuples
     if path.is_file() and resume:
-        if json.loads(path.read_text()) != settings:
+        if read_json(path) != settings:
             raise InputError(f"{path}: was made with other settings; repeat those, or give --out.")
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -74,7 +74,7 @@ def pool(folder, runs):
 
     Writes: cases.csv and overlays/. Returns: the content of metrics.json.
     """
-    folds = [json.loads((run / "metrics.json").read_text()) for run in runs]
+    folds = [read_metrics(run / "metrics.json") for run in runs]
     rows = [row for run in runs for row in read_cases(run / "cases.csv")]
     if (runs[0] / "cases-cleaned.csv").is_file():
         cleaned = [row for run in runs for row in read_cases(run / "cases-cleaned.csv")]
@@ -119,11 +119,11 @@ def pool_calibration(parts):
 
 def pool_overlays(folder, parts):
     """The best, the median of the medians and the worst of the folds' pictures."""
-    entries = [
-        {**entry, "path": part / entry["file"]}
-        for part in parts
-        for entry in json.loads((part / "index.json").read_text())
-    ]
+    entries = []
+    for part in parts:
+        index = part / "index.json"
+        with blaming(index, "missing or damaged", "score that fold again"):
+            entries += [{**entry, "path": part / entry["file"]} for entry in read_json(index)]
     by_rank = {
         rank: sorted((x for x in entries if x["rank"] == rank), key=lambda x: x["score"])
         for rank in ("best", "median", "worst")

@@ -1,5 +1,33 @@
 """The one exception that means: the input is wrong, not the program."""
 
+import csv
+from contextlib import contextmanager
+
+# what plain code raises on data of another form than it was written for
+OTHER_FORM = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+OTHER_FORM += (csv.Error,)
+
 
 class InputError(ValueError):
     """What a user gave cannot be used; the message names it and the remedy in one sentence."""
+
+    def __init__(self, message):
+        super().__init__(" ".join(str(message).splitlines()))  # a name may hold a line break
+
+
+@contextmanager
+def blaming(path, what, remedy=None):
+    """Raise InputError where the content of a file has another form than the block expects.
+
+    Args:
+        path: of the file.
+        what: is wrong with it.
+        remedy: what to do about it.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except OTHER_FORM as error:
+        reason = f"{path}: {what} ({type(error).__name__}: {error})"
+        raise InputError(f"{reason}; {remedy}." if remedy else f"{reason}.") from error

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from transfuse_keras.data.resize import resize_image, resize_masks
-from transfuse_keras.files import replacing
+from transfuse_keras.errors import blaming
+from transfuse_keras.files import read_table, replacing
 from transfuse_keras.inference import largest_component, predict, predict_sample, to_masks
 from transfuse_keras.metrics import (
     dice,
@@ -259,14 +260,17 @@ def write_cases(path, rows):
 
 
 def read_cases(path):
-    """Rows of a cases.csv as `evaluate` gave them."""
-    flags = {"True": True, "False": False}
-    names = ("case", "class", "set")
-    with path.open(newline="") as file:
-        return [
-            {
-                key: value if key in names else flags[value] if value in flags else float(value)
-                for key, value in row.items()
-            }
-            for row in csv.DictReader(file)
+    """Rows of a cases.csv as `evaluate` gave them. InputError if it is damaged."""
+    flag = {"True": True, "False": False}.__getitem__
+    kinds = {"case": str, "class": str, "truth_empty": flag, "prediction_empty": flag}
+    remedy = "score the model again"
+    with blaming(path, "damaged", remedy):
+        rows = [
+            {key: kinds.get(key, float)(value) for key, value in row.items()}
+            for row in read_table(path, remedy)
         ]
+        pairs = {(row["case"], row["class"]): row.keys() >= kinds.keys() for row in rows}
+        cases, classes = ({pair[i] for pair in pairs} for i in (0, 1))
+        if not rows or not all(pairs.values()) or len(pairs) != len(cases) * len(classes):
+            raise ValueError("it lacks cases or columns")
+    return rows

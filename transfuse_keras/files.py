@@ -1,12 +1,13 @@
-"""Files: written so that none is ever seen half-written, and JSON read back."""
+"""Files: written so that none is ever seen half-written, and tables and JSON read back."""
 
+import csv
 import json
 import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import blaming
 
 PART = ".part."  # begins the name of what is not complete
 
@@ -58,11 +59,20 @@ def write_json(path, content):
         temporary.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path):
-    """The content of a JSON file; None if there is none. InputError if it is damaged."""
+def read_json(path, remedy=None):
+    """The content of a JSON file; None if there is none. InputError with `remedy` if damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with blaming(path, "damaged, not JSON", remedy):
+            return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise InputError(f"{path}: damaged, not JSON ({error}).") from error
+
+
+def read_table(path, remedy=None):
+    """The rows of a CSV file as dicts of strings. InputError with `remedy` if damaged."""
+    with blaming(path, "damaged", remedy), path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+        for number, row in enumerate(rows, 1):
+            if None in row or None in row.values():
+                raise ValueError(f"row {number} has not one value a column")
+    return rows

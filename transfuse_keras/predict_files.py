@@ -25,7 +25,16 @@ AT_ONCE = 8  # images that go through the model together
 
 
 def predict_files(
-    model_path, inputs, out, threshold=None, flips=None, tile=False, overlays=True, task=None
+    model_path,
+    inputs,
+    out,
+    threshold=None,
+    flips=None,
+    tile=False,
+    overlays=True,
+    task=None,
+    precision=None,
+    jit=None,
 ):
     """Predict files and write their masks, each at the input's own size.
 
@@ -44,12 +53,13 @@ def predict_files(
         overlays: whether to write the overlays.
         task: Task; by default that of the run folder which the model lies in, or that of the
             .json beside it.
+        precision, jit: as of `load_predictor`.
 
     Returns: the number of inputs that could not be read. Each is told in a sentence on stderr.
 
     Raises: InputError if an argument cannot be used: nothing is written then.
     """
-    predictor, known = load_predictor(model_path), known_task(model_path)
+    predictor, known = load_predictor(model_path, precision, jit), known_task(model_path)
     if task is None and known is None:
         raise InputError(
             f"{model_path}: lies in no run folder and has no .json beside it; give --task."

@@ -1,6 +1,5 @@
 """A trained model of any kind as one thing: images in, probabilities out."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,11 @@ import numpy as np
 from scipy.special import expit
 
 from transfuse_keras import runners
+from transfuse_keras.computing import JIT, computing_in, resolve_jit
 from transfuse_keras.data.pipeline import normalizer
-from transfuse_keras.errors import InputError
-from transfuse_keras.tasks.task import Augmentation, Recipe, Task
+from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.files import read_json
+from transfuse_keras.tasks.task import as_task
 from transfuse_keras.weights.load import load_model
 
 EXPORTED = {".tflite": runners.litert, ".onnx": runners.onnx, ".xml": runners.openvino}
@@ -32,23 +33,30 @@ def as_predictor(model):
     return Predictor(tuple(size), channels, model.classes, run)
 
 
-def load_predictor(path):
+def load_predictor(path, precision=None, jit=None):
     """A Predictor from a file or folder.
 
     Args:
         path: a run folder, a `.keras` file, the folder of an exported SavedModel, or an exported
             `.tflite`, `.onnx` or OpenVINO `.xml` file; OpenVINO computes in float32.
+        precision, jit: of a `.keras` file, see computing.py; by default "float32" and "auto".
 
-    Raises: InputError if it is missing, damaged or holds another model, or if the package that
-    runs it is missing.
+    Raises: InputError if it is missing, damaged or holds another model, if the package that runs
+    it is missing, or if precision or jit is given for an exported model.
     """
     path = Path(path)
+    if (path / "model.keras").is_file() or (path.suffix == ".keras" and path.is_file()):
+        with computing_in(precision or "float32"):
+            model = load_model(path)
+        model.mask_model.jit_compile = resolve_jit(JIT[jit or "auto"])
+        return as_predictor(model)
+    for option, value in (("precision", precision), ("jit", jit)):
+        if value is not None:
+            raise InputError(f"{path}: --{option} is for .keras models; an export has its own.")
     if (path / "saved_model.pb").is_file():
         return exported(path, runners.saved_model)
     if path.suffix in EXPORTED and path.is_file():
         return exported(path, EXPORTED[path.suffix])
-    if (path / "model.keras").is_file() or (path.suffix == ".keras" and path.is_file()):
-        return as_predictor(load_model(path))
     raise InputError(
         f"{path}: no such model; give a run folder, a .keras, .tflite, .onnx or .xml file or a "
         "SavedModel folder."
@@ -95,26 +103,8 @@ def run_task(run):
     Raises: InputError if its config.json is missing, damaged or of something else.
     """
     file = run / "config.json"
-    try:
-        content = tuples(json.loads(file.read_text())["task"])
-        phantom_recipe = content["phantom_recipe"]
-        return Task(
-            **{
-                **content,
-                "augmentation": Augmentation(**content["augmentation"]),
-                "recipe": Recipe(**content["recipe"]),
-                "phantom_recipe": phantom_recipe and Recipe(**phantom_recipe),
-            }
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: does not tell the task of a run ({error}).") from error
-
-
-def tuples(value):
-    """Plain data with tuples where JSON has lists."""
-    if isinstance(value, dict):
-        return {key: tuples(item) for key, item in value.items()}
-    return tuple(tuples(item) for item in value) if isinstance(value, list) else value
+    with blaming(file, "does not tell the task of a run"):
+        return as_task((read_json(file) or {})["task"])
 
 
 def run_thresholds(run, classes):
@@ -129,13 +119,11 @@ def run_thresholds(run, classes):
     Raises: InputError if the file is damaged or lacks a class.
     """
     file = run / "threshold.json"
-    if not file.is_file():
+    content = read_json(file)
+    if content is None:
         return (0.5,) * len(classes)
-    try:
-        thresholds = json.loads(file.read_text())["thresholds"]
-        return tuple(float(thresholds[name]) for name in classes)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: does not tell the threshold of each class ({error}).") from error
+    with blaming(file, "does not tell the threshold of each class"):
+        return tuple(float(content["thresholds"][name]) for name in classes)
 
 
 @dataclass(frozen=True)

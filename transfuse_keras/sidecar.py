@@ -1,16 +1,16 @@
 """The JSON file beside every exported model: what its numbers mean and where they come from."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import blaming
 from transfuse_keras.export import takes_z_scored
-from transfuse_keras.files import write_json
+from transfuse_keras.files import read_json, write_json
 from transfuse_keras.predictor import find_run, run_task, run_thresholds
 from transfuse_keras.tasks.task import Task
 from transfuse_keras.versions import versions
 
+REMEDY = "export the model again"
 RGB, Z_SCORED = "RGB, 0-255", "z-scored by volume and channel"
 PACKAGES = ("transfuse-keras", "keras", "tensorflow", "ai-edge-litert", "ai-edge-quantizer")
 
@@ -36,7 +36,7 @@ class Origin:
 
 def sidecar_path(path):
     """model.tflite.json of model.tflite, saved_model.json of the folder saved_model."""
-    return path.with_name(path.name + ".json")
+    return path.parent / f"{path.name}.json"  # a folder may have no name: "."
 
 
 def write_sidecar(path, model, origin, kind, quantize, verified):
@@ -91,10 +91,10 @@ def read_sidecar(path):
     Raises: InputError if it is damaged.
     """
     file = sidecar_path(Path(path))
-    if not file.is_file():
+    content = read_json(file, REMEDY)
+    if content is None:
         return None
-    try:
-        content = json.loads(file.read_text())
+    with blaming(file, "damaged", REMEDY):
         task = Task(
             content["task"],
             tuple(content["classes"]),
@@ -109,8 +109,6 @@ def read_sidecar(path):
         if len(thresholds) != len(task.classes):
             raise ValueError(f"{len(thresholds)} thresholds for {len(task.classes)} classes")
         return task, thresholds
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: damaged ({error}); export the model again.") from error
 
 
 def known_task(model):
@@ -135,9 +133,7 @@ def update_thresholds(run, thresholds):
     for file in run.glob("*.json"):
         if not file.with_suffix("").exists():
             continue
-        try:
-            content = json.loads(file.read_text())
+        content = read_json(file, REMEDY)
+        with blaming(file, "damaged", REMEDY):
             content["thresholds"] = [thresholds[name] for name in content["classes"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{file}: damaged ({error}); export the model again.") from error
         write_json(file, content)

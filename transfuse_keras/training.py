@@ -83,7 +83,7 @@ def train(settings, out=None, resume=False, devices=None, job=None):
         refuse_other_split(run, splits)
         if first:
             remove_leftovers(run)
-        progress = checkpoints.progress_of(run, MONITOR)
+        progress = checkpoints.progress_of(run, MONITOR, first)
     best = run / "checkpoints" / checkpoints.BEST
     try:
         if progress.epochs < recipe.epochs:

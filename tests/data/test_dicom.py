@@ -3,7 +3,11 @@ import pydicom
 import pytest
 from data.files import rows_of_labels, save
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+)
 
 from transfuse_keras.data.dicom import dicom_header, read_dicom
 from transfuse_keras.data.layouts import find_samples
@@ -108,3 +112,30 @@ def test_unreadable_files_are_one_sentence(tmp_path, ramp):
     dicom.save_as(path)
     with pytest.raises(InputError, match="x.dcm: .*several frames"):
         read_dicom(path)
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"Rows": 65535, "Columns": 65535}, "it claims 65535x65535 pixels"),
+        ({"SamplesPerPixel": 65535}, "it has 65535 values a pixel"),
+        ({"NumberOfFrames": 2**31 - 1}, "it holds several frames"),
+        ({"WindowWidth": float("nan"), "WindowCenter": 1}, "leaves undefined values"),
+        ({"RescaleSlope": float("nan"), "RescaleIntercept": 0}, "leaves undefined values"),
+    ],
+)
+def test_what_a_header_claims_is_checked_before_pixels_are_decoded(tmp_path, ramp, tags, message):
+    write_dicom(tmp_path / "x.dcm", ramp, **tags)
+    with pytest.raises(InputError, match=f"x.dcm: its pixels cannot be decoded .*{message}"):
+        read_dicom(tmp_path / "x.dcm")
+
+
+def test_deflated_files_are_refused_before_they_are_unpacked(tmp_path, ramp):
+    write_dicom(tmp_path / "x.dcm", ramp)
+    dicom = pydicom.dcmread(tmp_path / "x.dcm")
+    dicom.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dicom.save_as(tmp_path / "x.dcm")
+    assert pydicom.dcmread(tmp_path / "x.dcm").Rows == 30
+    for read in (read_dicom, dicom_header):
+        with pytest.raises(InputError, match="x.dcm: not a readable DICOM file .it is deflated"):
+            read(tmp_path / "x.dcm")

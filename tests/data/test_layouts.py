@@ -289,6 +289,26 @@ def test_decathlon_classes_go_by_name_where_the_names_agree(tmp_path):
     assert find_samples(prostate, tmp_path).samples[0].read()[1].shape[-1] == 2
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"training": [{"image": 3, "label": "labelsTr/a.nii"}]},
+        {"training": [{"image": "imagesTr/a.nii"}]},
+        {"training": None},
+        {"labels": ["background", "PZ", "TZ"]},
+        {"labels": {"0": "background", "1": "P\nZ", "2": "TZ"}},
+    ],
+)
+def test_a_damaged_description_of_volumes_is_one_sentence(tmp_path, change):
+    decathlon_folder(tmp_path, 3)
+    file = tmp_path / "dataset.json"
+    for content in (json.dumps(json.loads(file.read_text()) | change), "[" * 200_000, "{"):
+        file.write_text(content)
+        with pytest.raises(InputError, match=r"dataset.json: .*; it needs 'labels' and") as error:
+            find_samples(prostate, tmp_path)
+        assert "\n" not in str(error.value)
+
+
 def damage_volume(folder, what):
     label, image = folder / "labelsTr" / "case_02.nii.gz", folder / "imagesTr" / "case_02.nii.gz"
     volume = nibabel.load(label)

@@ -1,11 +1,14 @@
+import gzip
+
 import nibabel
 import numpy as np
 import pytest
 from data.files import decathlon_folder
 
 from transfuse_keras.data.layouts import find_samples
-from transfuse_keras.data.nifti import from_slices, grid, open_nifti, to_slices
+from transfuse_keras.data.nifti import from_slices, grid, open_nifti, read_volume, to_slices
 from transfuse_keras.data.resize import binary, fit, scaled_size, unfit
+from transfuse_keras.errors import InputError
 from transfuse_keras.tasks import prostate
 
 
@@ -69,3 +72,44 @@ def test_what_was_fitted_returns_to_its_place(shape, spacing):
     beyond = (np.abs(y) > 34) | (np.abs(x) > 26)
     assert not back[beyond].any()
     assert scaled_size(shape, spacing, field, size)[0] == round(shape[0] * spacing[0] * 2)
+
+
+def save_volume(path, values):
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 1, 3, 1])), path)
+
+
+def test_volumes_are_z_scored_by_channel(tmp_path):
+    values = np.random.default_rng(0).normal(1e4, 3, (6, 5, 4, 2)).astype("float32")
+    save_volume(tmp_path / "a.nii", values)
+    found, _ = read_volume(tmp_path / "a.nii", None, (), 2, ())
+    exact = values.astype("float64")
+    exact = (exact - exact.mean((0, 1, 2))) / exact.std((0, 1, 2))
+    np.testing.assert_allclose(from_slices(found, 2), exact, atol=1e-5)
+    np.testing.assert_array_equal(np.asarray(nibabel.load(tmp_path / "a.nii").dataobj), values)
+    values[..., 1] = 0.1  # whose mean is not quite 0.1
+    save_volume(tmp_path / "a.nii", values)
+    with pytest.raises(InputError, match="a.nii: channel 1 has one value everywhere"):
+        read_volume(tmp_path / "a.nii", None, (), 2, ())
+
+
+def test_values_too_far_apart_to_be_scored_are_refused(tmp_path):
+    values = np.zeros((6, 5, 4), "float32")
+    values[0, 0, 0], values[1, 1, 1] = 3e38, -3e38
+    save_volume(tmp_path / "a.nii", values)
+    with pytest.raises(InputError, match="a.nii: its values are too far apart; rescale it"):
+        read_volume(tmp_path / "a.nii", None, (), 1, ())
+
+
+@pytest.mark.parametrize("suffix", ["nii", "nii.gz"])
+def test_a_header_that_claims_too_much_is_refused_before_voxels_are_read(tmp_path, suffix):
+    volume = nibabel.Nifti1Image(np.zeros((2, 2, 2), "uint8"), np.eye(4))
+    content = bytearray(volume.to_bytes())
+    content[42:48] = np.array([32767] * 3, "<i2").tobytes()
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix == "nii.gz" else content)
+    with pytest.raises(InputError, match=r"a.nii.*it claims 32767 x 32767 x 32767 voxels"):
+        open_nifti(path)
+    volume = nibabel.Nifti1Image(np.ones((2, 2, 2), "complex64"), np.eye(4))
+    nibabel.save(volume, path)
+    with pytest.raises(InputError, match="its values are complex64"):
+        open_nifti(path)

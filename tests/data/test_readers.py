@@ -184,3 +184,35 @@ def test_reading_a_pair_warns_of_nothing(tmp_path):
         warnings.simplefilter("error")
         image, masks = read_pair(tmp_path / "a.png", (tmp_path / "m.png",), ("x",))
     assert image.shape == (30, 40, 3) and masks.shape == (30, 40, 1)
+
+
+@pytest.mark.parametrize("lowest", [0, 2])
+def test_indices_that_the_palette_lacks_make_no_mask_but_may_be_labels(tmp_path, lowest):
+    indices = np.array([[lowest, 2, 3]] * 3, "uint8")
+    picture = Image.fromarray(indices)
+    picture.putpalette([0, 0, 0, 250, 255, 255])
+    picture.save(tmp_path / "m.bmp")
+    with pytest.raises(InputError, match="m.bmp: its palette lacks a colour"):
+        read_masks((tmp_path / "m.bmp",), ("a",))
+    masks = read_masks((tmp_path / "m.bmp",), ("a", "b", "c"))
+    np.testing.assert_array_equal(masks, indices[..., None] == np.array([1, 2, 3]))
+
+
+def test_postscript_under_another_name_starts_no_ghostscript(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr("subprocess.Popen", lambda *arguments, **_: started.append(arguments))
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+    with pytest.raises(InputError, match="a.png: not a readable image"):
+        read_image(tmp_path / "a.png")
+    assert not started
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(picture(3)).save(path, progressive=True)
+    content = path.read_bytes()
+    start, last = content.index(b"\xff\xc2") + 5, content.rindex(b"\xff\xda")
+    content = content[:start] + b"\x2a\xf8\x2a\xf8" + content[start + 4 :]  # 11000 x 11000
+    path.write_bytes(content[:-2] + content[last:-2] * 5000 + content[-2:])
+    with pytest.raises(InputError, match=r"a.jpg: has 50\d\d scans, too many to decode"):
+        read_image(path)

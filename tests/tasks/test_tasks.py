@@ -52,6 +52,7 @@ def test_a_task_of_ones_own(tmp_path):
             "mytask.py: holds 2 Tasks",
         ),
         ("def (:\n", "mytask.py: fails with SyntaxError"),
+        ("import sys\nsys.exit('enough')\n", "mytask.py: fails with SystemExit: enough"),
         (
             "from transfuse_keras.tasks import Task\nTask('a', ('x',), mirror_pairs=(('x', 'y'),))",
             "mytask.py: fails with ValueError: Task a: mirror_pairs names y, not a class",

@@ -5,22 +5,41 @@ import os
 import subprocess
 import sys
 import threading
+import zipfile
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
-from conftest import FIXTURES
+from conftest import FIXTURES, SMALLEST
 from parity import state_from_names
 from safetensors.numpy import save, save_file
 
-from transfuse_keras.weights import PUBLISHED, load_weights, official_state
+from transfuse_keras.backbones import create_cnn
+from transfuse_keras.errors import InputError
+from transfuse_keras.weights import (
+    PUBLISHED,
+    load_model,
+    load_timm,
+    load_weights,
+    official_state,
+    readers,
+)
 from transfuse_keras.weights.assign import adapt_stem
 from transfuse_keras.weights.official import official_names
+from transfuse_keras.weights.readers import read_tensors
 
 ROOT = Path(__file__).parents[2]
 SPECS = json.loads((FIXTURES / "timm_state_spec.json").read_text())
 CNN, VIT = "resnet18", "deit_tiny_patch16_224"
+LAMBDA = {
+    "module": "keras.layers",
+    "class_name": "Lambda",
+    "registered_name": None,
+    "config": {"function": {"class_name": "__lambda__", "config": {"value": "4wAAAAA="}}},
+}
 STEMS = ["resnet.conv1.weight", "transformer.patch_embed.proj.weight"]
 
 
@@ -93,8 +112,9 @@ def test_unusable_files_are_named(tmp_path, smallest):
     model = smallest()
     for name in ("damaged.npz", "damaged.keras", "damaged.weights.h5", "damaged.safetensors"):
         (tmp_path / name).write_bytes(b"PK not really")
-        with pytest.raises(ValueError, match=name):
+        with pytest.raises(ValueError, match=name) as error:
             load_weights(model, tmp_path / name)
+        assert "\n" not in str(error.value)
     for name in ("absent.safetensors", "absent.keras", "absent.weights.h5", "other.doc"):
         with pytest.raises(ValueError, match=name):
             load_weights(model, tmp_path / name)
@@ -206,3 +226,88 @@ def test_imagenet_weights_come_from_the_hub_and_then_from_its_cache(tmp_path, hu
     again = load_from(endpoint, tmp_path)
     assert again.returncode == 0, again.stderr[-2000:]
     assert (tmp_path / "loaded.npz").exists() and not hub.asked
+
+
+def write_keras(path, config):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+
+
+def test_a_keras_file_that_holds_something_else_is_refused_before_it_is_built(tmp_path):
+    path = tmp_path / "a.keras"
+    image = keras.Input((4,))
+    keras.Model(image, keras.layers.Lambda(lambda x: 2 * x)(image)).save(path)
+    with pytest.raises(InputError, match="a.keras: .*it holds a Functional, not a TransFuse"):
+        load_model(path)
+    write_keras(path, {"module": "os", "class_name": "system", "config": {"command": "x"}})
+    with pytest.raises(InputError, match="a.keras: .*it holds a system, not a TransFuse"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights": "imagenet"}, "names weights other than its own"),
+        ({"position_grid": [2**15, 2**15]}, "a larger model than it has weights for"),
+        ({"classes": 2**40}, "a larger model than it has weights for"),
+        ({"variant": {**asdict(SMALLEST), "widths": [2**20, 8, 8]}}, "a larger model than"),
+        ({"cnn": LAMBDA}, "lambda"),
+    ],
+)
+def test_a_hostile_configuration_is_refused(tmp_path, smallest, change, message):
+    path = tmp_path / "a.keras"
+    model = smallest()
+    model.save(path)
+    with zipfile.ZipFile(path) as archive:
+        content = json.loads(archive.read("config.json"))
+        weights = archive.read("model.weights.h5")
+    content["config"] |= change
+    write_keras(path, content)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("model.weights.h5", weights)
+    with pytest.raises(InputError, match=rf"a.keras: damaged .*{message}") as error:
+        load_model(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x.astype("U9"), "conv1.weight is of <U9, not of numbers"),
+        (lambda x: x.astype("complex64"), "conv1.weight is of complex64, not of numbers"),
+        (lambda x: x * np.nan, "conv1.weight holds undefined values"),
+        (lambda x: x[0, 0, 0, 0], r"conv1.weight has shape \(\), which does not fit"),
+    ],
+)
+def test_tensors_that_are_no_weights_leave_the_branch_as_it_is(tmp_path, change, message):
+    state = state_from_names(SPECS[CNN], seed=8)
+    state["conv1.weight"] = change(state["conv1.weight"])
+    np.savez(tmp_path / "a.npz", **state)
+    branch = create_cnn(CNN, (32, 32, 3))
+    before = branch.get_weights()
+    with pytest.raises(ValueError, match=f"a.npz: .*{message}"):
+        load_timm(branch, tmp_path / "a.npz")
+    assert all(map(np.array_equal, before, branch.get_weights()))
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", a=np.zeros(10_000))
+    monkeypatch.setattr(readers, "LARGEST", 79_999)
+    with pytest.raises(ValueError, match="a.npz: .*it unpacks to more than"):
+        read_tensors(tmp_path / "a.npz")
+
+
+def test_weights_of_another_model_are_one_sentence(tmp_path, smallest):
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save_weights(
+        tmp_path / "a.weights.h5"
+    )
+    with pytest.raises(ValueError, match="a.weights.h5: does not hold the weights of") as error:
+        load_weights(smallest(), tmp_path / "a.weights.h5")
+    assert "\n" not in str(error.value)
+
+
+def test_a_pytorch_file_that_holds_no_tensors_by_name_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save([torch.zeros(2)], tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="a.pth: .*it holds a list, not tensors by name"):
+        read_tensors(tmp_path / "a.pth")

@@ -4,7 +4,9 @@ import warnings
 
 import numpy as np
 import pydicom
+from pydicom.filereader import read_file_meta_info
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from transfuse_keras.errors import InputError
 
@@ -12,6 +14,9 @@ from transfuse_keras.errors import InputError
 warnings.filterwarnings("ignore", module="pydicom")
 
 SUFFIXES = {".dcm", ".dicom"}
+# pixels, 8192 x 8192, twice those of the largest radiographs: while they are windowed each takes
+# dozens of bytes
+LARGEST = 2**26
 
 
 def is_dicom(path):
@@ -21,6 +26,8 @@ def is_dicom(path):
 def open_dicom(path, pixels=True):
     """A DICOM file as a pydicom Dataset; InputError if it is none."""
     try:
+        if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            raise ValueError("it is deflated, so may unpack to any size")
         return pydicom.dcmread(path, stop_before_pixels=not pixels)
     except Exception as error:
         raise InputError(
@@ -39,20 +46,27 @@ def read_dicom(path):
     """
     dicom = open_dicom(path)
     try:
-        values = dicom.pixel_array
         if int(dicom.get("NumberOfFrames", 1) or 1) > 1:
             raise ValueError("it holds several frames")
+        if dicom.Rows * dicom.Columns > LARGEST:
+            raise ValueError(f"it claims {dicom.Columns}x{dicom.Rows} pixels")
+        if dicom.SamplesPerPixel not in (1, 3):
+            raise ValueError(f"it has {dicom.SamplesPerPixel} values a pixel")
+        values = dicom.pixel_array
         if dicom.SamplesPerPixel == 3:
             colour = dicom.PhotometricInterpretation
             if colour != "RGB":
                 values = pydicom.pixels.convert_color_space(values, colour, "RGB")
             return values.astype("uint8")
         values = apply_voi_lut(apply_modality_lut(values, dicom), dicom).astype("float64")
-        low, high = shown_range(dicom, values)
+        low, high = (float(x) for x in shown_range(dicom, values))
+        if not np.isfinite([low, high]).all() or not np.isfinite(values).all():
+            raise ValueError("its rescaling or window leaves undefined values")
+        inverted = dicom.PhotometricInterpretation == "MONOCHROME1"
     except Exception as error:
         raise InputError(f"{path}: its pixels cannot be decoded ({first_line(error)}).") from error
     shown = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
-    if dicom.PhotometricInterpretation == "MONOCHROME1":
+    if inverted:
         shown = 1 - shown
     return np.round(255 * shown).astype("uint8")[..., None]
 

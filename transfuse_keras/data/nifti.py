@@ -1,5 +1,8 @@
 """NIfTI volumes (nibabel): slices in, masks out on the volume's own grid."""
 
+import math
+import warnings
+
 import nibabel
 import numpy as np
 
@@ -8,6 +11,7 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 
 SUFFIXES = (".nii", ".nii.gz")
+LARGEST = 2**29  # voxels of all channels, more than 512 x 512 x 2000: 2 GiB as float32
 
 
 def is_nifti(path):
@@ -16,6 +20,7 @@ def is_nifti(path):
 
 # what nibabel says of a damaged header comes in the one sentence of ours, or does not matter
 nibabel.imageglobals.logger.setLevel("CRITICAL")
+warnings.filterwarnings("ignore", module="nibabel")
 
 
 def open_nifti(path):
@@ -24,6 +29,11 @@ def open_nifti(path):
         volume = nibabel.load(path)
         if len(volume.shape) not in (3, 4) or not all(volume.shape):
             raise ValueError(f"its shape is {volume.shape}")
+        if math.prod(volume.shape) > LARGEST:
+            raise ValueError(f"it claims {' x '.join(map(str, volume.shape))} voxels")
+        kind = volume.get_data_dtype()
+        if kind.kind not in "biuf" or kind.itemsize > 8:
+            raise ValueError(f"its values are {kind}")
         return volume
     except Exception as error:
         raise unreadable(path, error) from error
@@ -99,11 +109,16 @@ def read_volume(image_path, mask_path, classes, channels, labels):
         raise InputError(f"{image_path}: has {values.shape[3]} channels, the task {channels}.")
     if not np.isfinite(values).all():
         raise InputError(f"{image_path}: holds undefined values (nan or infinite).")
-    mean = values.mean(axis=(0, 1, 2), dtype="float64")
-    std = values.std(axis=(0, 1, 2), dtype="float64")
-    if not std.all():
-        raise InputError(f"{image_path}: channel {int(std.argmin())} has one value everywhere.")
-    image = to_slices(((values - mean) / std).astype("float32"), axis)
+    spread = values.max(axis=(0, 1, 2)).astype("float64") - values.min(axis=(0, 1, 2))
+    if spread.max() > np.finfo("float32").max:
+        raise InputError(f"{image_path}: its values are too far apart; rescale it.")
+    if not spread.all():
+        raise InputError(f"{image_path}: channel {int(spread.argmin())} has one value everywhere.")
+    # in place, and without a float64 copy, which would be several times the volume
+    values -= values.mean(axis=(0, 1, 2), dtype="float64")
+    squares = np.einsum("xyzc,xyzc->c", values, values, dtype="float64")
+    values /= np.sqrt(squares / math.prod(values.shape[:3]))
+    image = to_slices(values, axis)
     if mask_path is None:
         return image, None
     found = decode(mask_path)
@@ -112,12 +127,12 @@ def read_volume(image_path, mask_path, classes, channels, labels):
             f"{mask_path}: is {found.shape} voxels, but its image {image_path} is "
             f"{values.shape[:3]}; export both on one grid."
         )
-    # number the classes 1, 2, ... as their order is; an unknown value stays what it is
-    order = {label: k for k, label in enumerate((0, *labels))}
-    wrong = [value for value in np.unique(found) if value not in order]
-    if wrong:
-        check_labels(np.asarray(wrong[:1]), classes, mask_path)
-        raise InputError(f"{mask_path}: holds the label {wrong[0]:g}, not listed in dataset.json.")
+    wrong = found[~np.isin(found, (0, *labels))]
+    if wrong.size:
+        check_labels(wrong.min(keepdims=True), classes, mask_path)
+        raise InputError(
+            f"{mask_path}: holds the label {wrong.min():g}, not listed in dataset.json."
+        )
     masks = np.stack([found == label for label in labels], axis=-1).astype("uint8")
     return image, to_slices(masks, axis)
 

@@ -8,11 +8,16 @@ from PIL import Image, ImageOps
 from transfuse_keras.data.dicom import is_dicom, read_dicom
 from transfuse_keras.errors import InputError
 
-LARGEST = 2**28  # pixels: what claims more is refused before it is decoded
+LARGEST = 2**28  # pixels, 16384 x 16384: what claims more is refused before it is decoded
+MOST_SCANS = 2**32  # pixels times scans of a progressive JPEG: each scan goes over all pixels
+# only these: Pillow would start Ghostscript for PostScript, whatever a file is called
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+CHUNK = 2**20  # pixels that are converted at a time
 JPEG = {".jpg", ".jpeg"}
 
 # what Pillow says of a damaged file comes in the one sentence of ours, or does not matter
 warnings.filterwarnings("ignore", module=r"PIL\.")
+Image.MAX_IMAGE_PIXELS = LARGEST // 2  # Pillow warns of more, and refuses twice as many
 
 
 def read_image(path, channels=3):
@@ -43,11 +48,17 @@ def decode(path, what):
     """A file as a Pillow image, decoded and upright."""
     remedy = "replace it or take out its image too" if what == "mask" else "replace or remove it"
     try:
-        with Image.open(path) as picture:
-            if picture.width * picture.height > LARGEST:
+        with Image.open(path, formats=FORMATS) as picture:
+            pixels = picture.width * picture.height
+            if pixels > LARGEST:
                 raise InputError(
                     f"{path}: claims {picture.width}x{picture.height} pixels, too many to decode."
                 )
+            # a start of scan is nothing else in compressed data
+            if picture.format in ("JPEG", "MPO"):
+                scans = path.read_bytes().count(b"\xff\xda")
+                if pixels * scans > MOST_SCANS:
+                    raise InputError(f"{path}: has {scans} scans, too many to decode.")
             return ImageOps.exif_transpose(picture)
     except InputError:
         raise
@@ -58,12 +69,15 @@ def decode(path, what):
 
 def to_8_bits(values, path):
     """Grayscale (H, W) of more than 8 bits as uint8."""
-    values = values.astype("float64")
     if not np.isfinite(values).all() or values.min() < 0:
         raise InputError(f"{path}: has negative or undefined pixels; save it as 8 or 16 bits.")
     ranges = [2**bits - 1 for bits in (8, 10, 12, 14, 16)]
     top = next((top for top in ranges if values.max() <= top), values.max())
-    return np.round(values * (255 / top)).astype("uint8")
+    flat, pixels = values.ravel(), np.empty(values.size, "uint8")
+    for start in range(0, values.size, CHUNK):
+        part = slice(start, start + CHUNK)
+        pixels[part] = np.round(flat[part].astype("float64") * (255 / top))
+    return pixels.reshape(values.shape)
 
 
 def read_masks(paths, classes):
@@ -109,9 +123,13 @@ def read_values(path, binary=False):
     if picture.mode == "P":
         indices = np.asarray(picture)
         palette = np.asarray(picture.getpalette("RGB")).reshape(-1, 3)
-        used = palette[np.unique(indices[indices < len(palette)])]
+        if not binary:
+            return indices
+        if indices.max() >= len(palette):
+            raise InputError(f"{path}: its palette lacks a colour; save the mask as 0 and 255.")
+        used = palette[np.unique(indices)]
         black_or_white = ((used < 32) | (used > 223)).all() and np.ptp(used, axis=1).max() < 32
-        return palette[indices, 0] if binary and black_or_white else indices
+        return palette[indices, 0] if black_or_white else indices
     values = np.asarray(picture)
     if values.ndim == 3:
         colours = values[..., : 1 if picture.mode == "LA" else 3].astype(int)

@@ -43,7 +43,7 @@ def find_task(name):
         raise InputError(f"{name}: no such task file.")
     try:
         found = {id(x): x for x in runpy.run_path(name).values() if isinstance(x, Task)}
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"{name}: fails with {type(error).__name__}: {reason}") from error
     if len(found) != 1:

@@ -31,7 +31,7 @@ def keras_layout(tensor, shape, position_grid=None):
     Position embeddings (1, N, D) become the grid (1, rows, columns, D) of `shape`, and a
     convolution over RGB is adapted where `shape` has another number of input channels.
     """
-    if tensor.ndim == 3 and len(shape) == 4:
+    if tensor.ndim == 3 and len(shape) == 4 and tensor.shape[::2] == (shape[0], shape[3]):
         return resize_positions(tensor, shape[1:3], position_grid)
     if is_adapted(tensor, shape):
         tensor = adapt_stem(tensor, shape[2])
@@ -81,7 +81,7 @@ def resize_positions(positions, grid, stored=None):
         )
     positions = positions.reshape(1, *stored, dim)
     rows, columns = (interpolation_matrix(*sizes) for sizes in zip(stored, grid, strict=True))
-    return np.einsum("or,pc,brcd->bopd", rows, columns, positions)
+    return np.einsum("or,pc,brcd->bopd", rows, columns, positions, optimize=True)
 
 
 def assign(variables, tensors, ignored=(), source=None, position_grid=None):
@@ -94,8 +94,8 @@ def assign(variables, tensors, ignored=(), source=None, position_grid=None):
         source: where the tensors are from, for the error: a path, or anything else.
         position_grid: (rows, columns) of the stored position embeddings, if not the usual.
 
-    Raises: ValueError listing every missing, extra and misshapen tensor; then nothing was
-    loaded.
+    Raises: ValueError listing every missing, extra, misshapen and undefined tensor; then nothing
+    was loaded.
     """
     extra = [
         name
@@ -108,9 +108,14 @@ def assign(variables, tensors, ignored=(), source=None, position_grid=None):
     for name, variable in variables.items():
         if name in tensors:
             tensor = np.asarray(tensors[name])
-            values[name] = keras_layout(tensor, variable.shape, position_grid)
+            try:
+                values[name] = keras_layout(tensor, variable.shape, position_grid)
+            except ValueError as error:
+                raise ValueError(f"{name_of(source)}{name}: {error}") from error
             if values[name].shape != tuple(variable.shape):
                 problems.append(f"{name} has shape {tensor.shape}, which does not fit")
+            elif not np.isfinite(values[name]).all():
+                problems.append(f"{name} holds undefined values (nan or infinite)")
             elif is_adapted(tensor, variable.shape):
                 adapted.append(f"{name}: made for RGB, adapted to {variable.shape[2]} channels.")
     if problems:

@@ -1,5 +1,8 @@
 """The `weights` argument of TransFuse."""
 
+import json
+import warnings
+import zipfile
 from pathlib import Path
 
 import keras
@@ -9,8 +12,10 @@ from transfuse_keras.variants import resolve_variant
 from transfuse_keras.weights.hub import download
 from transfuse_keras.weights.official import load_official, official_state
 from transfuse_keras.weights.published import default_weights
-from transfuse_keras.weights.readers import READERS
+from transfuse_keras.weights.readers import READERS, refuse_bomb
 from transfuse_keras.weights.timm import load_timm
+
+LONGEST = 2**24  # bytes of a configuration; that of the largest model takes a thousandth
 
 
 def load_weights(model, source, skip_heads=False):
@@ -74,6 +79,9 @@ def find_weights(folder, branch):
 def load_model(path):
     """A trained TransFuse from its run folder or `.keras` file.
 
+    No code is run that the file brings along: it holds a TransFuse, and Lambda layers in a CNN
+    of its own are refused.
+
     Raises: InputError if there is none, or the file is damaged or holds another model.
     """
     path = Path(path)
@@ -81,13 +89,37 @@ def load_model(path):
     if file.suffix != ".keras" or not file.is_file():
         raise InputError(f"{file}: no such model; give a run folder or a .keras file.")
     try:
-        model = keras.saving.load_model(file, compile=False)
+        check_archive(file)
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"{file}: damaged or not a .keras file ({reason}).") from error
-    if not isinstance(model, keras.saving.get_registered_object("transfuse_keras>TransFuse")):
-        raise InputError(f"{file}: holds a {type(model).__name__}, not a TransFuse.")
-    return model
+        raise InputError(f"{file}: damaged or not the file of a model ({reason}).") from error
+
+
+def check_archive(file):
+    """Raise an exception unless a `.keras` file says that it holds a TransFuse which is no larger
+    than its weights; nothing is built before."""
+    refuse_bomb(file)
+    with zipfile.ZipFile(file) as archive:
+        if archive.getinfo("config.json").file_size > LONGEST:
+            raise ValueError("its configuration is too long")
+        content = json.loads(archive.read("config.json"))
+    if content.get("registered_name") != "transfuse_keras>TransFuse":
+        raise ValueError(f"it holds a {content.get('class_name')}, not a TransFuse")
+    config = content["config"]
+    if config.get("weights") is not None or "_blocks" in config:
+        raise ValueError("its configuration names weights other than its own")
+    if least_weights(config) > file.stat().st_size:
+        raise ValueError("its configuration describes a larger model than it has weights for")
+
+
+def least_weights(config):
+    """A number of weights that the TransFuse of a configuration has at the very least."""
+    variant = resolve_variant(config["variant"])
+    rows, columns = config["position_grid"]
+    sizes = (rows * columns, config["input_shape"][2], config["classes"])
+    blocks = 10**5 * variant.depth  # at 64 channels a head, a block has more
+    return max(*sizes, blocks, *(width**2 for width in variant.widths))
 
 
 def load_h5(model, path):
@@ -95,6 +127,9 @@ def load_h5(model, path):
     if not path.is_file():
         raise ValueError(f"{path}: no such weights file.")
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():  # of what is missing: the error says it in one line
+            warnings.filterwarnings("ignore", "Skipping nested container")
+            model.load_weights(path)
     except Exception as error:
-        raise ValueError(f"{path}: does not hold the weights of this model ({error}).") from error
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{path}: does not hold the weights of this model ({reason}).") from error

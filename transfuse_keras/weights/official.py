@@ -100,9 +100,9 @@ def load_official(model, source, skip_heads=False, position_grid=None):
     if skip_heads:
         variables = {n: v for n, v in variables.items() if not re.match(HEADS, n)}
         ignored = (*UNUSED, HEADS)
-    elif CLASSES in tensors and len(tensors[CLASSES]) != model.classes:
+    elif CLASSES in tensors and tensors[CLASSES].size != model.classes:
         raise ValueError(
-            f"{name_of(source)}weights for {len(tensors[CLASSES])} classes do not fit a model of "
+            f"{name_of(source)}weights for {tensors[CLASSES].size} classes do not fit a model of "
             f"{model.classes}; skip_heads=True (--skip-heads) loads all but the heads."
         )
     assign(variables, tensors, ignored, source, position_grid)

@@ -1,9 +1,12 @@
 """Files of weights as plain mappings from tensor name to array."""
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+LARGEST = 2**32  # bytes, several times the largest model: what unpacks to more is refused
 
 
 def read_tensors(source):
@@ -21,27 +24,50 @@ def read_tensors(source):
 
     Raises: ValueError if the file is missing, damaged or of another kind.
     """
-    tensors = source if isinstance(source, Mapping) else read_file(Path(source))
+    return as_arrays(source) if isinstance(source, Mapping) else read_file(Path(source))
+
+
+def as_arrays(tensors):
+    """The tensors of a checkpoint as arrays of numbers, unwrapped; see `read_tensors`."""
+    if not isinstance(tensors, Mapping):
+        raise ValueError(f"it holds a {type(tensors).__name__}, not tensors by name")
     for key in ("model", "state_dict"):
         if isinstance(tensors.get(key), Mapping):
             tensors = tensors[key]
-    return {name.removeprefix("module."): np.asarray(value) for name, value in tensors.items()}
+    arrays = {str(name).removeprefix("module."): np.asarray(x) for name, x in tensors.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+            raise ValueError(f"{name} is of {array.dtype}, not of numbers")
+    # a tensor may show one number many times, and is as large as it claims once it is copied
+    if sum(array.nbytes for array in arrays.values()) > LARGEST:
+        raise ValueError(f"its tensors take more than {LARGEST >> 30} GiB")
+    return arrays
 
 
 def read_file(path):
-    """The content of a weights file as a mapping; ValueError if it cannot be read."""
+    """The tensors of a weights file; ValueError if it cannot be read."""
     if path.suffix not in READERS:
         known = ", ".join(READERS)
         raise ValueError(f"{path}: cannot read weights from '{path.suffix}'; give one of {known}.")
     if not path.is_file():
         raise ValueError(f"{path}: no such weights file.")
     try:
-        return READERS[path.suffix](path)
+        refuse_bomb(path)
+        return as_arrays(READERS[path.suffix](path))
     except ImportError as error:
         raise ValueError(f"{path}: reading it needs PyTorch; pip install torch.") from error
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path}: damaged or not a {path.suffix} file ({reason}).") from error
+
+
+def refuse_bomb(path):
+    """Raise ValueError if a file is a zip archive that unpacks to more than LARGEST."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > LARGEST:
+            raise ValueError(f"it unpacks to more than {LARGEST >> 30} GiB")
 
 
 def read_npz(path):

@@ -59,6 +59,6 @@ def load_timm(branch, source, position_grid=None):
     depth = sum(name.endswith("attn.qkv.weight") for name in variables)
     deepest = max(spec["depth"] for spec in VITS.values())
     skipped = [rf"^blocks\.{i}\." for i in range(depth, deepest)] if depth else []
-    if "cls_token" in tensors and "pos_embed" in tensors:
+    if "cls_token" in tensors and "pos_embed" in tensors and tensors["pos_embed"].ndim == 3:
         tensors = {**tensors, "pos_embed": tensors["pos_embed"][:, 1:]}
     assign(variables, tensors, (*UNUSED, *skipped), source, position_grid)

@@ -1,14 +1,15 @@
 """Medical Segmentation Decathlon: dataset.json, imagesTr/, labelsTr/ with NIfTI volumes."""
 
-import json
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from transfuse_keras.data.layouts.listing import Listing
 from transfuse_keras.data.nifti import grid, open_nifti, read_volume, save_masks
 from transfuse_keras.data.samples import Sample
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.files import read_json
 
 LOOKED_FOR = "dataset.json of the Medical Segmentation Decathlon, here or one folder down"
 
@@ -62,15 +63,13 @@ def find(task, directory, spacing=None):
 
 def read_description(path):
     """The content of a dataset.json; InputError if it is none."""
-    try:
-        content = json.loads(path.read_text())
-        content["labels"].items()
-        [(entry["image"], entry["label"]) for entry in content["training"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: not a Decathlon description ({type(error).__name__}: {error}); it needs "
-            "'labels' and 'training' with 'image' and 'label'."
-        ) from error
+    needs = "it needs 'labels' and 'training' with 'image' and 'label'"
+    with blaming(path, "not a Decathlon description", needs):
+        content = read_json(path, needs)
+        paths = [Path(x[part]) for x in content["training"] for part in ("image", "label")]
+        for name in (*paths, *content["labels"].keys(), *content["labels"].values()):
+            if not str(name).isprintable():
+                raise ValueError(f"{str(name)!r} is no name")
     return content
 
 
