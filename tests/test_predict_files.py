@@ -53,7 +53,7 @@ def run_of(tmp_path, monkeypatch):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
         write_json(folder / "config.json", {"task": asdict(task)})
-        monkeypatch.setattr(module, "load_predictor", lambda path: predictor)
+        monkeypatch.setattr(module, "load_predictor", lambda *_: predictor)
         return folder
 
     return make
@@ -152,7 +152,7 @@ def test_flips_and_tiles_reach_the_model(run_of, tmp_path, monkeypatch):
 
     save(tmp_path / "a.png", blocks())
     model = run_of("polyp")
-    monkeypatch.setattr(module, "load_predictor", lambda path: Predictor(SIZE, 3, 1, run))
+    monkeypatch.setattr(module, "load_predictor", lambda *_: Predictor(SIZE, 3, 1, run))
     predict_files(model, [tmp_path / "a.png"], tmp_path / "out", flips="hv", tile=True)
     # 40 x 60 in tiles of 16 x 32 that overlap by half
     assert shapes == [(n, *SIZE, 3) for n in (8, 4) for _ in range(4)]

@@ -86,7 +86,7 @@ def reference(tmp_path_factory):
 @pytest.mark.slow
 def test_a_run_killed_several_times_ends_as_one_that_was_not(reference, tmp_path):
     run = tmp_path / "run"
-    places = kill.interrupt(tmp_path, run, random.Random(1), 30, kills=3)
+    places = kill.interrupt(tmp_path, run, random.Random(1), 30, kills=2)
     assert places
     found = runs.differences(run, reference[1])
     assert max(found.values()) < storage.TOLERANCE
@@ -112,7 +112,7 @@ def test_a_full_or_read_only_disk_loses_nothing(reference, tmp_path):
 
 @pytest.mark.slow
 def test_a_damaged_checkpoint_and_a_loss_that_is_nan_lose_nothing(reference, tmp_path):
-    damaged = storage.damage_checkpoints(tmp_path, reference[1], times=2)
+    damaged = storage.damage_checkpoints(tmp_path, reference[1], times=1)
     assert damaged["lost"] == 0, damaged["said"]
     nan = storage.lose_the_loss(tmp_path)
     assert nan["lost"] == 0, nan["said"]
