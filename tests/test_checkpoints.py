@@ -131,9 +131,8 @@ def batch():
     return images, (images[..., :1] > 0).astype("float32")
 
 
-@pytest.mark.parametrize(
-    "precision", ["float32", pytest.param("mixed_float16", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 def test_a_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(tmp_path, precision):
     """With dropout, and with gradients of two batches averaged."""
     recipe = Recipe(accumulate=2)

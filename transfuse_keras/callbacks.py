@@ -69,7 +69,10 @@ class WriteHistory(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append({"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}})
-        with replacing(self.path) as temporary, temporary.open("w", newline="") as file:
+        with (
+            replacing(self.path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, self.rows[0])
             writer.writeheader()
             writer.writerows(self.rows)
@@ -81,7 +84,7 @@ def read_history(path, epochs):
     Raises: InputError if one of them is missing.
     """
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))[:epochs]
     except (FileNotFoundError, ValueError, csv.Error):
         rows = []

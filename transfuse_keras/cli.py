@@ -34,7 +34,7 @@ def main(argv=None):
 
 
 def fail(code, message):
-    print(f"transfuse: {message}", file=sys.stderr)
+    print(f"transfuse: {' '.join(str(message).splitlines())}", file=sys.stderr)
     return code
 
 

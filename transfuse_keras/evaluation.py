@@ -253,7 +253,7 @@ def choose_thresholds(predictor, samples, task, flips=""):
 
 def write_cases(path, rows):
     """Write the rows of an evaluation as CSV."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)

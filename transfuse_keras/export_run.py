@@ -9,8 +9,8 @@ from transfuse_keras.data.pipeline import find_splits
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluate_run import config_of, own_data, own_samples
 from transfuse_keras.export import FORMATS, takes_z_scored
-from transfuse_keras.files import read_json
 from transfuse_keras.predictor import find_run, run_task, run_thresholds
+from transfuse_keras.report import read_metrics
 from transfuse_keras.sidecar import Origin
 from transfuse_keras.tasks.task import Task
 from transfuse_keras.verification import export_verified, fullest, held_out_of
@@ -115,7 +115,8 @@ def origin_of(task, run, spacing):
     if run is None:
         return Origin(task, dict.fromkeys(task.classes, 0.5), spacing=spacing)
     data = config_of(run)["data"]
-    metrics = read_json(run / "metrics.json")
+    scored = run / "metrics.json"
+    metrics = read_metrics(scored) if scored.is_file() else None
     return Origin(
         task,
         dict(zip(task.classes, run_thresholds(run, task.classes), strict=True)),

@@ -69,7 +69,7 @@ def rows_of(splits):
 
 def write_split(path, splits):
     """Write which sample was in which split."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["split", "group", "sample"])
         writer.writerows(rows_of(splits))
@@ -80,7 +80,7 @@ def refuse_other_split(run, splits):
     path = run / SPLIT
     if not path.is_file():
         return
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         before = list(csv.reader(file))[1:]
     if before != [[str(x) for x in row] for row in rows_of(splits)]:
         raise InputError(f"{path}: the data is not what the run began with; start a new run.")

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.files import read_json
 from transfuse_keras.tasks.task import Recipe, Task, as_task, tuples
 
@@ -98,7 +98,7 @@ def read_settings(path):
     Raises: InputError if the file is missing, damaged or of something else.
     """
     path = Path(path)
-    try:
+    with blaming(path, "is not the config.json of a run"):
         content = read_json(path)
         names = {field.name for field in fields(Settings)}
         plain = {key: tuples(value) for key, value in content.items() if key in names}
@@ -111,8 +111,6 @@ def read_settings(path):
             }
         )
         made_with = {"backend": content["backend"], **content["versions"]}
-    except (AttributeError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: is not the config.json of a run ({error}).") from error
     ours = describe(settings)
     ours = {"backend": ours["backend"], **ours["versions"]}
     other = [f"{x} {made_with.get(x)}, now {ours[x]}" for x in ours if made_with.get(x) != ours[x]]
