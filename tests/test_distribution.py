@@ -108,7 +108,9 @@ def test_two_devices_train_at_several_scales_as_one_does(tmp_path):
     one, two = tmp_path / "one.npz", tmp_path / "two.npz"
     scales = (0.75, 1)
     wanted = arrays(one, start(one, scales=scales))
-    assert_same_training(arrays(two, start(two, devices=2, scales=scales)), wanted)
+    # a pixel on the other side of one half moves the Dice
+    found = arrays(two, start(two, devices=2, scales=scales))
+    assert_same_training(found, wanted, of_change=1e-3, of_logs=1e-3)
 
 
 @pytest.mark.slow
