@@ -86,7 +86,7 @@ def damage_checkpoints(folder, reference, times, seed=0):
         last.write_bytes(content)
         harmless = is_intact(last)  # a byte of the archive that nothing depends on
         code, output, errors = finish("train", "--resume", "--out", run)
-        found = [line for line in output.splitlines() if "damaged" in line]
+        found = [line for line in output.splitlines() if ": damaged" in line]
         said = found[-1] if found else last_line(errors)
         right = code == 0 and (harmless or f"{last}: damaged" in said)
         lost += not (right and differences(run, reference)["weights"] < TOLERANCE)
