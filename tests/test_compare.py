@@ -4,7 +4,8 @@ import pytest
 from transfuse_keras.cli import main
 from transfuse_keras.compare import compare
 from transfuse_keras.errors import InputError
-from transfuse_keras.evaluation import read_cases, write_cases
+from transfuse_keras.evaluation import read_cases
+from transfuse_keras.files import write_table
 
 
 def write(folder, dice, cases=None):
@@ -17,7 +18,7 @@ def write(folder, dice, cases=None):
         for case in cases or range(len(dice))
         for i, name in enumerate("ab")
     ]
-    write_cases(folder / "cases.csv", rows)
+    write_table(folder / "cases.csv", rows)
     assert read_cases(folder / "cases.csv") == rows
     return folder
 

@@ -9,8 +9,8 @@ from sklearn.model_selection import KFold
 from transfuse_keras.cross_validation import cleaning_helps, cross_validate, pool_calibration
 from transfuse_keras.data.splits import split_fold
 from transfuse_keras.errors import InputError
-from transfuse_keras.evaluation import calibration_of, read_cases, reliability, write_cases
-from transfuse_keras.files import write_json
+from transfuse_keras.evaluation import calibration_of, read_cases, reliability
+from transfuse_keras.files import write_json, write_table
 from transfuse_keras.statistics import summarize
 
 SETTINGS = {"seed": 0, "size": (2, 3)}
@@ -62,9 +62,9 @@ class Trainer:
             for case in range(index, 10, count)
             for shift, name in ((0, "a"), (1, "b"))
         ]
-        write_cases(run / "cases.csv", rows)
+        write_table(run / "cases.csv", rows)
         better = [{**row, "dice": row["dice"] + self.cleaned} for row in rows]
-        write_cases(run / "cases-cleaned.csv", better)
+        write_table(run / "cases-cleaned.csv", better)
         entries = []
         for number, rank in enumerate(("best", "median", "worst", "worst")):
             file = f"{number:02}_{rank}_f{index}.png"

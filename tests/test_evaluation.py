@@ -13,8 +13,8 @@ from transfuse_keras.evaluation import (
     read_cases,
     reliability,
     score_case,
-    write_cases,
 )
+from transfuse_keras.files import write_table
 from transfuse_keras.metrics import dice, iou, pranet_scores
 from transfuse_keras.predictor import Predictor
 from transfuse_keras.statistics import summarize
@@ -127,7 +127,7 @@ def test_cases_are_scored_at_their_own_size(tmp_path):
     assert [row["class"] for row in result.rows] == list(hip.classes)
     assert all(row["case"] == "case" and row["dice"] > 0.9 for row in result.rows)
     assert all(row["hd_mm"] < 1.5 for row in result.rows) and not result.cleaned
-    write_cases(tmp_path / "cases.csv", result.rows)
+    write_table(tmp_path / "cases.csv", result.rows)
     with (tmp_path / "cases.csv").open() as file:
         dices = [float(row["dice"]) for row in csv.DictReader(file)]
     assert dices == [row["dice"] for row in result.rows]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from transfuse_keras.errors import InputError
-from transfuse_keras.evaluation import write_cases
+from transfuse_keras.files import write_table
 from transfuse_keras.report import write_report
 
 CLASSES, METRICS, CASES = ("organ", "left_lesion"), ("dice", "iou", "hd95_mm", "assd_mm"), 60
@@ -106,7 +106,7 @@ def verified(difference):
 def run(tmp_path):
     """A run folder with every file that a report reads."""
     rows = case_rows()
-    write_cases(tmp_path / "cases.csv", rows)
+    write_table(tmp_path / "cases.csv", rows)
     entries = []
     (tmp_path / "overlays").mkdir()
     for i, rank in enumerate(["best", "median", *["worst"] * 10]):

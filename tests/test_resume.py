@@ -18,7 +18,7 @@ def test_settings_come_back_from_config_json(tmp_path, task):
     settings = Settings(
         task, "data", weights="w.npz", seed=3, spacing=(0.5, 1.0), fold=(1, 5), jit="off"
     )
-    begin_run(tmp_path / "run", settings, {})
+    begin_run(tmp_path / "run", settings, find_splits(hip))
     again = read_settings(tmp_path / "run" / "config.json")
     assert again.task == task and again.recipe == task.recipe and again.fold == (1, 5)
     assert describe(again) == describe(settings)
@@ -51,7 +51,7 @@ def test_what_cannot_be_resumed_or_repeated_is_one_sentence(
     tmp_path, monkeypatch, capsys, arguments, sentence
 ):
     monkeypatch.chdir(tmp_path)
-    begin_run(tmp_path / "run", Settings(hip), {})
+    begin_run(tmp_path / "run", Settings(hip), find_splits(hip))
     (tmp_path / "thesis.txt").write_text("precious")
     assert main(["train", *arguments]) == 2
     error = capsys.readouterr().err
@@ -60,7 +60,7 @@ def test_what_cannot_be_resumed_or_repeated_is_one_sentence(
 
 
 def test_a_complete_run_has_nothing_left(tmp_path, capsys):
-    begin_run(tmp_path, Settings(hip), {})
+    begin_run(tmp_path, Settings(hip), find_splits(hip))
     (tmp_path / "metrics.json").write_text("{}")
     assert main(["train", "--resume", "--out", str(tmp_path)]) == 0
     assert "is complete, there is nothing left to do" in capsys.readouterr().out

@@ -1,12 +1,11 @@
 """Keras callbacks that guard a run and fill its folder."""
 
-import csv
 import math
 
 import keras
 
 from transfuse_keras.errors import InputError
-from transfuse_keras.files import replacing
+from transfuse_keras.files import read_table, write_table
 
 
 class NonFiniteLoss(RuntimeError):
@@ -69,13 +68,7 @@ class WriteHistory(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append({"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}})
-        with (
-            replacing(self.path) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, self.rows[0])
-            writer.writeheader()
-            writer.writerows(self.rows)
+        write_table(self.path, self.rows)
 
 
 def read_history(path, epochs):
@@ -83,11 +76,7 @@ def read_history(path, epochs):
 
     Raises: InputError if one of them is missing.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))[:epochs]
-    except (FileNotFoundError, ValueError, csv.Error):
-        rows = []
+    rows = read_table(path)[:epochs] if path.is_file() else []
     if [row.get("epoch") for row in rows] != [str(epoch + 1) for epoch in range(epochs)]:
         raise InputError(f"{path}: damaged or missing, so the training cannot go on.")
     return rows

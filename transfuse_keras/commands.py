@@ -81,10 +81,7 @@ def run_train(arguments):
             print(f"{out}: is complete, there is nothing left to do.")
             return
     job = job_of(arguments)
-    run = train(settings, out, arguments.resume, arguments.devices, job)
-    if job and arguments.process:
-        return
-    print(f"Done: {run}/report.html, {run}/model.keras, {run}/model.tflite")
+    train(settings, out, arguments.resume, arguments.devices, job)
 
 
 def job_of(arguments):

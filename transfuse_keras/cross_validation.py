@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from transfuse_keras.errors import InputError, blaming
-from transfuse_keras.evaluation import BINS, calibration_of, read_cases, write_cases
-from transfuse_keras.files import read_json, replacing, write_json
+from transfuse_keras.evaluation import BINS, calibration_of, read_cases
+from transfuse_keras.files import read_json, replacing, write_json, write_table
 from transfuse_keras.report import read_metrics, write_report
 from transfuse_keras.results import WORST
 from transfuse_keras.runs import COMPLETE, CONFIG
@@ -81,7 +81,7 @@ def pool(folder, runs):
         clean = cleaning_helps(summarize(rows), summarize(cleaned))
         write_json(folder / "postprocessing.json", {"largest_component": clean})
         rows = cleaned if clean else rows
-    write_cases(folder / "cases.csv", rows)
+    write_table(folder / "cases.csv", rows)
     pool_overlays(folder / "overlays", [run / "overlays" for run in runs])
     kept = ("task", "data", "variant", "protocol", "thresholds", "paper")
     shown = [{"fold": k, "n": fold["n"], "mean": fold["mean"]} for k, fold in enumerate(folds)]

@@ -1,6 +1,5 @@
 """Scoring a model on samples at their native size."""
 
-import csv
 import sys
 import time
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ import numpy as np
 
 from transfuse_keras.data.resize import resize_image, resize_masks
 from transfuse_keras.errors import blaming
-from transfuse_keras.files import read_table, replacing
+from transfuse_keras.files import read_table
 from transfuse_keras.inference import largest_component, predict, predict_sample, to_masks
 from transfuse_keras.metrics import (
     dice,
@@ -249,14 +248,6 @@ def choose_thresholds(predictor, samples, task, flips=""):
         ties = grid[means >= means.max() - 1e-9]
         chosen[name] = float(ties[np.abs(ties - 0.5).argmin()])
     return chosen
-
-
-def write_cases(path, rows):
-    """Write the rows of an evaluation as CSV."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def read_cases(path):

@@ -68,6 +68,14 @@ def read_json(path, remedy=None):
         return None
 
 
+def write_table(path, rows):
+    """Write dicts with the same keys as CSV."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def read_table(path, remedy=None):
     """The rows of a CSV file as dicts of strings. InputError with `remedy` if damaged."""
     with blaming(path, "damaged", remedy), path.open(newline="", encoding="utf-8") as file:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from transfuse_keras.data.resize import resize_image, resize_masks
-from transfuse_keras.evaluation import choose_thresholds, describe_protocol, evaluate, write_cases
-from transfuse_keras.files import replacing, write_json
+from transfuse_keras.evaluation import choose_thresholds, describe_protocol, evaluate
+from transfuse_keras.files import replacing, write_json, write_table
 from transfuse_keras.inference import overlay, predict_sample, to_masks
 from transfuse_keras.report import write_report
 from transfuse_keras.sidecar import Origin, update_thresholds
@@ -91,9 +91,9 @@ def score(folder, predictor, task, samples, thresholds, flips=""):
         (folder / "predictions").mkdir(exist_ok=True)
     values = tuple(thresholds.values())
     result = evaluate(predictor, samples, task, values, flips, folder / "predictions")
-    write_cases(folder / "cases.csv", result.rows)
+    write_table(folder / "cases.csv", result.rows)
     if result.cleaned:
-        write_cases(folder / "cases-cleaned.csv", result.cleaned)
+        write_table(folder / "cases-cleaned.csv", result.cleaned)
     write_overlays(folder / "overlays", predictor, task, samples, result.rows, values, flips)
     summary = summarize(result.rows)
     return {

@@ -1,11 +1,10 @@
 """The folder of a run: chosen, begun, found again."""
 
-import csv
 import shutil
 from pathlib import Path
 
 from transfuse_keras.errors import InputError
-from transfuse_keras.files import PART, first_free, replacing, write_json
+from transfuse_keras.files import PART, first_free, read_table, write_json, write_table
 from transfuse_keras.settings import describe
 
 CONFIG, SPLIT, COMPLETE = "config.json", "split.csv", "metrics.json"
@@ -63,24 +62,21 @@ def remove_leftovers(run):
             path.unlink(missing_ok=True)
 
 
-def rows_of(splits):
-    return [[part, x.group, x.name] for part, samples in splits.items() for x in samples]
+def split_rows(splits):
+    return [
+        {"split": part, "group": str(sample.group), "sample": sample.name}
+        for part, samples in splits.items()
+        for sample in samples
+    ]
 
 
 def write_split(path, splits):
     """Write which sample was in which split."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["split", "group", "sample"])
-        writer.writerows(rows_of(splits))
+    write_table(path, split_rows(splits))
 
 
 def refuse_other_split(run, splits):
     """Raise InputError if a run was begun with other samples."""
     path = run / SPLIT
-    if not path.is_file():
-        return
-    with path.open(newline="", encoding="utf-8") as file:
-        before = list(csv.reader(file))[1:]
-    if before != [[str(x) for x in row] for row in rows_of(splits)]:
+    if path.is_file() and read_table(path) != split_rows(splits):
         raise InputError(f"{path}: the data is not what the run began with; start a new run.")

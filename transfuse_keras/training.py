@@ -100,6 +100,7 @@ def train(settings, out=None, resume=False, devices=None, job=None):
         return run
     data = "phantom" if settings.data is None else str(settings.data)
     write_results(run, load_model(best), task, splits, data, settings.threshold)
+    print(f"Done: {run}/report.html, {run}/model.keras, {run}/model.tflite")
     return run
 
 

@@ -11,8 +11,7 @@ pretrained branches on 900 Kvasir and 550 ClinicDB images.
 from transfuse_keras.tasks.task import Recipe, Task
 
 # As PraNet trains: 256, 352 and 448 pixels, every element of the gradient clipped.
-SCALES = (0.75, 1.0, 1.25)
-CLIPPING = {"clip_norm": None, "clip_value": 0.5}
+PRANET = {"scales": (0.75, 1.0, 1.25), "clip_norm": None, "clip_value": 0.5}
 
 polyp = Task(
     name="polyp",
@@ -25,8 +24,7 @@ polyp = Task(
         epochs=30,
         batch_size=16,
         learning_rate=1e-4,
-        scales=SCALES,
-        **CLIPPING,
+        **PRANET,
     ),
     phantom_recipe=Recipe(
         "Ti",
@@ -34,9 +32,8 @@ polyp = Task(
         epochs=3,
         batch_size=8,
         learning_rate=1e-3,
-        scales=SCALES,
         counts=(320, 32, 64),
-        **CLIPPING,
+        **PRANET,
     ),
     paper={
         "Kvasir": {"dice": 0.918, "iou": 0.868},
