@@ -1,17 +1,16 @@
 """What makes a training what it is: plain data, kept as the config.json of its run folder."""
 
-import platform
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import cv2
 import keras
-import numpy as np
-import tensorflow as tf
 
 from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.files import read_json
 from transfuse_keras.tasks.task import Recipe, Task, as_task, tuples
+from transfuse_keras.versions import versions
+
+PACKAGES = ("keras", "tensorflow", "numpy", "opencv-python-headless")
 
 
 @dataclass(frozen=True)
@@ -79,13 +78,7 @@ def describe(settings):
         "data": "phantom" if data is None else str(Path(data).resolve()),
         "weights": weights if weights in (None, "imagenet") else str(Path(weights).resolve()),
         "backend": keras.backend.backend(),
-        "versions": {
-            "python": platform.python_version(),
-            "keras": keras.__version__,
-            "tensorflow": tf.__version__,
-            "numpy": np.__version__,
-            "opencv": cv2.__version__,
-        },
+        "versions": versions(*PACKAGES),
     }
 
 
