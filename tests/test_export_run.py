@@ -16,6 +16,7 @@ from transfuse_keras.export import FORMATS
 from transfuse_keras.export_run import calibration_images, find_samples, origin_of, plan
 from transfuse_keras.files import write_json
 from transfuse_keras.predictor import as_predictor, load_predictor, run_task
+from transfuse_keras.settings import Settings, describe
 from transfuse_keras.tasks import hip, polyp, prostate
 from transfuse_keras.transfuse import TransFuse
 from transfuse_keras.verification import BUDGETS
@@ -215,3 +216,10 @@ def test_int8_from_the_command_line(phantoms_run, images, wanted, tmp_path, monk
         assert 1e-3 < np.abs(found - wanted).mean() < 0.05
     rows = json.loads((tmp_path / "export.json").read_text())
     assert {row["images"] for row in rows.values()} == {"3 test images"}
+
+
+def test_damaged_scores_of_a_run_are_named(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(describe(Settings(hip))))
+    (tmp_path / "metrics.json").write_text('{"n": 3}')
+    with pytest.raises(InputError, match=r"metrics.json: not the scores of a run .*'mean'"):
+        origin_of(hip, tmp_path, None)

@@ -6,11 +6,11 @@ import numpy as np
 
 from transfuse_keras.data.cache import read_fitted
 from transfuse_keras.data.pipeline import find_splits
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.evaluate_run import config_of, own_data, own_samples
 from transfuse_keras.export import FORMATS, takes_z_scored
+from transfuse_keras.files import read_json
 from transfuse_keras.predictor import find_run, run_task, run_thresholds
-from transfuse_keras.report import read_metrics
 from transfuse_keras.sidecar import Origin
 from transfuse_keras.tasks.task import Task
 from transfuse_keras.verification import export_verified, fullest, held_out_of
@@ -116,11 +116,13 @@ def origin_of(task, run, spacing):
         return Origin(task, dict.fromkeys(task.classes, 0.5), spacing=spacing)
     data = config_of(run)["data"]
     scored = run / "metrics.json"
-    metrics = read_metrics(scored) if scored.is_file() else None
+    metrics = read_json(scored)
+    with blaming(scored, "not the scores of a run", "score the model again"):
+        scores = metrics and {key: metrics[key] for key in ("n", "mean", "protocol")}
     return Origin(
         task,
         dict(zip(task.classes, run_thresholds(run, task.classes), strict=True)),
         data if data == "phantom" else Path(data).name,
         spacing,
-        metrics and {key: metrics[key] for key in ("n", "mean", "protocol")},
+        scores,
     )
