@@ -80,7 +80,7 @@ def restore(model, path):
 
     Raises: InputError if it is of another model.
     """
-    model.optimizer.build(model.trainable_variables)
+    model.build_optimizer()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Keras only warns of an optimiser that does not fit

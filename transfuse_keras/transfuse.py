@@ -193,7 +193,12 @@ class TransFuse(keras.Model):
         self.compute_loss(None, maps, outputs)
         self.compute_metrics(None, maps, outputs)
         self.reset_metrics()
-        self.optimizer.build(self.trainable_variables)
+        self.build_optimizer()
+
+    def build_optimizer(self):
+        """Create the optimiser's variables; Keras' LossScaleOptimizer would do so every time."""
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -201,7 +206,7 @@ class TransFuse(keras.Model):
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
+        self.build_optimizer()
 
     def train_step(self, *arguments):
         if self._sizes is None:
