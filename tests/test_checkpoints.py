@@ -121,7 +121,7 @@ def compiled(recipe, precision="float32"):
     keras.utils.set_random_seed(0)
     with computing_in(precision):
         model = tk.TransFuse(SMALLEST, (32, 48, 3))
-    model.compile(create_optimizer(recipe))
+    model.compile(create_optimizer(recipe, 1))
     return model
 
 

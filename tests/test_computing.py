@@ -24,7 +24,7 @@ def losses(precision, jit):
     images, masks, _ = tk.phantoms("hip", 4, (32, 48))
     with computing_in(precision):
         model = tk.TransFuse(SMALLEST, (32, 48, 3), classes=3, dropout=0.0)
-    model.compile(create_optimizer(Recipe(learning_rate=1e-3)), jit_compile=JIT[jit])
+    model.compile(create_optimizer(Recipe(learning_rate=1e-3), 1), jit_compile=JIT[jit])
     history = model.fit(images / 127.5 - 1, masks, batch_size=4, epochs=20, verbose=0)
     return np.array(history.history["loss"])
 
@@ -53,7 +53,7 @@ def test_only_float16_scales_the_loss(smallest):
     for precision in computing.PRECISIONS:
         with computing_in(precision):
             model = smallest()
-        model.compile(create_optimizer(Recipe()))
+        model.compile(create_optimizer(Recipe(), 1))
         scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
         assert scaled == (precision == "mixed_float16")
 
@@ -75,7 +75,7 @@ def test_clipping_is_that_of_the_recipe():
     """One step of plain gradient descent by the clipped gradient of 3 a - 4 b."""
 
     def clipped(recipe):
-        adam = create_optimizer(recipe)
+        adam = create_optimizer(recipe, 1)
         return [float(g) for g in adam._clip_gradients([keras.ops.array(x) for x in (3.0, -4.0)])]
 
     assert clipped(Recipe(clip_norm=2.0)) == pytest.approx([1.2, -1.6])
@@ -86,7 +86,7 @@ def test_clipping_is_that_of_the_recipe():
 def test_accumulated_batches_make_the_step_of_their_mean():
     def weights_after(recipe, gradients):
         weight = keras.Variable([1.0, 2.0])
-        adam = create_optimizer(recipe)
+        adam = create_optimizer(recipe, 1)
         adam.build([weight])
         for gradient in gradients:
             adam.apply([keras.ops.array(gradient)], [weight])

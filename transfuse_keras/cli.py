@@ -4,10 +4,13 @@ import argparse
 import sys
 
 from transfuse_keras import commands
+from transfuse_keras.ablation import TABLES
 from transfuse_keras.callbacks import NonFiniteLoss
 from transfuse_keras.computing import JIT, PRECISIONS
 from transfuse_keras.errors import InputError
 from transfuse_keras.export import FORMATS
+from transfuse_keras.tasks.task import RECIPES
+from transfuse_keras.variants import ABLATIONS
 from transfuse_keras.verification import BUDGETS, OverBudget
 
 MODEL_HELP = "run folder, .keras, .tflite, .onnx or OpenVINO .xml file, or SavedModel folder"
@@ -58,28 +61,9 @@ def parser():
     train = subparsers.add_parser("train", help="train a task, score it and export the model")
     train.set_defaults(run=commands.run_train)
     add = train.add_argument
-    add("--task", help=TASK_HELP)
-    add("--data", metavar="DIR", help="folder in any known layout; without it, phantoms")
-    add_spacing(add)
-    add("--variant", help="Ti, S, L, L* or L-R50; by default the task's own")
-    add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="multiples of 16")
-    add("--epochs", type=int)
-    add("--batch-size", type=int)
-    add("--accumulate", type=int, metavar="N", help="average the gradients of N batches a step")
-    add("--lr", type=float, dest="learning_rate", help="learning rate")
-    add(
-        "--weights",
-        metavar="W",
-        help="none (default), imagenet, or a path: an authors' checkpoint, an own run or .keras "
-        "file, or a folder with ImageNet weights of both branches",
-    )
-    add("--skip-heads", action="store_true", help="load all weights but those of the heads")
-    add_computing(add)
-    add("--deterministic", action="store_true", help="only operations that repeat exactly")
+    add_settings(add)
     add("--seed", type=int, help="by default 0")
-    add("--limit", type=int, metavar="N", help="use at most N training images")
     add("--out", metavar="DIR", help="run folder; by default savedmodels/TASK, TASK-2, ...")
-    add_threshold(add, "0.5")
     add("--folds", type=int, metavar="N", help="cross-validation with N folds")
     add("--fold", type=int, metavar="K", help="only fold K (from 0) of --folds, 5 by default")
     add("--resume", action="store_true", help="go on with the run or cross-validation in --out")
@@ -90,6 +74,17 @@ def parser():
     )
     add("--processes", type=int, metavar="N", help="how many processes train together")
     add("--process", type=int, metavar="I", help="which of them this is, from 0")
+
+    ablate = subparsers.add_parser("ablate", help="train the rows of the paper's Tables 5 and 6")
+    ablate.set_defaults(run=commands.run_ablate, seed=None, folds=None, fold=None)
+    add = ablate.add_argument
+    add("--table", type=int, nargs="+", choices=list(TABLES), help="by default both")
+    add("--list", action="store_true", help="print the rows with their parameters; train nothing")
+    add("--rows", nargs="+", choices=list(ABLATIONS), metavar="ROW", help="by default all")
+    add("--seeds", type=int, default=2, metavar="N", help="trainings of each row (default 2)")
+    add_settings(add)
+    add("--out", metavar="DIR", help="by default savedmodels/ablation-TASK")
+    add("--resume", action="store_true", help="go on in --out: what is complete is kept")
 
     check = subparsers.add_parser("check", help="list what would fail in training")
     check.set_defaults(run=commands.run_check)
@@ -156,6 +151,30 @@ def parser():
     add("--threads", type=int, metavar="N", help="by default one for each core")
     add("--rounds", type=int, default=30, metavar="N", help="runs of each format (default 30)")
     return top
+
+
+def add_settings(add):
+    add("--task", help=TASK_HELP)
+    add("--data", metavar="DIR", help="folder in any known layout; without it, phantoms")
+    add_spacing(add)
+    add("--recipe", choices=list(RECIPES), help="paper (default), or scratch: without weights")
+    add("--variant", help="Ti, S, L, L* or L-R50; by default the task's own")
+    add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="multiples of 16")
+    add("--epochs", type=int)
+    add("--batch-size", type=int)
+    add("--accumulate", type=int, metavar="N", help="average the gradients of N batches a step")
+    add("--lr", type=float, dest="learning_rate", help="learning rate")
+    add(
+        "--weights",
+        metavar="W",
+        help="none (default), imagenet, or a path: an authors' checkpoint, an own run or .keras "
+        "file, or a folder with ImageNet weights of both branches",
+    )
+    add("--skip-heads", action="store_true", help="load all weights but those of the heads")
+    add("--limit", type=int, metavar="N", help="use at most N training images")
+    add_computing(add)
+    add("--deterministic", action="store_true", help="only operations that repeat exactly")
+    add_threshold(add, "0.5")
 
 
 def add_spacing(add):

@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from transfuse_keras.ablation import TABLES, ablate, list_rows
 from transfuse_keras.benchmark import benchmark
 from transfuse_keras.benchmark_table import format_benchmark
 from transfuse_keras.compare import compare, format_comparison
@@ -19,6 +20,7 @@ from transfuse_keras.report import write_report
 from transfuse_keras.runs import COMPLETE, CONFIG, choose_folder, find_unfinished
 from transfuse_keras.settings import Settings, read_settings
 from transfuse_keras.tasks import find_task
+from transfuse_keras.tasks.task import RECIPES
 from transfuse_keras.training import train
 
 
@@ -116,6 +118,7 @@ def settings_of(arguments):
         raise InputError(f"--folds {count}: give 2 or more.")
     if arguments.fold is not None and not 0 <= arguments.fold < count:
         raise InputError(f"--fold {arguments.fold}: give 0 to {count - 1}.")
+    recipe = replace(recipe, **RECIPES[arguments.recipe or "paper"])
     return Settings(
         task,
         arguments.data,
@@ -177,6 +180,24 @@ def run_folds(arguments, settings):
         arguments.resume,
     )
     print(f"Done: {folder}/report.html")
+
+
+def run_ablate(arguments):
+    numbers = arguments.table or list(TABLES)
+    if arguments.list:
+        print("\n".join(list_rows(arguments.variant or "S", numbers)))
+        return
+    if arguments.seeds < 1:
+        raise InputError(f"--seeds {arguments.seeds}: give 1 or more.")
+    if arguments.resume and not arguments.out:
+        raise InputError("--resume: give the folder to go on in by --out.")
+    settings = settings_of(arguments)
+    name = f"ablation-{settings.task.name}"
+    folder = Path(arguments.out) if arguments.out else choose_folder(None, name)
+    ablate(settings, numbers, folder, arguments.seeds, arguments.rows, arguments.resume)
+    for number in numbers:
+        path = folder / f"table-{number}.md"
+        print(f"{path.read_text()}\nDone: {path}")
 
 
 def run_evaluate(arguments):

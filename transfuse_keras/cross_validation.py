@@ -1,6 +1,5 @@
 """Cross-validation: every case is scored by a model that has not seen it."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -12,8 +11,10 @@ from transfuse_keras.evaluation import BINS, calibration_of, read_cases
 from transfuse_keras.files import read_json, replacing, write_json, write_table
 from transfuse_keras.report import read_metrics, write_report
 from transfuse_keras.results import WORST
-from transfuse_keras.runs import COMPLETE, CONFIG
+from transfuse_keras.runs import COMPLETE, CONFIG, begin_series
 from transfuse_keras.statistics import summarize
+
+SETTINGS = "cross-validation.json"
 
 
 def cross_validate(train, settings, folder, folds, resume=False):
@@ -29,7 +30,7 @@ def cross_validate(train, settings, folder, folds, resume=False):
 
     Raises: InputError if `folder` holds anything else.
     """
-    prepare(folder, settings, resume)
+    begin_series(folder, SETTINGS, settings, resume)
     for k in range(folds):
         run = folder / f"fold-{k}"
         if (run / COMPLETE).is_file():
@@ -49,21 +50,6 @@ def cross_validate(train, settings, folder, folds, resume=False):
     metrics = pool(folder, [folder / f"fold-{k}" for k in range(folds)])
     write_report(folder, metrics)
     write_json(folder / "metrics.json", metrics)
-
-
-def prepare(folder, settings, resume):
-    """Make the folder with its settings, or see that it can be resumed."""
-    path = folder / "cross-validation.json"
-    settings = json.loads(json.dumps(settings))  # as they come back: lists for tuples
-    if path.is_file() and resume:
-        if read_json(path) != settings:
-            raise InputError(f"{path}: was made with other settings; repeat those, or give --out.")
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        remedy = "give --out a new folder" + (", or --resume" if path.is_file() else "")
-        raise InputError(f"{folder}: already holds something else; {remedy}.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, settings)
 
 
 def pool(folder, runs):

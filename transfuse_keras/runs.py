@@ -1,10 +1,18 @@
 """The folder of a run: chosen, begun, found again."""
 
+import json
 import shutil
 from pathlib import Path
 
 from transfuse_keras.errors import InputError
-from transfuse_keras.files import PART, first_free, read_table, write_json, write_table
+from transfuse_keras.files import (
+    PART,
+    first_free,
+    read_json,
+    read_table,
+    write_json,
+    write_table,
+)
 from transfuse_keras.settings import describe
 
 CONFIG, SPLIT, COMPLETE = "config.json", "split.csv", "metrics.json"
@@ -46,6 +54,29 @@ def begin_run(run, settings, splits):
         write_json(run / CONFIG, describe(settings))
     if not (run / SPLIT).exists():
         write_split(run / SPLIT, splits)
+
+
+def begin_series(folder, name, settings, resume):
+    """Make the folder of several runs, or see that they can be gone on with.
+
+    Args:
+        folder: Path.
+        name: of the file in it that keeps `settings`, plain data that is the same for all runs.
+        resume: whether the folder may have been begun with the same settings.
+
+    Raises: InputError if it holds anything else.
+    """
+    path = folder / name
+    settings = json.loads(json.dumps(settings))  # as they come back: lists for tuples
+    if path.is_file() and resume:
+        if read_json(path) != settings:
+            raise InputError(f"{path}: was made with other settings; repeat those, or give --out.")
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        remedy = "give --out a new folder" + (", or --resume" if path.is_file() else "")
+        raise InputError(f"{folder}: already holds something else; {remedy}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, settings)
 
 
 def is_leftover(path):

@@ -130,9 +130,10 @@ def fit(settings, splits, run, progress, distributed):
     keras.utils.set_random_seed(settings.seed)
     with all_devices() if distributed else nullcontext(), computing_in(settings.precision):
         check_devices(settings.recipe.batch_size, settings.precision, JIT[settings.jit])
-        model = create_model(settings, load=progress.checkpoint is None)
+        order = order_of(settings, splits["train"])
+        model = create_model(settings, len(order), load=progress.checkpoint is None)
         print(describe_computing(model, settings.precision, settings.jit))
-        training, validation, order = read_batches(settings, splits, model.normalization)
+        training, validation = read_batches(settings, splits, model.normalization, order)
         callbacks = [BeginEpoch(order), StopOnNonFiniteLoss()]
         if is_first():
             begin_run(run, settings, splits)
@@ -156,13 +157,19 @@ def fit(settings, splits, run, progress, distributed):
         )
 
 
-def read_batches(settings, splits, normalization):
-    """Training and validation batches of this process, and the Order of the former.
+def order_of(settings, samples):
+    """The Order of this process's part of the training samples."""
+    count, whole = count_images(samples), replicas() > 1
+    return Order(count, settings.recipe.batch_size, settings.seed, processes(), whole)
+
+
+def read_batches(settings, splits, normalization, order):
+    """Training and validation batches of this process, the former in the given Order.
 
     Raises: InputError if a sample cannot be read, or two splits share an image.
     """
     task, recipe = settings.task, settings.recipe
-    part, shared = processes(), replicas() > 1
+    part, shared = order.part, replicas() > 1
     print("Reading " + ", ".join(f"{len(x)} {name}" for name, x in splits.items()))
     arrays = {
         name: read_part(splits[name], recipe.image_size, task.field, part)
@@ -172,12 +179,10 @@ def read_batches(settings, splits, normalization):
         refuse_copies(splits, arrays, recipe.image_size, task.field)
     else:
         print("Each process reads its share: `transfuse check` tells if splits share an image.")
-    counts = [count_images(splits[name]) for name in ("train", "val")]
-    order = Order(counts[0], recipe.batch_size, settings.seed, part, whole=shared)
-    in_turn = Order(counts[1], recipe.batch_size, None, part)
+    in_turn = Order(count_images(splits["val"]), recipe.batch_size, None, part)
     training = batches(*arrays["train"], task, normalization, order, augmented=True)
     validation = batches(*arrays["val"], task, normalization, in_turn, padded=shared)
-    return training, validation, order
+    return training, validation
 
 
 def refuse_copies(splits, arrays, size, field):
@@ -192,11 +197,12 @@ def refuse_copies(splits, arrays, size, field):
         raise InputError(errors[0])
 
 
-def create_model(settings, load=True):
+def create_model(settings, batches, load=True):
     """A compiled TransFuse.
 
     Args:
         settings: Settings.
+        batches: number of training batches in an epoch.
         load: whether to load `settings.weights`.
 
     Raises: InputError if a value cannot be used.
@@ -207,6 +213,7 @@ def create_model(settings, load=True):
             recipe.variant,
             (*recipe.image_size, task.channels),
             classes,
+            dropout=recipe.dropout,
             normalization=task.normalization,
         )
         if load and settings.weights is not None:
@@ -215,7 +222,7 @@ def create_model(settings, load=True):
         raise InputError(str(error)) from error
     scores = [DiceScore(classes, name="dice"), IoUScore(classes, name="iou")]
     model.compile(
-        create_optimizer(recipe),
+        create_optimizer(recipe, batches),
         weighted_metrics={"mask": scores},
         jit_compile=JIT[settings.jit],
         scales=recipe.scales,
@@ -223,14 +230,25 @@ def create_model(settings, load=True):
     return model
 
 
-def create_optimizer(recipe):
-    """Adam as a recipe wants it."""
+def create_optimizer(recipe, batches):
+    """Adam as a recipe wants it, for so many training batches in an epoch."""
     beta_1, beta_2 = recipe.betas
     return Adam(
-        recipe.learning_rate,
+        learning_rate_of(recipe, batches),
         beta_1=beta_1,
         beta_2=beta_2,
         global_clipnorm=recipe.clip_norm,
         clipvalue=recipe.clip_value,
         gradient_accumulation_steps=recipe.accumulate if recipe.accumulate > 1 else None,
+    )
+
+
+def learning_rate_of(recipe, batches):
+    """The learning rate of a recipe: a number, or a schedule of the optimiser's iterations."""
+    if recipe.warm_up is None:
+        return recipe.learning_rate
+    steps = batches * recipe.epochs * len(recipe.scales or (1,))
+    rising = round(recipe.warm_up * steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, steps - rising, warmup_target=recipe.learning_rate, warmup_steps=rising
     )

@@ -1,16 +1,15 @@
-"""TransFuse (Zhang, Liu, Hu: MICCAI 2021), read from top to bottom like Fig. 1 of the paper."""
+"""TransFuse (Zhang, Liu, Hu: MICCAI 2021) as a Keras model; graph.py is its Fig. 1."""
 
 from dataclasses import asdict, replace
 from functools import cached_property
 
 import keras
-from keras import layers
 
-from transfuse_keras.backbones import as_pyramid, create_cnn, create_vit, pyramid
+from transfuse_keras.backbones import as_pyramid
 from transfuse_keras.backbones.vit import PATCH_SIZE
 from transfuse_keras.computing import resolve_jit
 from transfuse_keras.distribution import replicas
-from transfuse_keras.layers import BiFusion, GatedDecoder, Head, PUPDecoder
+from transfuse_keras.graph import check_shape, connect, create_blocks
 from transfuse_keras.losses import StructureLoss
 from transfuse_keras.multiscale import Sizes, model_for, train_steps
 from transfuse_keras.variants import resolve_variant
@@ -20,15 +19,13 @@ from transfuse_keras.weights import load_weights, normalization_of
 # (beta = .3 on f0, gamma = .2 on t2): pass loss_weights to compile for that.
 LOSS_WEIGHTS = {"mask": 0.5, "transformer": 0.3, "fusion": 0.2}
 
-LONGEST_SIDE = 8192  # pixels: attention between all patches of such a square takes 256 GiB a head
-
 
 @keras.saving.register_keras_serializable("transfuse_keras")
 class TransFuse(keras.Model):
     """CNN and transformer in parallel, fused at strides 16, 8 and 4.
 
     Args:
-        variant: a key of VARIANTS, or a Variant.
+        variant: a key of VARIANTS, which ":" and a key of ABLATIONS may follow, or a Variant.
         input_shape: (H, W, C); H and W multiples of 16.
         classes: number M of maps. They are independent: a sigmoid each, no softmax.
         weights: None (random), "imagenet" (both branches, downloaded), or the path of a weights
@@ -44,7 +41,8 @@ class TransFuse(keras.Model):
             branches' published weights expect.
 
     Call: images (B, H, W, C), float32, RGB / 255 normalised with `normalization` ->
-    {"mask", "transformer", "fusion"}: float32 logits (B, H, W, M).
+    {"mask", "transformer", "fusion"}: float32 logits (B, H, W, M); of a variant whose branches are
+    not in parallel "mask" alone.
 
     Raises: ValueError for an unknown variant, an unusable shape, CNN or weights file, or branches
     whose published weights expect different normalisation.
@@ -66,7 +64,7 @@ class TransFuse(keras.Model):
         _blocks=None,
     ):
         spec = resolve_variant(variant)
-        if not isinstance(spec.cnn, str):
+        if isinstance(spec.cnn, keras.Model):
             cnn = cnn or spec.cnn
             variant = spec = replace(spec, cnn=spec.cnn.name)
         height, width, _ = check_shape(input_shape)
@@ -133,10 +131,13 @@ class TransFuse(keras.Model):
         image_shape = (*size, self.input_shape[-1])
         check_shape(image_shape)
         blocks = {layer.name: layer for layer in self.layers}
-        for branch in ("cnn", "vit"):
-            blocks[branch] = keras.models.clone_model(
-                blocks[branch],
-                input_tensors=keras.Input(image_shape),
+        for name in {"cnn", "vit"} & set(blocks):
+            _, *seen, channels = blocks[name].input_shape
+            strides = (own // side for own, side in zip(self.input_shape[1:3], seen, strict=True))
+            shape = (*(side // s for side, s in zip(size, strides, strict=True)), channels)
+            blocks[name] = keras.models.clone_model(
+                blocks[name],
+                input_tensors=keras.Input(shape),
                 clone_function=lambda layer: layer,
             )
         return TransFuse(**{**self.get_config(), "input_shape": image_shape}, _blocks=blocks)
@@ -167,9 +168,9 @@ class TransFuse(keras.Model):
         """
         own_loss = loss is None
         if own_loss:
-            loss = {head: StructureLoss() for head in LOSS_WEIGHTS}
-            loss_weights = loss_weights or LOSS_WEIGHTS
-        if isinstance(metrics, (list, tuple)) and len(metrics) != len(LOSS_WEIGHTS):
+            loss = {head: StructureLoss() for head in self.output}
+            loss_weights = loss_weights or {head: LOSS_WEIGHTS[head] for head in self.output}
+        if isinstance(metrics, (list, tuple)) and len(metrics) != len(self.output):
             metrics = {"mask": list(metrics)}
         self._sizes = None if scales is None else Sizes(self, scales)
         super().compile(
@@ -243,65 +244,6 @@ class TransFuse(keras.Model):
             "normalization": self.own_normalization,
             "name": self.name,
         }
-
-
-def check_shape(input_shape):
-    """Return `input_shape` = (H, W, C) or raise ValueError if a TransFuse cannot take it."""
-    if len(input_shape) != 3 or any(not size for size in input_shape):
-        raise ValueError(f"input_shape must be (height, width, channels), not {input_shape}.")
-    for size in input_shape[:2]:
-        if size > LONGEST_SIDE:
-            raise ValueError(
-                f"Image size {input_shape[0]}x{input_shape[1]}: height and width must be at most "
-                f"{LONGEST_SIDE}; choose a smaller size, and predict large images by tiles."
-            )
-        if size % PATCH_SIZE:
-            raise ValueError(
-                f"Image size {input_shape[0]}x{input_shape[1]}: height and width must be "
-                f"multiples of {PATCH_SIZE}; {PATCH_SIZE * max(1, round(size / PATCH_SIZE))} "
-                f"is the nearest to {size}."
-            )
-    return input_shape
-
-
-def create_blocks(variant, cnn, input_shape, classes, dropout, position_grid):
-    """All layers that hold weights, by name; `cnn` is a model of the user's own, or None."""
-    wide, middle, narrow = variant.widths
-    return {
-        "cnn": pyramid(cnn, input_shape, dropout)
-        if cnn
-        else create_cnn(variant.cnn, input_shape, dropout),
-        "vit": create_vit(variant.vit, input_shape, variant.depth, position_grid),
-        "pup_decoder": PUPDecoder((middle, narrow), dropout, name="pup_decoder"),
-        "bifusion_16": BiFusion(wide, 4, dropout / 2, name="bifusion_16"),
-        "bifusion_8": BiFusion(middle, 2, dropout / 2, name="bifusion_8"),
-        "bifusion_4": BiFusion(narrow, 1, dropout / 2, name="bifusion_4"),
-        "decoder_8": GatedDecoder(middle, name="decoder_8"),
-        "decoder_4": GatedDecoder(narrow, name="decoder_4"),
-        "mask_head": Head(classes, narrow, 4, name="mask_head"),
-        "transformer_head": Head(classes, narrow, 4, name="transformer_head"),
-        "fusion_head": Head(classes, narrow, 16, kernel_sizes=(1, 3), name="fusion_head"),
-    }
-
-
-def connect(blocks, image):
-    """The graph of Fig. 1, from the image to the logits of the three heads."""
-    g2, g1, g0 = blocks["cnn"](image)
-    tokens = blocks["vit"](image)
-    grid = (image.shape[1] // PATCH_SIZE, image.shape[2] // PATCH_SIZE)
-    t0 = layers.Reshape((*grid, tokens.shape[-1]), name="tokens_to_map")(tokens)
-    t0, t1, t2 = blocks["pup_decoder"](t0)
-
-    f0 = blocks["bifusion_16"](g0, t0)
-    f1 = blocks["bifusion_8"](g1, t1)
-    f2 = blocks["bifusion_4"](g2, t2)
-    decoded = blocks["decoder_8"](f0, f1)
-    decoded = blocks["decoder_4"](decoded, f2)
-    return {
-        "mask": blocks["mask_head"](decoded),
-        "transformer": blocks["transformer_head"](t2),
-        "fusion": blocks["fusion_head"](f0),
-    }
 
 
 def spread(mask, outputs):

@@ -1,8 +1,10 @@
-"""The TransFuse variants as a plain table."""
+"""The TransFuse variants, and the models it is compared with in Tables 5 and 6, as plain tables."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
+
+from transfuse_keras.layers.bifusion import PARTS
 
 
 @dataclass(frozen=True)
@@ -10,16 +12,28 @@ class Variant:
     """What tells one TransFuse from another.
 
     Attributes:
-        cnn: CNN branch, a key of backbones.CNNS, or a keras.Model as `TransFuse(cnn=...)` takes.
-        vit: transformer branch, a key of backbones.VITS.
+        cnn: CNN branch, a key of backbones.CNNS, or a keras.Model as `TransFuse(cnn=...)` takes;
+            None for the transformer alone.
+        vit: transformer branch, a key of backbones.VITS; a key of CNNS for a second CNN in its
+            place, or None for the CNN alone.
         depth: number of transformer blocks.
         widths: channels of fusion and decoder at strides 16, 8 and 4.
+        sequential: the transformer does not work beside the CNN, on the image, but on the CNN's
+            map at stride 16, each pixel of which is a patch.
+        fusion: what BiFusion consists of, see there.
     """
 
-    cnn: str | keras.Model
-    vit: str
+    cnn: str | keras.Model | None
+    vit: str | None
     depth: int
     widths: tuple[int, int, int]
+    sequential: bool = False
+    fusion: tuple[str, ...] = PARTS
+
+    @property
+    def parallel(self):
+        """Whether there are two branches side by side, so that there is something to fuse."""
+        return bool(self.cnn and self.vit) and not self.sequential
 
 
 VARIANTS = {
@@ -33,16 +47,36 @@ VARIANTS = {
     "L-R50": Variant("resnet50", "deit_base_patch16_224", 12, (1024, 512, 256)),
 }
 
+# What the rows of Tables 5 (E.1 to E.6) and 6 (F.1 to F.4) change in a variant: "S:E.3". The paper
+# has them of S.
+ABLATIONS = {
+    "E.1": {"vit": None, "depth": 0},
+    "E.2": {"cnn": None},
+    "E.3": {"sequential": True},
+    "E.4": {"vit": "vgg16", "depth": 0},
+    "E.5": {"fusion": ()},
+    "E.6": {},
+    "F.1": {"fusion": ()},
+    "F.2": {"fusion": PARTS[:1]},
+    "F.3": {"fusion": PARTS[:2]},
+    "F.4": {"fusion": PARTS},
+}
+
 
 def resolve_variant(variant):
-    """A Variant from a name of VARIANTS, a Variant, or the dict that `get_config` stores.
+    """A Variant from a name of VARIANTS, which ":" and a name of ABLATIONS may follow; from a
+    Variant, or the dict that `get_config` stores.
 
     Raises: ValueError for an unknown name.
     """
     if isinstance(variant, Variant):
         return variant
     if isinstance(variant, dict):
-        return Variant(**{**variant, "widths": tuple(variant["widths"])})  # JSON has no tuples
-    if variant not in VARIANTS:
+        # JSON has no tuples
+        return Variant(**{k: tuple(v) if isinstance(v, list) else v for k, v in variant.items()})
+    name, _, row = variant.partition(":")
+    if name not in VARIANTS:
         raise ValueError(f"Unknown variant {variant!r}; known are {', '.join(VARIANTS)}.")
-    return VARIANTS[variant]
+    if row and row not in ABLATIONS:
+        raise ValueError(f"Unknown variant {variant!r}; {name}: goes with {', '.join(ABLATIONS)}.")
+    return replace(VARIANTS[name], **ABLATIONS.get(row, {}))

@@ -19,6 +19,8 @@ from safetensors.numpy import save, save_file
 
 from transfuse_keras.backbones import create_cnn
 from transfuse_keras.errors import InputError
+from transfuse_keras.transfuse import TransFuse
+from transfuse_keras.variants import VARIANTS
 from transfuse_keras.weights import (
     PUBLISHED,
     load_model,
@@ -27,7 +29,7 @@ from transfuse_keras.weights import (
     official_state,
     readers,
 )
-from transfuse_keras.weights.assign import adapt_stem
+from transfuse_keras.weights.assign import adapt_stem, torch_layout
 from transfuse_keras.weights.official import official_names
 from transfuse_keras.weights.readers import read_tensors
 
@@ -108,6 +110,48 @@ def test_a_folder_holds_both_branches(tmp_path, smallest):
     np.testing.assert_array_equal(loaded["transformer.blocks.0.mlp.fc1.weight"], wanted)
 
 
+def vgg16_state():
+    """torchvision's state_dict of VGG16, with its classifier's names."""
+    shapes, channels, module = {}, 3, 0
+    for width, depth in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        for _ in range(depth):
+            shapes[f"features.{module}.weight"] = (width, channels, 3, 3)
+            shapes[f"features.{module}.bias"] = (width,)
+            channels, module = width, module + 2
+        module += 1
+    return state_from_names({**shapes, "classifier.0.weight": (8, 8), "classifier.0.bias": (8,)})
+
+
+def test_the_branches_of_the_papers_ablations_load(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(VARIANTS, "smallest", SMALLEST)
+    states = {name: state_from_names(SPECS[name]) for name in (CNN, VIT)} | {"vgg16": vgg16_state()}
+    for name, state in states.items():
+        save_file(state, tmp_path / f"{name}.safetensors")
+    for row, branches in {
+        "E.1": {CNN},
+        "E.2": {VIT},
+        "E.3": {CNN, VIT},
+        "E.4": {CNN, "vgg16"},
+    }.items():
+        loaded = official_names(TransFuse(f"smallest:{row}", (32, 32, 3), weights=tmp_path))
+        patches = loaded.pop("transformer.patch_embed.proj.weight", None)
+        if row == "E.3":
+            assert patches.shape == (1, 1, 256, 192)
+        said = "The transformer is on top of the CNN: its patch embedding keeps its weights."
+        assert (said in capsys.readouterr().out) == (row == "E.3")
+        for name, tensor in (
+            (CNN, "conv1.weight"),
+            (VIT, "blocks.0.mlp.fc1.weight"),
+            ("vgg16", "features.28.weight"),
+        ):
+            variable = loaded.get(f"{'resnet' if name == CNN else 'transformer'}.{tensor}")
+            assert (variable is not None) == (name in branches)
+            if variable is not None:
+                np.testing.assert_array_equal(
+                    torch_layout(tensor, np.asarray(variable)), states[name][tensor]
+                )
+
+
 def test_unusable_files_are_named(tmp_path, smallest):
     model = smallest()
     for name in ("damaged.npz", "damaged.keras", "damaged.weights.h5", "damaged.safetensors"):
@@ -122,7 +166,7 @@ def test_unusable_files_are_named(tmp_path, smallest):
 
 def test_every_published_row_is_complete():
     branches = {name.partition(".")[0] for name in PUBLISHED}
-    assert branches == set(SPECS)
+    assert branches - {"vgg16"} == set(SPECS)  # it is checked against keras.applications
     for row in PUBLISHED.values():
         assert row.revision == "main" or len(row.revision) == 40
         assert row.file.endswith(".safetensors") and row.licence and row.trained_on

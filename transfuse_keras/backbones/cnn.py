@@ -2,9 +2,12 @@
 
 from functools import partial
 
+import keras
+
 from transfuse_keras.backbones.res2net import res2net_block
 from transfuse_keras.backbones.resnet import basic_block, bottleneck, resnet
 from transfuse_keras.backbones.resnetv2 import resnetv2
+from transfuse_keras.backbones.vgg import vgg16
 
 # timm's name -> function of (input_shape, dropout)
 CNNS = {
@@ -13,16 +16,18 @@ CNNS = {
     "resnet50": partial(resnet, bottleneck, (3, 4, 6)),
     "res2net50_26w_4s": partial(resnet, res2net_block, (3, 4, 6)),
     "resnetv2_50x1_bit": resnetv2,
+    "vgg16": vgg16,
 }
 
 
-def create_cnn(name, input_shape=(224, 224, 3), dropout=0.0):
+def create_cnn(name, input_shape=(224, 224, 3), dropout=0.0, model_name="cnn"):
     """A CNN branch by name, randomly initialised.
 
     Args:
         name: a key of CNNS.
         input_shape: (H, W, C); H and W multiples of 16.
         dropout: rate of the channel-wise dropout after each stage.
+        model_name: of the model.
 
     Returns: keras.Model from (B, H, W, C) to its maps at strides [4, 8, 16].
 
@@ -30,4 +35,5 @@ def create_cnn(name, input_shape=(224, 224, 3), dropout=0.0):
     """
     if name not in CNNS:
         raise ValueError(f"Unknown CNN {name!r}; known are {', '.join(CNNS)}.")
-    return CNNS[name](input_shape, dropout)
+    cnn = CNNS[name](input_shape, dropout)
+    return keras.Model(cnn.input, cnn.output, name=model_name)

@@ -16,26 +16,29 @@ VITS = {
 PATCH_SIZE = 16
 
 
-def create_vit(name, input_shape=(224, 224, 3), depth=None, position_grid=None):
+def create_vit(
+    name, input_shape=(224, 224, 3), depth=None, position_grid=None, patch_size=PATCH_SIZE
+):
     """Vision Transformer without class token and classifier, as a functional model.
 
     Args:
         name: a key of VITS.
-        input_shape: (H, W, C); H and W multiples of 16.
+        input_shape: (H, W, C); H and W multiples of `patch_size`.
         depth: number of transformer blocks, the published depth by default.
         position_grid: (rows, columns) for which position embeddings are stored, by default
             the token grid of `input_shape`.
+        patch_size: side of a patch in pixels.
 
-    Returns: keras.Model from (B, H, W, C) to tokens (B, H / 16 * W / 16, dim) after the final
-    LayerNorm, in row-major order.
+    Returns: keras.Model from (B, H, W, C) to tokens (B, H / patch_size * W / patch_size, dim)
+    after the final LayerNorm, in row-major order.
 
-    Raises: ValueError for an unknown name or sizes that are no multiples of 16.
+    Raises: ValueError for an unknown name.
     """
     if name not in VITS:
         raise ValueError(f"Unknown transformer {name!r}; known are {', '.join(VITS)}.")
     spec = VITS[name]
     image = keras.Input(input_shape)
-    x = PatchEmbedding(spec["dim"], PATCH_SIZE, position_grid, name="patch_embed")(image)
+    x = PatchEmbedding(spec["dim"], patch_size, position_grid, name="patch_embed")(image)
     for i in range(depth or spec["depth"]):
         x = TransformerBlock(spec["dim"], spec["heads"], name=f"blocks_{i}")(x)
     return keras.Model(image, layer_norm("norm")(x), name="vit")

@@ -47,10 +47,13 @@ class Recipe:
     """How a task is trained.
 
     Attributes:
-        variant: a key of VARIANTS.
+        variant: as `TransFuse` takes it, by name.
         image_size: (height, width) that images are resized to.
         epochs, batch_size, learning_rate: of the training.
         betas: Adam's decay rates.
+        warm_up: share of the steps in which the learning rate rises from 0 to its value; along a
+            cosine it falls to 0 then. None: it does not change.
+        dropout: see `TransFuse`.
         clip_norm, clip_value: the global gradient norm, or every element of the gradient, is
             clipped to this; at most one of them.
         accumulate: the gradients of so many batches are averaged for one step of the optimiser.
@@ -65,11 +68,25 @@ class Recipe:
     batch_size: int = 16
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.999)
+    warm_up: float | None = None
+    dropout: float = 0.2
     clip_norm: float | None = 2.0
     clip_value: float | None = None
     accumulate: int = 1
     scales: tuple[float, ...] | None = None
     counts: tuple[int, int, int] | None = None
+
+
+# What --recipe changes in a task's own: "scratch" is for branches without pretrained weights;
+# how it was found is in docs/results.md.
+RECIPES = {
+    "paper": {},
+    "scratch": {
+        "learning_rate": 1e-3,
+        "betas": (0.9, 0.999),
+        "warm_up": 0.1,
+    },
+}
 
 
 @dataclass(frozen=True)

@@ -59,11 +59,12 @@ def load_branches(model, find):
     """Load the published weights of both branches; `find` turns their names into paths."""
     variant = resolve_variant(model.variant)
     names = {"cnn": variant.cnn, "vit": variant.vit}
+    names = {branch: name for branch, name in names.items() if name}
     if model.cnn_config is not None:
         del names["cnn"]
         print("The CNN is your own and keeps its weights.")
     for branch, path in zip(names, find(list(names.values())), strict=True):
-        load_timm(model.get_layer(branch), path)
+        load_timm(model.get_layer(branch), path, patches=not variant.sequential)
 
 
 def find_weights(folder, branch):

@@ -52,8 +52,11 @@ UNUSED = (r"^transformer\.cls_token$", r"num_batches_tracked$")
 def official_names(model):
     """The authors' tensor name -> variable, for every weight and statistic of a TransFuse."""
     names = {}
-    for prefix, branch in (("resnet.", model.cnn), ("transformer.", model.vit)):
-        names |= {prefix + name: variable for name, variable in timm_names(branch).items()}
+    layers = {layer.name: layer for layer in model.layers}
+    for prefix, branch in (("resnet.", "cnn"), ("transformer.", "vit")):
+        if branch in layers:
+            tensors = timm_names(layers[branch])
+            names |= {prefix + name: variable for name, variable in tensors.items()}
     branches = {id(variable) for variable in names.values()}
     decoder = [variable for variable in model.weights if id(variable) not in branches]
     return names | {torch_name(variable.path, DECODER): variable for variable in decoder}
@@ -69,8 +72,9 @@ def official_state(model):
         name: torch_layout(name, keras.ops.convert_to_numpy(variable).astype("float32"))
         for name, variable in official_names(model).items()
     }
-    dim = state["transformer.pos_embed"].shape[-1]
-    state["transformer.cls_token"] = np.zeros((1, 1, dim), "float32")
+    if "transformer.pos_embed" in state:
+        dim = state["transformer.pos_embed"].shape[-1]
+        state["transformer.cls_token"] = np.zeros((1, 1, dim), "float32")
     norms = [name for name in state if name.endswith("running_var")]
     counters = [name.replace("running_var", "num_batches_tracked") for name in norms]
     return state | dict.fromkeys(counters, np.zeros((), "int64"))

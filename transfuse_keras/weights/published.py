@@ -38,6 +38,7 @@ PUBLISHED = {
     "resnet50.a1_in1k": Published(
         APACHE, IN1K, revision="767268603ca0cb0bfe326fa87277f19c419566ef"
     ),
+    "vgg16.tv_in1k": Published(BSD, IN1K),
     "res2net50_26w_4s.in1k": Published("unknown", IN1K),
     "resnetv2_50x1_bit.goog_in21k": Published(APACHE, IN21K, HALF),
     "deit_tiny_patch16_224.fb_in1k": Published(
@@ -65,7 +66,7 @@ def normalization_of(cnn, vit):
 
     Args:
         cnn: a key of CNNS, or None for a CNN of the user's own, which follows the transformer.
-        vit: a key of VITS.
+        vit: a key of VITS or CNNS; None for a CNN alone.
 
     Raises: ValueError if the two expect different images.
     """
@@ -73,4 +74,4 @@ def normalization_of(cnn, vit):
     if len(set(expected.values())) > 1:
         known = "; ".join(f"{name} mean {m} std {s}" for name, (m, s) in expected.items())
         raise ValueError(f"Branches trained with different normalisation cannot be mixed: {known}.")
-    return expected[vit]
+    return next(iter(expected.values()), IMAGENET)

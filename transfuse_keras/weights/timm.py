@@ -14,6 +14,7 @@ RESNETV2 = [
     (r"^stages_(\d)_blocks_(\d+)_downsample_conv", r"stages/\1/blocks/\2/downsample/conv"),
     (r"^stages_(\d)_blocks_(\d+)_", r"stages/\1/blocks/\2/"),
 ]
+VGG = [(r"^features_(\d+)", r"features/\1")]
 VIT = [
     (r"^patch_embed/positions", "pos_embed"),
     (r"^blocks_(\d+)/(fc\d)", r"blocks/\1/mlp/\2"),
@@ -24,6 +25,7 @@ VIT = [
 UNUSED = (
     r"^fc\.",
     r"^head\.",
+    r"^(classifier|pre_logits)\.",
     r"^norm\.",
     r"^cls_token$",
     r"^layer4\.",
@@ -34,11 +36,11 @@ UNUSED = (
 
 def timm_names(branch):
     """Tensor name -> variable, for every weight and statistic of a branch."""
-    rules = [*LEAVES, *(VIT if branch.name == "vit" else RESNET + RESNETV2)]
+    rules = [*LEAVES, *RESNET, *RESNETV2, *VGG, *VIT]
     return {torch_name(variable.path, rules): variable for variable in branch.weights}
 
 
-def load_timm(branch, source, position_grid=None):
+def load_timm(branch, source, position_grid=None, patches=True):
     """Load published ImageNet weights into a branch.
 
     Knows the CNNs and transformers of CNNS and VITS under timm's names; those of torchvision's
@@ -51,11 +53,19 @@ def load_timm(branch, source, position_grid=None):
         branch: `model.cnn`, `model.vit`, or a model of `create_cnn` or `create_vit`.
         source: path of a weights file, or a mapping of names to arrays; see `read_tensors`.
         position_grid: (rows, columns) of the stored position embeddings if they form no square.
+        patches: whether to load the projection of patches; a transformer on top of a CNN has
+            another one, which then keeps its own weights. It is printed.
 
     Raises: ValueError naming the tensors that are missing, unexpected or misshapen; the branch
     is then unchanged.
     """
     variables, tensors = timm_names(branch), read_tensors(source)
+    if not patches:
+        own = [name for name in variables if name.startswith("patch_embed.proj.")]
+        variables = {name: x for name, x in variables.items() if name not in own}
+        tensors = {name: x for name, x in tensors.items() if name not in own}
+        if own:
+            print("The transformer is on top of the CNN: its patch embedding keeps its weights.")
     depth = sum(name.endswith("attn.qkv.weight") for name in variables)
     deepest = max(spec["depth"] for spec in VITS.values())
     skipped = [rf"^blocks\.{i}\." for i in range(depth, deepest)] if depth else []
