@@ -85,6 +85,7 @@ RECIPES = {
         "learning_rate": 1e-3,
         "betas": (0.9, 0.999),
         "warm_up": 0.1,
+        "batch_size": 8,
     },
 }
 
