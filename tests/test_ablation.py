@@ -88,6 +88,8 @@ def test_a_stopped_ablation_goes_on_row_by_row(tmp_path, monkeypatch, capsys):
     assert "0.600 [0.500, 0.700] (0.600)" in (folder / "table-6.md").read_text()
     with pytest.raises(InputError, match="already holds something else; give --out a new folder, "):
         ablate(settings(), [6], folder)
+    with pytest.raises(InputError, match="--rows E.1: not in Table 6"):
+        ablate(settings(), [6], folder, rows=["E.1"], resume=True)
     with pytest.raises(InputError, match="was made with other settings"):
         ablate(settings(limit=3), [6], folder, resume=True)
     ablate(settings(), [6], folder, seeds=2, rows=["F.1", "F.2"], resume=True)

@@ -7,7 +7,7 @@ from conftest import SMALLEST
 
 from transfuse_keras.layers import BiFusion
 from transfuse_keras.transfuse import TransFuse
-from transfuse_keras.variants import ABLATIONS, VARIANTS, resolve_variant
+from transfuse_keras.variants import ABLATIONS, VARIANTS, Variant, resolve_variant
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +99,7 @@ def test_the_rows_are_put_together_as_the_table_says():
 def test_an_unknown_row_is_refused():
     with pytest.raises(ValueError, match="Unknown variant 'S:E.7'; S: goes with E.1, E.2"):
         resolve_variant("S:E.7")
+    with pytest.raises(ValueError, match="needs a CNN or a transformer, a sequential one both"):
+        Variant(None, "deit_tiny_patch16_224", 1, (16, 8, 8), sequential=True)
+    with pytest.raises(ValueError, match="this one has none"):
+        TransFuse("smallest:E.2", (32, 48, 3), cnn=TransFuse("smallest:E.1", (32, 48, 3)).cnn)

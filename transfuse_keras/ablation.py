@@ -11,6 +11,7 @@ import numpy as np
 from transfuse_keras.compare import table_of
 from transfuse_keras.data.cache import count_images
 from transfuse_keras.data.pipeline import find_splits
+from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 from transfuse_keras.flops import count_flops
 from transfuse_keras.runs import COMPLETE, CONFIG, begin_series
@@ -114,6 +115,8 @@ def ablate(settings, numbers, folder, seeds=2, rows=None, resume=False):
     """
     settings.check()
     wanted = [row for number in numbers for row in TABLES[number].rows if not rows or row in rows]
+    if not wanted:
+        raise InputError(f"--rows {' '.join(rows)}: not in Table {numbers[0]}.")
     wanted = list(dict.fromkeys(map(same_model, wanted)))
     missing = [
         (row, seed)

@@ -67,6 +67,8 @@ class TransFuse(keras.Model):
         if isinstance(spec.cnn, keras.Model):
             cnn = cnn or spec.cnn
             variant = spec = replace(spec, cnn=spec.cnn.name)
+        if cnn is not None and spec.cnn is None:
+            raise ValueError("cnn= replaces the CNN of a variant, and this one has none.")
         height, width, _ = check_shape(input_shape)
         if classes < 1:
             raise ValueError(f"classes must be at least 1, not {classes}.")

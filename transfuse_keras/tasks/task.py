@@ -86,6 +86,7 @@ RECIPES = {
         "betas": (0.9, 0.999),
         "warm_up": 0.1,
         "batch_size": 8,
+        "dropout": 0.0,
     },
 }
 
