@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from transfuse_keras.ablation import list_rows
 from transfuse_keras.weights import PUBLISHED
 
 ROOT = Path(__file__).parents[1]
@@ -84,6 +85,11 @@ def test_parameters_and_operations_are_those_of_the_table():
     assert len(rows) == 5
     for name, parameters, gflops in rows:
         assert measured[name] == f"{parameters} parameters, {gflops}"
+
+
+@pytest.mark.slow
+def test_the_page_on_results_lists_the_rows_of_the_papers_ablations():
+    assert "\n".join(list_rows())[1:] in (ROOT / "docs" / "results.md").read_text()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
