@@ -8,11 +8,12 @@ of no augmentation, without which so few images are soon known by heart.
 
 from dataclasses import replace
 
-from transfuse_keras.tasks import Augmentation, Recipe, polyp
+from transfuse_keras import tasks
+from transfuse_keras.tasks import Augmentation, Recipe
 from transfuse_keras.tasks.task import RECIPES
 
 kvasir = replace(
-    polyp,
+    tasks.polyp,
     name="kvasir",
     augmentation=Augmentation(flip_horizontal=True, flip_vertical=True),
     recipe=replace(Recipe("Ti", (128, 128), epochs=8), **RECIPES["scratch"]),

@@ -111,6 +111,8 @@ def test_the_hours_follow_the_steps_and_the_operations(monkeypatch):
 
 
 def test_list_prints_the_rows_without_training(capsys):
+    assert main(["ablate", "--list", "--variant", "M"]) == 2
+    assert "Unknown variant 'M:E.1'; known are Ti, S" in capsys.readouterr().err
     assert main(["ablate", "--list", "--table", "6", "--variant", "smallest"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0] for line in lines[3:]] == ["| F.1", "| F.2", "| F.3", "| F.4"]

@@ -3,6 +3,7 @@
 import shutil
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -78,9 +79,16 @@ def same_model(row):
     return next(name for name in ABLATIONS if resolve_variant(f"S:{name}") == spec)
 
 
-def size_of(variant, input_shape):
-    """(trainable parameters with one class, floating-point operations of an image)."""
-    model = TransFuse(variant, input_shape)
+@cache
+def size_of(variant, row, input_shape):
+    """(trainable parameters with one class, floating-point operations of an image) of a row.
+
+    Raises: InputError for an unknown variant.
+    """
+    try:
+        model = TransFuse(f"{variant}:{row}", input_shape)
+    except ValueError as error:
+        raise InputError(str(error)) from error
     count = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
     return count, count_flops(model.mask_model)
 
@@ -92,7 +100,7 @@ def list_rows(variant="S", numbers=tuple(TABLES), input_shape=(192, 256, 3)):
         heads = ["row", table.title, "parameters", "GFLOP", *(f"paper: {x}" for x in table.columns)]
         yield from ("", line(heads), "| --- " * len(heads) + "|")
         for row, (what, figures) in table.rows.items():
-            count, flops = size_of(f"{variant}:{row}", input_shape)
+            count, flops = size_of(variant, same_model(row), input_shape)
             cells = [row, what, f"{count:,}", f"{flops / 1e9:.1f}"]
             yield line(cells + [f"{figure:.3f}" for figure in figures])
 
@@ -166,7 +174,7 @@ def hours_of(settings, rows):
         began = time.perf_counter()
         model.train_on_batch(images, masks)
     seconds = time.perf_counter() - began
-    sizes = {row: size_of(f"{recipe.variant}:{row}", shape)[1] for row in {*rows, "E.6"}}
+    sizes = {row: size_of(recipe.variant, row, shape)[1] for row in {*rows, "E.6"}}
     share = sum(sizes[row] for row in rows) / sizes["E.6"]
     return share * seconds * batches * recipe.epochs / 3600
 
@@ -193,7 +201,7 @@ def format_table(table, folder, settings, seeds):
     heads = ["row", table.title, "parameters", *columns, *(f"paper: {x}" for x in table.columns)]
     lines = [line(heads), "| --- " * len(heads) + "|"]
     for row, (what, figures) in table.rows.items():
-        count, _ = size_of(f"{recipe.variant}:{row}", shape)
+        count, _ = size_of(recipe.variant, same_model(row), shape)
         cells = [scores[row].get(column, "-") for column in columns]
         cells = [row, what, f"{count:,}", *cells, *(f"{figure:.3f}" for figure in figures)]
         lines.append(line(cells))

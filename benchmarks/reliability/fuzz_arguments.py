@@ -8,6 +8,7 @@ from benchmarks.reliability.fuzz_seeds import png, run_files
 
 # nothing is there that could be trained on, so that no list begins a training
 PLACES = ("missing", "empty", "file.txt", "damaged", "run", "run/model.keras", "model.tflite")
+TRAINING = ("train", "ablate")
 NUMBERS = ("-1", "0", "1", "16", "32", "1e9", "nan", "inf", "-inf", "0.5", "auto", str(10**30))
 WORDS = ("", " ", "none", "hip", "prostate", "x" * 5000, "é/名", "a b", "\udcff", "task.py", "%s")
 
@@ -35,7 +36,8 @@ def argument_list(rng, parser):
     commands = next(x for x in parser._actions if isinstance(x, argparse._SubParsersAction)).choices
     name = sorted(commands)[rng.integers(len(commands))]
     found = [] if rng.random() < 0.01 else [name]
-    options = [action for action in commands[name]._actions if action.dest != "help"]
+    # ablate --list takes a minute, whatever else is asked
+    options = [action for action in commands[name]._actions if action.dest not in ("help", "list")]
     for action in options:
         chance = 0.95 if action.required or action.dest == "data" else 0.3
         times = int(rng.random() < chance) + int(rng.random() < 0.03)
@@ -45,7 +47,7 @@ def argument_list(rng, parser):
         found.insert(int(rng.integers(1, len(found) + 1)), str(pick(rng, WORDS)))
     if rng.random() < 0.01:
         found.append("--help")
-    return [*found, "--data", str(pick(rng, PLACES))] if name == "train" else found
+    return [*found, "--data", str(pick(rng, PLACES))] if name in TRAINING else found
 
 
 def values_of(rng, action):
