@@ -121,12 +121,14 @@ def test_list_prints_the_rows_without_training(capsys):
 
 @pytest.mark.slow
 def test_ablate_on_phantoms_from_the_command_line(tmp_path, capsys):
-    command = ["ablate", "--task", "skin", "--table", "6", "--rows", "F.1", "--seeds", "1"]
+    command = ["ablate", "--task", "skin", "--rows", "E.1", "F.1", "--seeds", "1"]
     command += ["--variant", "smallest", "--image-size", "32", "32", "--epochs", "1"]
     command += ["--limit", "8", "--recipe", "scratch", "--out", str(tmp_path / "a")]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert "1 trainings, about 0.0 hours" in printed and "| F.2 | + CNN spatial" in printed
+    assert "2 trainings, about 0.0 hours" in printed and "| F.2 | + CNN spatial" in printed
+    history = (tmp_path / "a" / "E.1-seed0" / "history.csv").read_text()
+    assert ",val_mask_dice," in history  # of a model with one head too
     config = json.loads((tmp_path / "a" / "E.5-seed0" / "config.json").read_text())
     assert config["recipe"]["variant"] == "smallest:E.5" and config["recipe"]["warm_up"] == 0.1
     assert main(command + ["--resume"]) == 0

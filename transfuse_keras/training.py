@@ -220,7 +220,9 @@ def create_model(settings, batches, load=True):
             load_weights(model, settings.weights, settings.skip_heads)
     except ValueError as error:
         raise InputError(str(error)) from error
-    scores = [DiceScore(classes, name="dice"), IoUScore(classes, name="iou")]
+    # Keras puts the head's name before them only where there are several heads
+    head = "" if len(model.output) > 1 else "mask_"
+    scores = [DiceScore(classes, name=f"{head}dice"), IoUScore(classes, name=f"{head}iou")]
     model.compile(
         create_optimizer(recipe, batches),
         weighted_metrics={"mask": scores},
