@@ -21,6 +21,7 @@ import keras
 import numpy as np
 
 from transfuse_keras import checkpoints
+from transfuse_keras.ablation import hours_of
 from transfuse_keras.data.pipeline import find_splits
 from transfuse_keras.files import read_table
 from transfuse_keras.runs import remove_leftovers
@@ -73,8 +74,14 @@ def main():
     parser.add_argument("--epochs", type=int, default=10)
     arguments = parser.parse_args()
     count = len(CANDIDATES) * len(SIZES) * len(SEEDS)
-    print(f"{count} trainings of {arguments.epochs} epochs with at most {LIMIT} images each.")
-    print("On two cores of 2024 that is about an hour and a quarter of processor time.")
+    hours = 0
+    for name in SIZES:
+        first = settings_of(
+            name, getattr(arguments, name), next(iter(CANDIDATES)), 0, arguments.epochs
+        )
+        hours += hours_of(first, ["E.6"] * len(CANDIDATES) * len(SEEDS))
+    print(f"{count} trainings of {arguments.epochs} epochs, at most {LIMIT} images each: about")
+    print(f"{hours:.1f} hours on this machine, if none is done before.")
     began, lines = time.process_time(), []
     for number, candidate in enumerate(CANDIDATES):
         cells = []

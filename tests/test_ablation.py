@@ -99,6 +99,17 @@ def test_a_stopped_ablation_goes_on_row_by_row(tmp_path, monkeypatch, capsys):
     assert not (folder / "F.2-seed0" / "half").exists()
 
 
+def test_nothing_is_left_where_nothing_can_be_trained(tmp_path, monkeypatch):
+    def train(asked, run, resume):
+        raise InputError("DIR: two splits share an image.")
+
+    monkeypatch.setattr(ablation, "train", train)
+    monkeypatch.setattr(ablation, "hours_of", lambda settings, rows: 0.0)
+    with pytest.raises(InputError, match="share an image"):
+        ablate(settings(), [5], tmp_path / "ablation")
+    assert not (tmp_path / "ablation").exists()
+
+
 def test_the_hours_follow_the_steps_and_the_operations(monkeypatch):
     clock = iter(range(0, 100, 5))  # so each step takes 5 s
     monkeypatch.setattr(ablation.time, "perf_counter", lambda: next(clock))

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from transfuse_keras.errors import InputError
+from transfuse_keras.settings import Settings
 from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import RECIPES, Recipe
 from transfuse_keras.training import learning_rate_of
@@ -28,3 +30,9 @@ def test_the_recipe_of_every_task_is_the_papers_unless_asked():
     scratch = replace(TASKS["skin"].recipe, **RECIPES["scratch"])
     assert scratch.warm_up == 0.1 and scratch.betas == (0.9, 0.999)
     assert scratch.epochs == TASKS["skin"].recipe.epochs
+
+
+@pytest.mark.parametrize("warm_up", [-0.1, 1.0, math.nan])
+def test_a_warm_up_that_leaves_no_steps_is_refused(warm_up):
+    with pytest.raises(InputError, match="warm_up must be from 0 to below 1, not"):
+        Settings(TASKS["skin"], recipe=Recipe(warm_up=warm_up)).check()

@@ -1,12 +1,10 @@
 """The paper's Tables 5 and 6: their rows trained with one recipe, the scores beside the paper's."""
 
-import shutil
 import time
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from transfuse_keras.compare import table_of
@@ -15,7 +13,7 @@ from transfuse_keras.data.pipeline import find_splits
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 from transfuse_keras.flops import count_flops
-from transfuse_keras.runs import COMPLETE, CONFIG, begin_series
+from transfuse_keras.runs import COMPLETE, begin_series, train_series
 from transfuse_keras.statistics import describe
 from transfuse_keras.training import create_model, train
 from transfuse_keras.transfuse import TransFuse
@@ -126,24 +124,23 @@ def ablate(settings, numbers, folder, seeds=2, rows=None, resume=False):
     if not wanted:
         raise InputError(f"--rows {' '.join(rows)}: not in Table {numbers[0]}.")
     wanted = list(dict.fromkeys(map(same_model, wanted)))
-    missing = [
-        (row, seed)
-        for seed in range(seeds)
-        for row in wanted
-        if not (run_of(folder, row, seed) / COMPLETE).is_file()
-    ]
-    hours = hours_of(settings, [row for row, _ in missing])
+    trainings = {run_of(folder, row, seed): (row, seed) for seed in range(seeds) for row in wanted}
+    missing = [row for run, (row, _) in trainings.items() if not (run / COMPLETE).is_file()]
+    hours = hours_of(settings, missing)
     begin_series(folder, SETTINGS, asdict(settings), resume)
     print(f"{len(missing)} trainings, about {hours:.1f} hours on this machine without the scoring.")
-    for number, (row, seed) in enumerate(missing, 1):
-        run = run_of(folder, row, seed)
-        begun = (run / CONFIG).is_file()
-        if run.exists() and not begun:
-            shutil.rmtree(run)
-        print(f"Training {number} of {len(missing)}: {row}, seed {seed}")
-        keras.backend.clear_session()
+
+    def train_row(run, begun):
+        row, seed = trainings[run]
         train(replace(row_settings(settings, row), seed=seed), run, begun)
         write_tables(folder, settings, seeds)
+
+    count = len(trainings)
+    titles = [
+        f"Training {number} of {count}: {row}, seed {seed}"
+        for number, (row, seed) in enumerate(trainings.values(), 1)
+    ]
+    train_series(folder, dict(zip(trainings, titles, strict=True)), train_row)
     write_tables(folder, settings, seeds)
 
 

@@ -3,15 +3,14 @@
 import shutil
 from pathlib import Path
 
-import keras
 import numpy as np
 
-from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.errors import blaming
 from transfuse_keras.evaluation import BINS, calibration_of, read_cases
 from transfuse_keras.files import read_json, replacing, write_json, write_table
 from transfuse_keras.report import read_metrics, write_report
 from transfuse_keras.results import WORST
-from transfuse_keras.runs import COMPLETE, CONFIG, begin_series
+from transfuse_keras.runs import begin_series, train_series
 from transfuse_keras.statistics import summarize
 
 SETTINGS = "cross-validation.json"
@@ -31,23 +30,13 @@ def cross_validate(train, settings, folder, folds, resume=False):
     Raises: InputError if `folder` holds anything else.
     """
     begin_series(folder, SETTINGS, settings, resume)
-    for k in range(folds):
-        run = folder / f"fold-{k}"
-        if (run / COMPLETE).is_file():
-            print(f"Fold {k + 1} of {folds}: done before.")
-            continue
-        print(f"Fold {k + 1} of {folds}")
-        begun = (run / CONFIG).is_file()
-        if run.exists() and not begun:
-            shutil.rmtree(run)
-        keras.backend.clear_session()
-        try:
-            train(run, (k, folds), begun)
-        except InputError:
-            if not any(folder.glob("fold-*")):
-                shutil.rmtree(folder)  # nothing was trained: leave nothing
-            raise
-    metrics = pool(folder, [folder / f"fold-{k}" for k in range(folds)])
+    runs = [folder / f"fold-{k}" for k in range(folds)]
+    train_series(
+        folder,
+        {run: f"Fold {k + 1} of {folds}" for k, run in enumerate(runs)},
+        lambda run, begun: train(run, (runs.index(run), folds), begun),
+    )
+    metrics = pool(folder, runs)
     write_report(folder, metrics)
     write_json(folder / "metrics.json", metrics)
 

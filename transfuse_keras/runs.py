@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import keras
+
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import (
     PART,
@@ -77,6 +79,31 @@ def begin_series(folder, name, settings, resume):
         raise InputError(f"{folder}: already holds something else; {remedy}.")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, settings)
+
+
+def train_series(folder, runs, train):
+    """Train what is not complete of a series; a run that was begun goes on.
+
+    Args:
+        folder: Path, see `begin_series`; removed if the first run of all cannot be trained.
+        runs: {Path of a run folder: what it is, to print}.
+        train: function of (run, begun) that trains a run to its end.
+    """
+    for run, what in runs.items():
+        if (run / COMPLETE).is_file():
+            print(f"{what}: done before.")
+            continue
+        print(what)
+        begun = (run / CONFIG).is_file()
+        if run.exists() and not begun:
+            shutil.rmtree(run)
+        keras.backend.clear_session()
+        try:
+            train(run, begun)
+        except InputError:
+            if not any(path.exists() for path in runs):
+                shutil.rmtree(folder)  # nothing was trained: leave nothing
+            raise
 
 
 def is_leftover(path):

@@ -66,6 +66,10 @@ class Settings:
         for name, number in numbers.items():
             if not number > 0:
                 raise InputError(f"The {name} must be positive, not {number}.")
+        if recipe.warm_up is not None and not 0 <= recipe.warm_up < 1:
+            raise InputError(
+                f"The recipe's warm_up must be from 0 to below 1, not {recipe.warm_up}."
+            )
         if not 0 <= self.seed < 2**32:
             raise InputError(f"The seed must be between 0 and {2**32 - 1}, not {self.seed}.")
 
