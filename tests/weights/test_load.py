@@ -1,13 +1,8 @@
-"""The `weights` argument: own runs, folders of published weights, the hub."""
+"""The `weights` argument: own runs, folders of published weights, hostile files."""
 
 import json
-import os
-import subprocess
-import sys
-import threading
 import zipfile
 from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import keras
@@ -15,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import FIXTURES, SMALLEST
 from parity import state_from_names
-from safetensors.numpy import save, save_file
+from safetensors.numpy import save_file
 
 from transfuse_keras.backbones import create_cnn
 from transfuse_keras.errors import InputError
@@ -170,106 +165,6 @@ def test_every_published_row_is_complete():
     for row in PUBLISHED.values():
         assert row.revision == "main" or len(row.revision) == 40
         assert row.file.endswith(".safetensors") and row.licence and row.trained_on
-
-
-class Hub(BaseHTTPRequestHandler):
-    """What huggingface_hub asks of a hub to fetch one file."""
-
-    files = {}
-
-    def do_HEAD(self):
-        self.answer(send=False)
-
-    def do_GET(self):
-        self.answer(send=True)
-
-    def answer(self, send):
-        *_, repository, _, revision, file = self.path.split("/")
-        self.server.asked.append((self.command, repository, revision, file))
-        content = self.files.get(repository)
-        self.send_response(200 if content else 404)
-        self.send_header("X-Repo-Commit", "0" * 40 if revision == "main" else revision)
-        self.send_header("ETag", f'"{repository}"')
-        self.send_header("Content-Length", str(len(content or b"")))
-        self.end_headers()
-        if send and content:
-            self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def hub():
-    """A stand-in for the Hugging Face hub on this machine; `.asked` lists the requests."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.asked = []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-LOAD = """
-import numpy as np
-from conftest import SMALLEST
-from transfuse_keras import TransFuse
-from transfuse_keras.weights import official_state
-try:
-    model = TransFuse(SMALLEST, (32, 32, 3), weights="imagenet")
-except ValueError as error:
-    raise SystemExit(str(error))
-np.savez("loaded.npz", **official_state(model))
-"""
-
-
-def load_from(endpoint, cwd):
-    """Build a model with weights="imagenet" in a process of its own, with an own cache."""
-    environment = {
-        "HF_ENDPOINT": endpoint,
-        "HF_HOME": str(cwd / "cache"),
-        "HF_HUB_DISABLE_XET": "1",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
-    }
-    return subprocess.run(
-        [sys.executable, "-c", LOAD],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
-
-
-@pytest.mark.slow
-def test_imagenet_weights_come_from_the_hub_and_then_from_its_cache(tmp_path, hub):
-    states = {name: state_from_names(SPECS[name], seed=3) for name in (CNN, VIT)}
-    names = {branch: f"{branch}.{tag}" for branch, tag in ((CNN, "tv_in1k"), (VIT, "fb_in1k"))}
-    endpoint = f"http://127.0.0.1:{hub.server_port}"
-
-    Hub.files = {names[CNN]: save(states[CNN])}
-    refused = load_from(endpoint, tmp_path)
-    assert refused.returncode == 1 and not (tmp_path / "loaded.npz").exists()
-    message = refused.stderr.strip().splitlines()[-1]
-    revision = PUBLISHED[names[VIT]].revision
-    assert f"The weights {names[VIT]} could not be downloaded" in message
-    assert f"{endpoint}/timm/{names[VIT]}/resolve/{revision}/model.safetensors" in message
-    assert f"as {names[VIT]}.safetensors in one folder" in message and "--weights DIR" in message
-
-    Hub.files = {names[branch]: save(states[branch]) for branch in names}
-    done = load_from(endpoint, tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
-    for name in names.values():
-        assert ("GET", name, PUBLISHED[name].revision, "model.safetensors") in hub.asked
-    loaded = np.load(tmp_path / "loaded.npz")
-    np.testing.assert_array_equal(loaded["resnet.conv1.weight"], states[CNN]["conv1.weight"])
-    qkv = "blocks.0.attn.qkv.weight"
-    np.testing.assert_array_equal(loaded[f"transformer.{qkv}"], states[VIT][qkv])
-
-    Hub.files, hub.asked[:] = {}, []
-    (tmp_path / "loaded.npz").unlink()
-    again = load_from(endpoint, tmp_path)
-    assert again.returncode == 0, again.stderr[-2000:]
-    assert (tmp_path / "loaded.npz").exists() and not hub.asked
 
 
 def write_keras(path, config):
