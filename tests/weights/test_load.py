@@ -3,7 +3,6 @@
 import json
 import zipfile
 from dataclasses import asdict
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -28,7 +27,6 @@ from transfuse_keras.weights.assign import adapt_stem, torch_layout
 from transfuse_keras.weights.official import official_names
 from transfuse_keras.weights.readers import read_tensors
 
-ROOT = Path(__file__).parents[2]
 SPECS = json.loads((FIXTURES / "timm_state_spec.json").read_text())
 CNN, VIT = "resnet18", "deit_tiny_patch16_224"
 LAMBDA = {
