@@ -3,13 +3,13 @@
 Dropout alone differs between one device and several.
 """
 
-import functools
 import sys
+from dataclasses import replace
 
 import keras
 
-from transfuse_keras import training
 from transfuse_keras.cli import main
+from transfuse_keras.tasks import TASKS
 
 if __name__ == "__main__":
     count, *arguments = sys.argv[1:]
@@ -19,5 +19,6 @@ if __name__ == "__main__":
         (cpu,) = tf.config.list_physical_devices("CPU")
         parts = [tf.config.LogicalDeviceConfiguration() for _ in range(int(count))]
         tf.config.set_logical_device_configuration(cpu, parts)
-    training.TransFuse = functools.partial(training.TransFuse, dropout=0.0)
+    hip = TASKS["hip"]
+    TASKS["hip"] = replace(hip, phantom_recipe=replace(hip.phantom_recipe, dropout=0.0))
     sys.exit(main(arguments))
