@@ -110,6 +110,7 @@ def test_nothing_is_left_where_nothing_can_be_trained(tmp_path, monkeypatch):
     assert not (tmp_path / "ablation").exists()
 
 
+@pytest.mark.slow
 def test_the_hours_follow_the_steps_and_the_operations(monkeypatch):
     clock = iter(range(0, 100, 5))  # so each step takes 5 s
     monkeypatch.setattr(ablation.time, "perf_counter", lambda: next(clock))

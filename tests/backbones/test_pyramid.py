@@ -36,6 +36,7 @@ def hub_backbone():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("create", [applications_model, hub_backbone])
 def test_trains_saves_and_resizes(create, tmp_path):
     backbone = create()
