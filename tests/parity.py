@@ -1,8 +1,13 @@
 """Weights rebuilt from names, so that golden outputs need no weight files."""
 
+import json
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
+
+# timm name -> {tensor name: shape}
+TIMM_SPECS = json.loads((Path(__file__).parent / "fixtures" / "timm_state_spec.json").read_text())
 
 
 def tensor_from_name(name, shape, seed):

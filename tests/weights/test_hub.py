@@ -1,6 +1,5 @@
 """Published weights from a stand-in for the Hugging Face hub, over HTTP."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,14 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FIXTURES
-from parity import state_from_names
+from parity import TIMM_SPECS, state_from_names
 from safetensors.numpy import save
 
 from transfuse_keras.weights import PUBLISHED
 
 ROOT = Path(__file__).parents[2]
-SPECS = json.loads((FIXTURES / "timm_state_spec.json").read_text())
 CNN, VIT = "resnet18", "deit_tiny_patch16_224"
 
 
@@ -91,7 +88,7 @@ def load_from(endpoint, cwd):
 
 @pytest.mark.slow
 def test_imagenet_weights_come_from_the_hub_and_then_from_its_cache(tmp_path, hub):
-    states = {name: state_from_names(SPECS[name], seed=3) for name in (CNN, VIT)}
+    states = {name: state_from_names(TIMM_SPECS[name], seed=3) for name in (CNN, VIT)}
     names = {branch: f"{branch}.{tag}" for branch, tag in ((CNN, "tv_in1k"), (VIT, "fb_in1k"))}
     endpoint = f"http://127.0.0.1:{hub.server_port}"
 

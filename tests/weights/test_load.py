@@ -7,8 +7,8 @@ from dataclasses import asdict
 import keras
 import numpy as np
 import pytest
-from conftest import FIXTURES, SMALLEST
-from parity import state_from_names
+from conftest import SMALLEST
+from parity import TIMM_SPECS, state_from_names
 from safetensors.numpy import save_file
 
 from transfuse_keras.backbones import create_cnn
@@ -27,7 +27,6 @@ from transfuse_keras.weights.assign import adapt_stem, torch_layout
 from transfuse_keras.weights.official import official_names
 from transfuse_keras.weights.readers import read_tensors
 
-SPECS = json.loads((FIXTURES / "timm_state_spec.json").read_text())
 CNN, VIT = "resnet18", "deit_tiny_patch16_224"
 LAMBDA = {
     "module": "keras.layers",
@@ -91,7 +90,7 @@ def test_adapted_stems_answer_grey_images_as_before():
 
 
 def test_a_folder_holds_both_branches(tmp_path, smallest):
-    states = {name: state_from_names(SPECS[name], seed=8) for name in (CNN, VIT)}
+    states = {name: state_from_names(TIMM_SPECS[name], seed=8) for name in (CNN, VIT)}
     np.savez(tmp_path / f"{CNN}-f37072fd.npz", **states[CNN])
     with pytest.raises(ValueError, match=f"0 weights files begin with {VIT}"):
         smallest(weights=tmp_path)
@@ -117,7 +116,8 @@ def vgg16_state():
 
 def test_the_branches_of_the_papers_ablations_load(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(VARIANTS, "smallest", SMALLEST)
-    states = {name: state_from_names(SPECS[name]) for name in (CNN, VIT)} | {"vgg16": vgg16_state()}
+    states = {name: state_from_names(TIMM_SPECS[name]) for name in (CNN, VIT)}
+    states["vgg16"] = vgg16_state()
     for name, state in states.items():
         save_file(state, tmp_path / f"{name}.safetensors")
     for row, branches in {
@@ -159,7 +159,7 @@ def test_unusable_files_are_named(tmp_path, smallest):
 
 def test_every_published_row_is_complete():
     branches = {name.partition(".")[0] for name in PUBLISHED}
-    assert branches - {"vgg16"} == set(SPECS)  # it is checked against keras.applications
+    assert branches - {"vgg16"} == set(TIMM_SPECS)  # it is checked against keras.applications
     for row in PUBLISHED.values():
         assert row.revision == "main" or len(row.revision) == 40
         assert row.file.endswith(".safetensors") and row.licence and row.trained_on
@@ -217,7 +217,7 @@ def test_a_hostile_configuration_is_refused(tmp_path, smallest, change, message)
     ],
 )
 def test_tensors_that_are_no_weights_leave_the_branch_as_it_is(tmp_path, change, message):
-    state = state_from_names(SPECS[CNN], seed=8)
+    state = state_from_names(TIMM_SPECS[CNN], seed=8)
     state["conv1.weight"] = change(state["conv1.weight"])
     np.savez(tmp_path / "a.npz", **state)
     branch = create_cnn(CNN, (32, 32, 3))

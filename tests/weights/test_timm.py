@@ -1,14 +1,10 @@
-import json
-
 import numpy as np
 import pytest
 from conftest import FIXTURES
-from parity import input_image, relative_error, state_from_names
+from parity import TIMM_SPECS, input_image, relative_error, state_from_names
 
 import transfuse_keras as tk
 from transfuse_keras.weights.timm import timm_names
-
-SPECS = json.loads((FIXTURES / "timm_state_spec.json").read_text())
 
 
 def golden(name):
@@ -23,7 +19,7 @@ LARGE_VITS = ["deit_base_patch16_224", "deit_base_patch16_384", "vit_base_patch1
 @pytest.mark.parametrize("name", CNNS)
 def test_cnn_maps_are_timms(name):
     cnn = tk.create_cnn(name, input_shape=(96, 128, 3))
-    tk.load_timm(cnn, state_from_names(SPECS[name]))
+    tk.load_timm(cnn, state_from_names(TIMM_SPECS[name]))
     maps = cnn(input_image((1, 3, 96, 128)))
     for stride, ours in zip((4, 8, 16), maps, strict=True):
         wanted = golden(name)[f"stride{stride}"].transpose(0, 2, 3, 1)
@@ -36,7 +32,7 @@ def test_cnn_maps_are_timms(name):
 def test_tokens_are_timms(name):
     depth, size = int(golden(name)["depth"]), int(name[-3:])
     vit = tk.create_vit(name, input_shape=(size, size, 3), depth=depth)
-    tk.load_timm(vit, state_from_names(SPECS[name]))
+    tk.load_timm(vit, state_from_names(TIMM_SPECS[name]))
     tokens = np.asarray(vit(input_image((1, 3, size, size))))
     assert relative_error(tokens[:, ::7], golden(name)["tokens_every_7th"]) < 1e-4
 
@@ -47,7 +43,7 @@ def test_features_are_those_of_timm_itself(name):
     """Another seed and size against the installed timm, where there is one."""
     timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
     size = 64 if name in CNNS else int(name[-3:])
-    state, images = state_from_names(SPECS[name], seed=11), input_image((2, 3, size, size), 11)
+    state, images = state_from_names(TIMM_SPECS[name], seed=11), input_image((2, 3, size, size), 11)
     theirs = timm.create_model(name, num_classes=1000).eval()
     theirs.load_state_dict({key: torch.tensor(array) for key, array in state.items()})
     with torch.no_grad():
@@ -68,9 +64,9 @@ def test_features_are_those_of_timm_itself(name):
 
 def test_branches_of_a_model_load_too(smallest):
     model = smallest((32, 48, 3))
-    tk.load_timm(model.cnn, state_from_names(SPECS["resnet18"], seed=4))
-    tk.load_timm(model.vit, state_from_names(SPECS["deit_tiny_patch16_224"], seed=4))
-    state = state_from_names(SPECS["deit_tiny_patch16_224"], seed=4)
+    tk.load_timm(model.cnn, state_from_names(TIMM_SPECS["resnet18"], seed=4))
+    tk.load_timm(model.vit, state_from_names(TIMM_SPECS["deit_tiny_patch16_224"], seed=4))
+    state = state_from_names(TIMM_SPECS["deit_tiny_patch16_224"], seed=4)
     kernel = timm_names(model.vit)["blocks.0.attn.qkv.weight"]
     np.testing.assert_array_equal(kernel, state["blocks.0.attn.qkv.weight"].T)
 
@@ -78,14 +74,14 @@ def test_branches_of_a_model_load_too(smallest):
 def test_the_wrong_model_is_refused():
     cnn = tk.create_cnn("resnet18", input_shape=(32, 32, 3))
     with pytest.raises(ValueError, match=r"unexpected layer1.2.conv1.weight|missing"):
-        tk.load_timm(cnn, state_from_names(SPECS["resnet50"]))
+        tk.load_timm(cnn, state_from_names(TIMM_SPECS["resnet50"]))
     with pytest.raises(ValueError, match="missing conv1.weight"):
-        tk.load_timm(cnn, state_from_names(SPECS["deit_tiny_patch16_224"]))
+        tk.load_timm(cnn, state_from_names(TIMM_SPECS["deit_tiny_patch16_224"]))
 
 
 def test_pytorch_files_wrapped_or_not(tmp_path):
     torch = pytest.importorskip("torch")
-    state = state_from_names(SPECS["resnet18"], seed=2)
+    state = state_from_names(TIMM_SPECS["resnet18"], seed=2)
     tensors = {f"module.{name}": torch.tensor(array) for name, array in state.items()}
     torch.save({"model": tensors, "epoch": 3}, tmp_path / "wrapped.pth")
     cnn = tk.create_cnn("resnet18", input_shape=(32, 32, 3))
