@@ -108,9 +108,10 @@ def test_one_batch_is_three_optimiser_steps(smallest):
     assert int(model.optimizer.iterations) == int(optimizer.iterations) == 3
     ours, theirs = state(model, model.optimizer), state(by_hand, optimizer)
     # Rounding (1e-7) may turn a ReLU on, which batch normalisation of few pixels amplifies:
-    # measured up to 0.03 over seeds. With half-pixel centres or nearest pixels it is 0.8 to 1.3.
-    for one, other in zip(ours, theirs, strict=True):
-        assert distance(one, other) <= 0.1
+    # measured up to 0.03, statistics 3e-5, over seeds. With half-pixel centres or nearest pixels
+    # it is 0.8 to 1.3, statistics 0.13.
+    for one, other, bound in zip(ours, theirs, (0.1, 1e-3, 0.1, 0.1), strict=True):
+        assert distance(one, other) <= bound
 
 
 class Recording(keras.optimizers.SGD):
