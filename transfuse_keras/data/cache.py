@@ -50,7 +50,7 @@ def read_part(samples, size, field, part):
     """What `read_resized` gives of one process's part of the samples.
 
     Process p of n has every n-th image from p on and reads no other. Volumes differ in depth, so
-    each process reads all and keeps every n-th slice.
+    each process reads all and takes every n-th slice.
 
     Args:
         samples, size, field: as in `read_resized`.
