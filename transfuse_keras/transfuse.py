@@ -133,7 +133,7 @@ class TransFuse(keras.Model):
         image_shape = (*size, self.input_shape[-1])
         check_shape(image_shape)
         blocks = {layer.name: layer for layer in self.layers}
-        for name in [name for name in ("cnn", "vit") if name in blocks]:
+        for name in sorted({"cnn", "vit"} & set(blocks)):
             _, *seen, channels = blocks[name].input_shape
             strides = (own // side for own, side in zip(self.input_shape[1:3], seen, strict=True))
             shape = (*(side // s for side, s in zip(size, strides, strict=True)), channels)
