@@ -36,7 +36,7 @@ def mirrored(variant, rounds):
     import tensorflow as tf
 
     import transfuse_keras as tk
-    from transfuse_keras import distribution
+    from transfuse_keras import devices as distribution
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -86,7 +86,7 @@ def exchange(address, index, mebibytes):
     import jax
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-    from transfuse_keras.distribution import is_first, joined
+    from transfuse_keras.devices import is_first, joined
 
     with joined(address, 2, index):
         mesh = Mesh(np.array(jax.devices()), ("device",))

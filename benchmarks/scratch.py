@@ -20,15 +20,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import keras
 import numpy as np
 
-from transfuse_keras import checkpoints
-from transfuse_keras.ablation import hours_of
 from transfuse_keras.data.pipeline import find_splits
 from transfuse_keras.files import read_table
-from transfuse_keras.runs import remove_leftovers
-from transfuse_keras.settings import Settings
+from transfuse_keras.runs.folder import remove_leftovers
+from transfuse_keras.runs.settings import Settings
 from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import RECIPES
-from transfuse_keras.training import MONITOR, fit
+from transfuse_keras.training import checkpoints
+from transfuse_keras.training.ablation import hours_of
+from transfuse_keras.training.train import MONITOR, fit
 
 SIZES = {"skin": (96, 128), "hip": (128, 128)}
 LIMIT = 640  # training images at most

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 
 import transfuse_keras as tk
-from transfuse_keras.flops import count_flops
+from transfuse_keras.model.flops import count_flops
 
 
 def parameters(model):

@@ -25,8 +25,8 @@ from torch import nn
 from torch.nn import functional
 
 from transfuse_keras import TransFuse
-from transfuse_keras.export import export_litert, export_saved_model
-from transfuse_keras.turns import process, take_turns
+from transfuse_keras.benchmark.processes import process, take_turns
+from transfuse_keras.export.formats import export_litert, export_saved_model
 
 SIZE = 192, 256
 

@@ -27,7 +27,7 @@ import keras
 import numpy as np
 
 import transfuse_keras as tk
-from transfuse_keras.turns import take_turns
+from transfuse_keras.benchmark.processes import take_turns
 
 STATUS = Path("/proc/self/status")
 WARM_UP = 2

@@ -9,9 +9,9 @@ import keras
 import pytest
 from lively import lively
 
-from transfuse_keras.export import export_litert
-from transfuse_keras.transfuse import TransFuse
-from transfuse_keras.variants import Variant
+from transfuse_keras.export.formats import export_litert
+from transfuse_keras.model.transfuse import TransFuse
+from transfuse_keras.model.variants import Variant
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SMALLEST = Variant("resnet18", "deit_tiny_patch16_224", 1, (16, 8, 8))

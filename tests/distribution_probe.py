@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 from conftest import SMALLEST
 
-from transfuse_keras import TransFuse, distribution
+from transfuse_keras import TransFuse
+from transfuse_keras import devices as distribution
 from transfuse_keras.metrics import DiceScore, IoUScore
 
 BATCH, STEPS, EPOCHS = 4, 2, 2

@@ -7,8 +7,8 @@ import numpy as np
 
 from transfuse_keras.data.phantoms import phantoms
 from transfuse_keras.files import write_json
-from transfuse_keras.settings import Settings, describe
-from transfuse_keras.transfuse import TransFuse
+from transfuse_keras.model.transfuse import TransFuse
+from transfuse_keras.runs.settings import Settings, describe
 
 
 def lively(variant, input_shape=(64, 96, 3), classes=2, **arguments):

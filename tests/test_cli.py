@@ -8,9 +8,11 @@ import pytest
 from conftest import SMALLEST
 
 import transfuse_keras as tk
-from transfuse_keras import callbacks, runners, training
 from transfuse_keras.cli import main
-from transfuse_keras.variants import VARIANTS
+from transfuse_keras.inference import runtimes as runners
+from transfuse_keras.model.variants import VARIANTS
+from transfuse_keras.training import callbacks
+from transfuse_keras.training import train as training
 
 
 @pytest.fixture(scope="module", autouse=True)

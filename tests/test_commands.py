@@ -13,11 +13,11 @@ from data.files import binary_folder, hip_folder
 from transfuse_keras.cli import main
 from transfuse_keras.data.pipeline import find_splits
 from transfuse_keras.files import write_json
-from transfuse_keras.runs import write_split
-from transfuse_keras.settings import Settings, describe
+from transfuse_keras.model.transfuse import TransFuse
+from transfuse_keras.model.variants import VARIANTS
+from transfuse_keras.runs.folder import write_split
+from transfuse_keras.runs.settings import Settings, describe
 from transfuse_keras.tasks import hip, polyp
-from transfuse_keras.transfuse import TransFuse
-from transfuse_keras.variants import VARIANTS
 
 
 def make_run(folder, task, data):

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transfuse_keras import distribution
-from transfuse_keras.distribution import check_devices, check_job
+from transfuse_keras import devices as distribution
+from transfuse_keras.devices import check_devices, check_job
 from transfuse_keras.errors import InputError
 
 ROOT = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from transfuse_keras.ablation import list_rows
+from transfuse_keras.training.ablation import list_rows
 from transfuse_keras.weights import PUBLISHED
 
 ROOT = Path(__file__).parents[1]

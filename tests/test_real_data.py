@@ -10,11 +10,11 @@ from tasks.test_tasks import REAL, ROOT
 
 from transfuse_keras.cli import main
 from transfuse_keras.data.pipeline import find_splits
-from transfuse_keras.evaluation import evaluate
-from transfuse_keras.predictor import Predictor
-from transfuse_keras.statistics import summarize
+from transfuse_keras.evaluation.evaluate import evaluate
+from transfuse_keras.evaluation.statistics import summarize
+from transfuse_keras.inference.predictor import Predictor
+from transfuse_keras.model.variants import VARIANTS
 from transfuse_keras.tasks import find_task, hip
-from transfuse_keras.variants import VARIANTS
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real images are elsewhere")

@@ -4,14 +4,14 @@ import argparse
 import sys
 
 from transfuse_keras import commands
-from transfuse_keras.ablation import TABLES
-from transfuse_keras.callbacks import NonFiniteLoss
 from transfuse_keras.computing import JIT, PRECISIONS
 from transfuse_keras.errors import InputError
-from transfuse_keras.export import FORMATS
+from transfuse_keras.export.formats import FORMATS
+from transfuse_keras.export.verification import BUDGETS, OverBudget
+from transfuse_keras.model.variants import ABLATIONS
 from transfuse_keras.tasks.task import RECIPES
-from transfuse_keras.variants import ABLATIONS
-from transfuse_keras.verification import BUDGETS, OverBudget
+from transfuse_keras.training.ablation import TABLES
+from transfuse_keras.training.callbacks import NonFiniteLoss
 
 MODEL_HELP = "run folder, .keras, .tflite, .onnx or OpenVINO .xml file, or SavedModel folder"
 TASK_HELP = "hip, polyp, skin, prostate, or a .py file that holds a Task"

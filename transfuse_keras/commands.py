@@ -3,25 +3,25 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from transfuse_keras.ablation import TABLES, ablate, list_rows
-from transfuse_keras.benchmark import benchmark
-from transfuse_keras.benchmark_table import format_benchmark
-from transfuse_keras.compare import compare, format_comparison
-from transfuse_keras.contact_sheet import write_contact_sheet
-from transfuse_keras.cross_validation import cross_validate
+from transfuse_keras.benchmark.measure import benchmark
+from transfuse_keras.benchmark.table import format_benchmark
 from transfuse_keras.data.check import check
+from transfuse_keras.data.contact_sheet import write_contact_sheet
 from transfuse_keras.data.layouts.listing import check_spacing
-from transfuse_keras.distribution import check_job
+from transfuse_keras.devices import check_job
 from transfuse_keras.errors import InputError
-from transfuse_keras.evaluate_run import evaluate_run
-from transfuse_keras.export_run import export_run
-from transfuse_keras.predict_files import predict_files
-from transfuse_keras.report import write_report
-from transfuse_keras.runs import COMPLETE, CONFIG, choose_folder, find_unfinished
-from transfuse_keras.settings import Settings, read_settings
+from transfuse_keras.evaluation.compare import compare, format_comparison
+from transfuse_keras.evaluation.evaluate_model import evaluate_run
+from transfuse_keras.evaluation.report import write_report
+from transfuse_keras.export.export_model import export_run
+from transfuse_keras.inference.predict_files import predict_files
+from transfuse_keras.runs.folder import COMPLETE, CONFIG, choose_folder, find_unfinished
+from transfuse_keras.runs.settings import Settings, read_settings
 from transfuse_keras.tasks import find_task
 from transfuse_keras.tasks.task import RECIPES
-from transfuse_keras.training import train
+from transfuse_keras.training.ablation import TABLES, ablate, list_rows
+from transfuse_keras.training.cross_validation import cross_validate
+from transfuse_keras.training.train import train
 
 
 def flips_of(arguments):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import keras
 
-from transfuse_keras.distribution import mirrored
+from transfuse_keras.devices import mirrored
 from transfuse_keras.errors import InputError
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")

@@ -7,9 +7,9 @@ With nan=EPOCH, counted from 1, a weight becomes nan when that epoch begins.
 
 import sys
 
-from transfuse_keras.callbacks import BeginEpoch
 from transfuse_keras.cli import main
-from transfuse_keras.variants import VARIANTS, Variant
+from transfuse_keras.model.variants import VARIANTS, Variant
+from transfuse_keras.training.callbacks import BeginEpoch
 
 SMALLEST = Variant("resnet18", "deit_tiny_patch16_224", 1, (16, 8, 8))
 

@@ -17,18 +17,18 @@ from benchmarks.reliability import fuzz_seeds as seeds
 from benchmarks.reliability.fuzz_arguments import argument_list, make_places
 from benchmarks.reliability.fuzz_mutations import mutate, mutate_inside, mutate_json
 from transfuse_keras import cli
-from transfuse_keras.compare import compare
 from transfuse_keras.data.dicom import dicom_header, read_dicom
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.nifti import read_slices, read_volume
 from transfuse_keras.data.readers import read_image, read_masks
 from transfuse_keras.errors import InputError
-from transfuse_keras.predictor import load_predictor
-from transfuse_keras.report import write_report
-from transfuse_keras.sidecar import known_task, read_sidecar, update_thresholds
+from transfuse_keras.evaluation.compare import compare
+from transfuse_keras.evaluation.report import write_report
+from transfuse_keras.inference.predictor import load_predictor
+from transfuse_keras.model.load import load_h5, load_model
+from transfuse_keras.runs.sidecar import known_task, read_sidecar, update_thresholds
 from transfuse_keras.tasks import hip, prostate
-from transfuse_keras.weights import load_model, load_timm
-from transfuse_keras.weights.load import load_h5
+from transfuse_keras.weights import load_timm
 
 
 @dataclass(frozen=True)

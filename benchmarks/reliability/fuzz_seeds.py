@@ -17,10 +17,10 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from safetensors.numpy import save
 
-from transfuse_keras.export import export_litert, export_onnx
+from transfuse_keras.export.formats import export_litert, export_onnx
+from transfuse_keras.model.transfuse import TransFuse
+from transfuse_keras.model.variants import Variant
 from transfuse_keras.tasks import hip
-from transfuse_keras.transfuse import TransFuse
-from transfuse_keras.variants import Variant
 from transfuse_keras.weights.assign import torch_layout
 from transfuse_keras.weights.timm import timm_names
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.reliability.runs import EPOCHS, differences, finish, train_arguments
-from transfuse_keras.checkpoints import is_intact
+from transfuse_keras.training.checkpoints import is_intact
 
 TOLERANCE = 1e-4  # of weights, relative; on the same machine they have been equal
 

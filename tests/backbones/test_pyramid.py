@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from conftest import SMALLEST
 
-from transfuse_keras.transfuse import TransFuse
-from transfuse_keras.variants import Variant
+from transfuse_keras.model.transfuse import TransFuse
+from transfuse_keras.model.variants import Variant
 
 SHAPE = (32, 48, 3)
 

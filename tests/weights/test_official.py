@@ -6,8 +6,8 @@ import pytest
 from conftest import FIXTURES
 from parity import input_image, relative_error, state_from_names
 
-from transfuse_keras.export import export_pytorch
-from transfuse_keras.transfuse import TransFuse
+from transfuse_keras.export.formats import export_pytorch
+from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.weights import load_official
 from transfuse_keras.weights.assign import keras_layout, resize_positions
 from transfuse_keras.weights.official import official_names

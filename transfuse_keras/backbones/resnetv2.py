@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from transfuse_keras.backbones.resnet import WIDTHS, pad
-from transfuse_keras.layers.standardized_conv import StandardizedConv2D
+from transfuse_keras.backbones.standardized_conv import StandardizedConv2D
 
 DEPTHS = (3, 4, 6)  # ResNetV2-50 without the stage at stride 32
 GROUPS = 32

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from transfuse_keras.distribution import mirrored
+from transfuse_keras.devices import mirrored
 from transfuse_keras.layers.block import Block
 from transfuse_keras.layers.normalization import BatchNormalization
 

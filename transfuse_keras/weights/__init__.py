@@ -1,6 +1,6 @@
 """Reading and writing published weights."""
 
-from transfuse_keras.weights.load import load_model, load_weights
+from transfuse_keras.model.load import load_model, load_weights
 from transfuse_keras.weights.official import load_official, official_state
 from transfuse_keras.weights.published import PUBLISHED, normalization_of
 from transfuse_keras.weights.timm import load_timm

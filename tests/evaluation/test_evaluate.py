@@ -1,0 +1,228 @@
+import csv
+import math
+
+import numpy as np
+import pytest
+from sklearn.calibration import calibration_curve
+
+from transfuse_keras.evaluation.evaluate import (
+    calibration_of,
+    choose_thresholds,
+    describe_protocol,
+    evaluate,
+    read_cases,
+    reliability,
+    score_case,
+)
+from transfuse_keras.evaluation.statistics import summarize
+from transfuse_keras.files import write_table
+from transfuse_keras.inference.predictor import Predictor
+from transfuse_keras.metrics import dice, iou, pranet_scores
+from transfuse_keras.tasks import Task, hip, polyp, prostate, skin
+
+CLASSES = ("a", "b")
+
+
+def masks(a, b):
+    """0/1 (8, 8, 2): squares of the given sides in the upper left corner."""
+    out = np.zeros((8, 8, 2), "uint8")
+    for i, side in enumerate((a, b)):
+        out[:side, :side, i] = 1
+    return out
+
+
+def summary_of(*cases, spacing=None):
+    rows = []
+    for i, (truth, prediction) in enumerate(cases):
+        scores = score_case(truth, prediction, spacing, CLASSES)
+        rows += [{"case": str(i), **row} for row in scores]
+    return summarize(rows)
+
+
+def test_a_model_that_predicts_nothing_looks_like_it():
+    nothing = masks(0, 0)
+    summary = summary_of((masks(4, 0), nothing), (masks(4, 4), nothing), (masks(4, 0), nothing))
+    assert summary["mean"]["dice"] == 0  # not 1/3, though half of the masks of b are empty
+    assert summary["classes"]["b"]["n"] == 1
+    assert summary["classes"]["b"]["empty_kept_empty"] == 1
+    assert math.isnan(summary["classes"]["a"]["empty_kept_empty"])
+    assert math.isnan(summary["mean"]["hd_px"])
+    assert summary["undefined"]["a"]["hd_px"] == 3
+    assert summary["undefined"]["b"]["hd_px"] == 3
+
+
+def test_means_worked_by_hand():
+    summary = summary_of((masks(4, 2), masks(4, 4)), (masks(2, 0), masks(4, 4)), spacing=(1, 2))
+    # Dice of squares of sides 2 and 4: 2 * 4 / (4 + 16)
+    assert summary["classes"]["a"]["dice"] == pytest.approx((1 + 0.4) / 2)
+    assert summary["classes"]["b"]["dice"] == pytest.approx(0.4)
+    assert summary["mean"]["dice"] == pytest.approx((0.7 + 0.4) / 2)
+    assert summary["classes"]["b"]["empty_kept_empty"] == 0
+    # from the corner (3, 3) to the corner (1, 1): 2 rows of 1 mm, 2 columns of 2 mm
+    assert summary["classes"]["b"]["hd_mm"] == pytest.approx(math.hypot(2, 4))
+    assert summary["undefined"]["b"]["hd_mm"] == 1
+    assert summary["n"] == 2
+
+
+def brightness(size, channels=3, classes=3, gain=1 / 255):
+    """A model whose map k is the brightness of channel k."""
+    return Predictor(
+        size, channels, classes, lambda images: np.float32(images[..., :classes] * gain)
+    )
+
+
+class VolumeSample:
+    """A bright block of 8 x 8 mm in the middle slices of a volume, on pixels of 0.5 x 1 mm."""
+
+    name = file_name = "volume"
+    spacing, slices = (2.0, 0.5, 1.0), 6
+
+    def read(self):
+        masks = np.zeros((6, 32, 16, 1), "uint8")
+        masks[2:4, 8:24, 4:12] = 1
+        image = masks.astype("float32")
+        image[0, 4, 8] = 1  # a speck
+        return image, masks
+
+    def save(self, path, masks):
+        self.saved = path, masks
+
+
+def test_a_volume_is_scored_in_three_dimensions(tmp_path):
+    sample = VolumeSample()
+    task = Task("blocks", ("block",), channels=1, field=(16.0, 16.0))
+    model = brightness((32, 16), 1, 1, gain=1)
+    result = evaluate(model, [sample], task, folder=tmp_path)
+    (row,), (cleaned,) = result.rows, result.cleaned
+    assert row["case"] == "volume" and 0.9 < row["dice"] < cleaned["dice"] == 1
+    assert row["hd_mm"] > cleaned["hd_mm"] == 0  # the clean-up takes the speck away
+    path, masks = sample.saved
+    assert path == tmp_path / "volume.nii.gz" and masks.sum() == 2 * 16 * 8 + 1
+    # a block one slice too thick is off by the distance of slices
+    truth = sample.read()[1]
+    thick = truth.copy()
+    thick[4] = truth[3]
+    (row,) = score_case(truth, thick, sample.spacing, ("block",))
+    assert row["hd_mm"] == 2.0 and row["dice"] == pytest.approx(2 * 2 / (2 + 3))
+
+
+class StubSample:
+    spacing, slices, save = (0.5, 0.5), None, None
+
+    def __init__(self, image, masks, name="case"):
+        self.image, self.masks, self.name, self.file_name = image, masks, name, name
+
+    def read(self):
+        return self.image, self.masks
+
+
+def square_sample():
+    masks = np.zeros((16, 16, 3), "uint8")
+    masks[4:12, 4:12] = 1
+    return StubSample(255 * masks, masks)
+
+
+def test_cases_are_scored_at_their_own_size(tmp_path):
+    result = evaluate(brightness((8, 8)), [square_sample()], hip)
+    assert [row["class"] for row in result.rows] == list(hip.classes)
+    assert all(row["case"] == "case" and row["dice"] > 0.9 for row in result.rows)
+    assert all(row["hd_mm"] < 1.5 for row in result.rows) and not result.cleaned
+    write_table(tmp_path / "cases.csv", result.rows)
+    with (tmp_path / "cases.csv").open() as file:
+        dices = [float(row["dice"]) for row in csv.DictReader(file)]
+    assert dices == [row["dice"] for row in result.rows]
+    assert read_cases(tmp_path / "cases.csv") == result.rows
+
+
+def grey_sample(seed=0, size=(24, 32)):
+    """A blurred disc whose mask is where it is brighter than 100."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    grey = 255 * np.exp(-((y - 12) ** 2 + (x - 14 - seed) ** 2) / 60)
+    return StubSample(
+        np.repeat(grey[..., None], 3, axis=2).astype("uint8"),
+        (grey > 100)[..., None].astype("uint8"),
+    )
+
+
+def test_the_polyp_protocol_scores_as_pranet_does():
+    sample = grey_sample()
+    (row,) = evaluate(brightness((24, 32), 3, 1), [sample], polyp).rows
+    maps = sample.image[..., 0] / np.float32(255)
+    # by hand: the map scaled to 0-1, mean over 256 thresholds
+    scaled = (maps - maps.min()) / (maps.max() - maps.min())
+    truth = sample.masks[..., 0] > 0
+    thresholds = np.linspace(1, 0, 256)
+    wanted = np.mean(
+        [dice(truth, scaled >= t) if truth[scaled >= t].any() else 0 for t in thresholds]
+    )
+    assert row["pranet_dice"] == pytest.approx(wanted, abs=1e-6)
+    assert row["pranet_dice"] == pytest.approx(pranet_scores(truth, maps)["dice"], abs=1e-9)
+    assert row["dice"] == dice(truth, maps >= 0.5) != row["pranet_dice"]
+    assert {"s_measure", "weighted_f", "mae"} <= set(row)
+    text = describe_protocol(polyp, {"polyp": 0.5}, "px", "")
+    assert "256 thresholds" in text and "PySODMetrics" in text and "pixels" in text
+
+
+def test_the_skin_protocol_scores_at_192_by_256_and_native():
+    sample = grey_sample(size=(48, 64))
+    (row,) = evaluate(brightness((192, 256), 3, 1), [sample], skin).rows
+    assert row["iou_192x256"] > 0.7 and row["iou"] == pytest.approx(row["iou_192x256"], abs=0.1)
+    assert row["accuracy_192x256"] > 0.97 and row["iou_192x256"] != row["iou"]
+
+
+def test_prostate_is_averaged_over_mirror_images():
+    seen = []
+
+    def run(images):
+        seen.append(images)
+        return np.full((*images.shape[:3], 2), 0.3, "float32")
+
+    class Sample(VolumeSample):
+        def read(self):
+            image, masks = super().read()
+            return np.repeat(image, 2, axis=-1), np.repeat(masks, 2, axis=-1)
+
+    assert prostate.flips == "hv"
+    evaluate(Predictor((32, 16), 2, 2, run), [Sample()], prostate, flips=prostate.flips)
+    assert sum(len(images) for images in seen) == 4 * 6
+    assert "mean over mirror images (h, v)" in describe_protocol(
+        prostate, {"PZ": 0.4, "TZ": 0.5}, "mm", "hv"
+    )
+
+
+def test_calibration_agrees_with_scikit_learn():
+    rng = np.random.default_rng(0)
+    maps = rng.beta(0.5, 0.5, (64, 64, 2)).astype("float32")
+    truth = (rng.random(maps.shape) < maps**2).astype("uint8")
+    calibration = calibration_of(reliability(maps, truth), ("a", "b"))
+    for i, name in enumerate(("a", "b")):
+        frequency, confidence = calibration_curve(
+            truth[..., i].ravel(), maps[..., i].ravel(), n_bins=15
+        )
+        bins = calibration[name]["bins"]
+        np.testing.assert_allclose([x["confidence"] for x in bins], confidence, rtol=1e-4)
+        np.testing.assert_allclose([x["frequency"] for x in bins], frequency, rtol=1e-4)
+        weights = np.array([x["count"] for x in bins]) / maps[..., i].size
+        wanted = (weights * np.abs(confidence - frequency)).sum()
+        assert calibration[name]["ece"] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_thresholds_are_chosen_by_the_best_dice():
+    """The masks are where the brightness exceeds 100, so about 0.4 is best."""
+    samples = [grey_sample(seed) for seed in range(3)]
+    assert choose_thresholds(brightness((24, 32), 3, 1), samples, polyp) == {"polyp": 0.4}
+    nothing = StubSample(samples[0].image, samples[0].masks * 0)
+    assert choose_thresholds(brightness((24, 32), 3, 1), [nothing], polyp) == {"polyp": 0.5}
+    best = evaluate(brightness((24, 32), 3, 1), samples, polyp, 0.4).rows
+    other = evaluate(brightness((24, 32), 3, 1), samples, polyp, 0.5).rows
+    assert min(row["dice"] for row in best) > max(row["dice"] for row in other)
+
+
+def test_a_model_that_predicts_nothing_scores_zero_by_every_protocol():
+    blind = Predictor((24, 32), 3, 1, lambda images: np.zeros((*images.shape[:3], 1), "float32"))
+    for task in (polyp, skin):
+        summary = summarize(evaluate(blind, [grey_sample()], task).rows)
+        zeros = [k for k in summary["mean"] if "dice" in k or "iou" in k]
+        assert zeros and all(summary["mean"][key] == 0 for key in zeros if "pranet" not in key)
+        assert math.isnan(summary["mean"]["hd_mm"])
+    assert iou(grey_sample().masks, 0 * grey_sample().masks) == 0

@@ -1,0 +1,251 @@
+import weakref
+from dataclasses import asdict
+
+import cv2
+import nibabel
+import numpy as np
+import pytest
+from data.files import decathlon_folder, picture, save
+
+from transfuse_keras.data.nifti import read_slices
+from transfuse_keras.errors import InputError
+from transfuse_keras.files import write_json
+from transfuse_keras.inference import predict_files as module
+from transfuse_keras.inference.predict_files import predict_files
+from transfuse_keras.inference.predictor import Predictor
+from transfuse_keras.metrics import dice
+from transfuse_keras.tasks import Task, hip, polyp, prostate
+
+SIZE = (16, 32)
+ZONES = Task("zones", ("dark", "bright"), channels=1, exclusive=True)
+
+
+def thirds(images):
+    """Maps of the RGB channels, 1 where a channel is bright."""
+    return images.astype("float32") / 255
+
+
+def zones(images):
+    """Exclusive maps: dark and bright; 0.4 for both in between."""
+    values = images.astype("float32")
+    return np.concatenate([np.where(values < 85, 1, 0.4), np.where(values > 170, 1, 0.39)], -1)
+
+
+def tissue(images):
+    """A map of each channel of z-scored slices: where it is far above its mean."""
+    return 1 / (1 + np.exp(1.5 - images))
+
+
+STUBS = {
+    "hip": (hip, Predictor(SIZE, 3, 3, thirds)),
+    "polyp": (polyp, Predictor(SIZE, 3, 1, lambda images: thirds(images)[..., :1])),
+    "zones": (ZONES, Predictor(SIZE, 1, 2, zones)),
+    "prostate": (prostate, Predictor((128, 128), 2, 2, tissue)),
+}
+
+
+@pytest.fixture
+def run_of(tmp_path, monkeypatch):
+    """A function from the name of a stub to its run folder."""
+
+    def make(name):
+        task, predictor = STUBS[name]
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        write_json(folder / "config.json", {"task": asdict(task)})
+        monkeypatch.setattr(module, "load_predictor", lambda *_: predictor)
+        return folder
+
+    return make
+
+
+def blocks(size=(40, 60)):
+    """RGB: red above, green below, blue on the right quarter."""
+    image = np.zeros((*size, 3), "uint8")
+    image[: size[0] // 2, :, 0] = 255
+    image[size[0] // 2 :, :, 1] = 255
+    image[:, 3 * size[1] // 4 :, 2] = 255
+    return image
+
+
+def read(path):
+    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_overlapping_classes_get_a_mask_each(run_of, tmp_path):
+    image = blocks()
+    save(tmp_path / "in" / "a.png", image)
+    save(tmp_path / "in" / "b.JPG", image[:20])
+    for name in ("notes.txt", ".hidden.png"):
+        (tmp_path / "in" / name).write_text("no image")
+    (tmp_path / "in" / "deeper.png").mkdir()
+    out = tmp_path / "new" / "out"
+    assert predict_files(run_of("hip"), [tmp_path / "in"], out) == 0
+    suffixes = [*(f"_{name}.png" for name in hip.classes), "_overlay.png"]
+    assert names(out) == {stem + suffix for stem in "ab" for suffix in suffixes}
+    for i, name in enumerate(hip.classes):
+        np.testing.assert_array_equal(read(out / f"a_{name}.png"), image[..., i])
+    overlay = read(out / "a_overlay.png")[..., ::-1]
+    assert tuple(overlay[19, 5]) == (255, 0, 255)  # where red ends
+    assert tuple(overlay[10, 5]) == tuple(image[10, 5])
+    assert read(out / "b_pelvis.png").shape == (20, 60)
+
+
+def test_a_single_class_gets_one_mask_however_often_it_is_given(run_of, tmp_path, monkeypatch):
+    save(tmp_path / "in" / "a.png", blocks())
+    monkeypatch.chdir(tmp_path)
+    inputs = ["in", "in/a.png", tmp_path / "in" / "a.png", "in/../in/*.png"]
+    assert predict_files(run_of("polyp"), inputs, "out", overlays=False) == 0
+    assert names(tmp_path / "out") == {"a.png"}
+    np.testing.assert_array_equal(read(tmp_path / "out" / "a.png"), blocks()[..., 0])
+
+
+def test_exclusive_classes_get_a_label_map(run_of, tmp_path):
+    image = np.repeat(np.uint8([0, 128, 255]), 20)[None].repeat(30, axis=0)
+    save(tmp_path / "a.tif", image)
+    run, out = run_of("zones"), tmp_path / "out"
+    predict_files(run / "model.keras", [tmp_path / "a.tif"], out, overlays=False)
+    labels = read(out / "a.png")
+    assert labels.shape == (30, 60)
+    for label, columns in ((1, slice(18)), (0, slice(22, 38)), (2, slice(42, None))):
+        assert (labels[:, columns] == label).all()
+    # thresholds: those given, else the run's, else 0.5
+    write_json(run / "threshold.json", {"thresholds": {"dark": 0.3, "bright": 0.9}})
+    predict_files(run, [tmp_path / "a.tif"], out, overlays=False)
+    assert (read(out / "a.png")[:, 22:38] == 1).all()
+    predict_files(run, [tmp_path / "a.tif"], out, threshold=(0.45, 0.3), overlays=False)
+    assert (read(out / "a.png")[:, 22:38] == 0).all()
+
+
+def test_a_volume_gets_a_label_map_on_its_own_grid(run_of, tmp_path):
+    labels = np.zeros((5, 120, 100), "uint8")  # slices along the first axis
+    labels[1:4, 20:70, 30:60], labels[2, 80:110, 10:90] = 1, 2
+    affine = np.array([[0, -1.0, 0, 5], [0, 0, 1.5, 6], [4.0, 0, 0, 7], [0, 0, 0, 1]])
+    bright = np.stack([labels == 1, labels == 2], axis=-1).astype("float32")
+    (tmp_path / "in").mkdir()
+    for name in ("a.nii", "b.c.NII.GZ"):
+        nibabel.save(nibabel.Nifti1Image(bright, affine), tmp_path / "in" / name)
+    assert read_slices(tmp_path / "in" / "a.nii", 2)[1] == pytest.approx((4.0, 1.5, 1.0))
+    out = tmp_path / "out"
+    assert predict_files(run_of("prostate"), [tmp_path / "in"], out) == 0
+    assert names(out) == {"a.nii.gz", "a_overlay.png", "b.c.nii.gz", "b.c_overlay.png"}
+    for name in ("a.nii.gz", "b.c.nii.gz"):
+        written = nibabel.load(out / name)
+        np.testing.assert_allclose(written.affine, affine)
+        found = np.asarray(written.dataobj)
+        assert found.shape == labels.shape and found.dtype == np.uint8
+        for label in (1, 2):
+            assert dice(labels == label, found == label) > 0.95
+    assert read(out / "a_overlay.png").shape == (100, 120, 3)
+
+
+def test_flips_and_tiles_reach_the_model(run_of, tmp_path, monkeypatch):
+    shapes = []
+
+    def run(images):
+        shapes.append(images.shape)
+        return thirds(images)[..., :1]
+
+    save(tmp_path / "a.png", blocks())
+    model = run_of("polyp")
+    monkeypatch.setattr(module, "load_predictor", lambda *_: Predictor(SIZE, 3, 1, run))
+    predict_files(model, [tmp_path / "a.png"], tmp_path / "out", flips="hv", tile=True)
+    # 40 x 60 in tiles of 16 x 32 that overlap by half
+    assert shapes == [(n, *SIZE, 3) for n in (8, 4) for _ in range(4)]
+    np.testing.assert_array_equal(read(tmp_path / "out" / "a.png"), blocks()[..., 0])
+
+
+def test_unreadable_files_do_not_stop_the_others(run_of, tmp_path, capsys):
+    folder = tmp_path / "in"
+    for i in range(10):
+        save(folder / f"{i:02}.png", picture(i))
+    for i in (*range(8), 9):  # a whole batch, and one of the next
+        (folder / f"{i:02}.png").write_text("broken")
+    assert predict_files(run_of("polyp"), [folder], tmp_path / "out") == 9
+    assert names(tmp_path / "out") == {"08.png", "08_overlay.png"}
+    first, *others = capsys.readouterr().err.splitlines()
+    assert "00.png: not a readable image" in first and len(others) == 8
+
+
+def test_volumes_of_other_channels_or_spacing_are_told(run_of, tmp_path, capsys):
+    folder = decathlon_folder(tmp_path, 3) / "imagesTr"
+    values = np.random.default_rng(0).standard_normal((5, 6, 7, 2)).astype("float32")
+    nibabel.save(nibabel.Nifti1Image(values[..., 0], np.eye(4)), folder / "case_00.nii.gz")
+    far = np.diag([1.0, 1.0, 200.0, 1.0])
+    nibabel.save(nibabel.Nifti1Image(values, far), folder / "case_01.nii.gz")
+    assert predict_files(run_of("prostate"), [folder], tmp_path / "out", overlays=False) == 2
+    assert names(tmp_path / "out") == {"case_02.nii.gz"}
+    first, second = capsys.readouterr().err.splitlines()
+    assert "case_00.nii.gz: has 1 channels, the task 2" in first
+    assert "case_01.nii.gz: its spacing is (200.0" in second
+
+
+@pytest.mark.parametrize(
+    ("stub", "arguments", "message"),
+    [
+        ("polyp", {"inputs": ["absent.png"]}, "absent.png: no such file, or no images there"),
+        ("polyp", {"inputs": ["in/*.gif"]}, "no such file, or no images there"),
+        ("polyp", {"inputs": []}, "Nothing to predict; give images"),
+        ("polyp", {"inputs": ["imagesTr/case_00.nii.gz"]}, "the task polyp takes images"),
+        ("prostate", {"inputs": ["in/a.png"]}, "the task prostate takes NIfTI volumes"),
+        ("prostate", {"inputs": ["imagesTr"], "tile": True}, "not cut into tiles"),
+        ("polyp", {"inputs": ["in", "other"]}, "in/a.png and other/a.png: would both be written"),
+        ("polyp", {"inputs": ["in", "clash"]}, "would both be written as a_overlay.png"),
+        ("polyp", {"out": "in"}, "in/a.png: is an input"),
+        ("polyp", {"inputs": ["link/a.png"], "out": "in"}, "in/a.png: is an input"),
+        ("polyp", {"out": "in/a.png"}, "in/a.png: is not a folder"),
+        ("polyp", {"threshold": 1.5}, "threshold must be from 0 to 1, not 1.5"),
+        ("polyp", {"threshold": "auto"}, "threshold must be from 0 to 1, not auto"),
+        ("hip", {"threshold": (0.5, 0.5)}, "one for each of pelvis, left_femur, right_femur"),
+        ("polyp", {"flips": "vh"}, "flips must be h, v or hv"),
+        ("polyp", {"task": hip}, "gives 1 maps, the task hip has 3 and 3"),
+    ],
+)
+def test_arguments_are_refused_before_anything_is_written(
+    stub, arguments, message, run_of, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for path in ("in/a.png", "other/a.png", "clash/a_overlay.jpg"):
+        save(tmp_path / path, blocks())
+    decathlon_folder(tmp_path, 1)
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    run, before = run_of(stub), sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=message.replace("(", r"\(")) as error:
+        predict_files(run, **{"inputs": ["in"], "out": "out", **arguments})
+    assert "\n" not in str(error.value) and sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_model_outside_a_run_needs_a_task(run_of, tmp_path):
+    save(tmp_path / "in" / "a.png", blocks())
+    run_of("polyp")
+    model, out = tmp_path / "alone" / "model.tflite", tmp_path / "out"
+    wanted = r"model.tflite: lies in no run folder and has no .json beside it; give --task.$"
+    with pytest.raises(InputError, match=wanted):
+        predict_files(model, [tmp_path / "in"], out)
+    assert predict_files(model, [tmp_path / "in"], out, task=polyp) == 0
+
+
+def test_few_images_are_in_memory_at_a_time(run_of, tmp_path, monkeypatch):
+    alive, peak = [], [0]
+
+    def read_counted(path, channels):
+        image = np.zeros((8, 8, channels), "uint8")
+        alive.append(path)
+        peak[0] = max(peak[0], len(alive))
+        weakref.finalize(image, alive.remove, path)
+        return image
+
+    for i in range(200):
+        (tmp_path / f"{i}.png").touch()
+    monkeypatch.setattr(module, "read_image", read_counted)
+    run, out = run_of("polyp"), tmp_path / "out"
+    assert predict_files(run, [tmp_path], out, overlays=False) == 0
+    assert len(names(out)) == 200
+    assert peak[0] <= 3 * module.AT_ONCE and not alive
+    peak[0] = 0
+    predict_files(run, [tmp_path], out, tile=True, overlays=False)
+    assert peak[0] <= 4

@@ -1,0 +1,204 @@
+"""The file beside an exported model tells what its run knows, and goes where the model goes."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from conftest import SMALLEST
+from data.files import hip_folder, picture, save
+from lively import lively, phantom_run
+
+import transfuse_keras as tk
+from transfuse_keras.cli import main
+from transfuse_keras.errors import InputError
+from transfuse_keras.evaluation.results import write_thresholds
+from transfuse_keras.files import write_json
+from transfuse_keras.runs.sidecar import (
+    Origin,
+    known_task,
+    read_sidecar,
+    sidecar_path,
+    update_thresholds,
+    write_sidecar,
+)
+from transfuse_keras.tasks import TASKS, Task, hip, prostate
+
+SIZE = (32, 48)
+THRESHOLDS = {"pelvis": 0.0, "left_femur": 1.0, "right_femur": 0.25}
+METRICS = {"n": 3, "mean": {"dice": 0.75, "hd_mm": 4.5}, "protocol": "per image", "unit": "mm"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run with scores and thresholds, of which the first and the second decide alone."""
+    run = phantom_run(tmp_path_factory.mktemp("runs") / "hip", lively(SMALLEST, (*SIZE, 3), 3), hip)
+    write_thresholds(run, THRESHOLDS, "auto")
+    write_json(run / "metrics.json", METRICS)
+    assert main(["export", "--model", str(run), "--format", "litert"]) == 0
+    return run
+
+
+@pytest.fixture
+def carried(run, tmp_path):
+    """The exported model and its .json in a folder of their own."""
+    shutil.copy(run / "model.tflite", tmp_path)
+    shutil.copy(run / "model.tflite.json", tmp_path)
+    return tmp_path / "model.tflite"
+
+
+def test_it_says_what_the_run_says(run):
+    about = json.loads((run / "model.tflite.json").read_text())
+    task = json.loads((run / "config.json").read_text())["task"]
+    for key in ("classes", "exclusive", "mirror_pairs", "field"):
+        assert about[key] == task[key]
+    assert about["task"] == task["name"] == "hip" and about["data"] == "phantom"
+    assert dict(zip(about["classes"], about["thresholds"], strict=True)) == THRESHOLDS
+    assert about["scores"] == {key: METRICS[key] for key in ("n", "mean", "protocol")}
+    assert (about["format"], about["quantize"]) == ("litert", "none")
+    assert about["input"] == {
+        **{"size": [*SIZE], "channels": 3, "dtype": "float32", "values": "RGB, 0-255"},
+    }
+    assert about["output"] == "probabilities (batch, height, width, class)"
+    # what timm says of ResNet and of DeiT
+    assert about["normalization"] == {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    _, _, spacing = tk.phantoms("hip", 1, SIZE)
+    assert about["spacing"] == pytest.approx(spacing)
+    assert about["verified"] == json.loads((run / "export.json").read_text())["model.tflite"]
+    assert about["verified"]["images"] == "3 test images"
+    versions = json.loads((run / "config.json").read_text())["versions"]
+    for name in ("python", "keras", "tensorflow"):
+        assert about["versions"][name] == versions[name]
+    assert about["versions"]["ai-edge-litert"]
+
+
+def written(path, task, thresholds):
+    """The sidecar of a model of a task, without the model."""
+    shape = (None, *SIZE, task.channels)
+    mean_std = task.normalization or ((0.5,) * task.channels, (0.25,) * task.channels)
+    model = SimpleNamespace(variant="Ti", input_shape=shape, normalization=mean_std)
+    origin = Origin(task, dict(zip(task.classes, thresholds, strict=True)))
+    write_sidecar(path, model, origin, "litert", "none", None)
+    return json.loads(sidecar_path(path).read_text())
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_task_and_its_thresholds_come_back(task, tmp_path):
+    thresholds = tuple(0.1 + 0.2 * i for i in range(len(task.classes)))
+    about = written(tmp_path / "model.tflite", task, thresholds)
+    assert about["input"]["values"] == (
+        "z-scored by volume and channel" if task == prostate else "RGB, 0-255"
+    )
+    found, kept = read_sidecar(tmp_path / "model.tflite")
+    assert kept == thresholds
+    for name in ("name", "classes", "channels", "exclusive", "mirror_pairs", "field"):
+        assert getattr(found, name) == getattr(task, name)
+    assert found.mirrored_classes == task.mirrored_classes
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "model-int8.tflite", "saved_model", "model.xml"])
+def test_its_name_is_that_of_the_model_and_json(name, tmp_path):
+    written(tmp_path / name, Task("eye", ("lens", "iris"), exclusive=True), (0.5, 0.25))
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.json"]
+    assert read_sidecar(tmp_path / name)[0].exclusive
+    assert read_sidecar(tmp_path / "another.tflite") is None
+    assert read_sidecar("") is None
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        *(("classes", None), ("classes", 3), ("classes", ["a", "a"]), ("thresholds", ["x"])),
+        *(("thresholds", None), ("input", None), ("input", []), ("mirror_pairs", [["a", "b"]])),
+        *(("mirror_pairs", None), ("exclusive", None), ("field", 3), ("task", None)),
+    ],
+)
+def test_a_damaged_one_is_told(what, value, tmp_path):
+    about = written(tmp_path / "model.tflite", hip, (0.5, 0.5, 0.5))
+    file = tmp_path / "model.tflite.json"
+    if value is None:
+        del about[what]
+    else:
+        about[what] = value
+    for content in (json.dumps(about), json.dumps(about)[:-9], "[]", "", "[" * 200_000):
+        file.write_text(content)
+        with pytest.raises(InputError, match="damaged") as error:
+            read_sidecar(tmp_path / "model.tflite")
+        said = str(error.value)
+        assert said.startswith(f"{file}: damaged") and said.endswith("; export the model again.")
+        assert "\n" not in said
+
+
+def test_the_run_that_a_model_lies_in_knows_better(run, tmp_path):
+    assert known_task(tmp_path / "model.tflite") is None
+    written(tmp_path / "model.tflite", prostate, (0.5, 0.25))
+    task, thresholds = known_task(tmp_path / "model.tflite")
+    assert (task.name, thresholds) == ("prostate", (0.5, 0.25))
+    write_json(tmp_path / "config.json", json.loads((run / "config.json").read_text()))
+    task, thresholds = known_task(tmp_path / "model.tflite")
+    assert (task.name, thresholds) == ("hip", (0.5, 0.5, 0.5))
+
+
+def test_other_thresholds_of_a_run_reach_all_its_models_and_nothing_else(tmp_path):
+    for name in ("model.tflite", "saved_model", "gone.onnx"):
+        written(tmp_path / name, hip, (0.5, 0.5, 0.5))
+    (tmp_path / "model.tflite").touch()
+    (tmp_path / "saved_model").mkdir()
+    write_json(tmp_path / "metrics.json", {"thresholds": {"pelvis": 0.5}})
+    before = {path.name: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    new = {"right_femur": 0.3, "pelvis": 0.1, "left_femur": 0.2}
+    write_thresholds(tmp_path, new, "auto")
+    for name in ("model.tflite", "saved_model"):
+        about = json.loads((tmp_path / f"{name}.json").read_text())
+        assert about == {**before[f"{name}.json"], "thresholds": [0.1, 0.2, 0.3]}
+    for name in ("gone.onnx.json", "metrics.json"):
+        assert json.loads((tmp_path / name).read_text()) == before[name]
+    assert json.loads((tmp_path / "threshold.json").read_text())["thresholds"] == new
+    update_thresholds(tmp_path / "absent", new)  # nothing was exported yet
+
+
+def masks_of(out, stem):
+    return {
+        name: cv2.imread(str(out / f"{stem}_{name}.png"), cv2.IMREAD_UNCHANGED)
+        for name in hip.classes
+    }
+
+
+def test_a_model_carried_away_predicts_with_its_own_thresholds(carried, tmp_path, capsys):
+    save(tmp_path / "in" / "a.png", picture(1))
+    command = ["predict", "--model", str(carried), "--input", str(tmp_path / "in")]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    masks = masks_of(tmp_path / "out", "a")
+    # every probability reaches 0, none 1
+    assert (masks["pelvis"] == 255).all() and not masks["left_femur"].any()
+    assert main([*command, "--threshold", "1", "--out", str(tmp_path / "out")]) == 0
+    assert not masks_of(tmp_path / "out", "a")["pelvis"].any()
+    sidecar_path(carried).unlink()
+    capsys.readouterr()
+    assert main([*command, "--out", str(tmp_path / "alone")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"transfuse: {carried}: lies in no run folder and has no .json beside it; give --task."
+    )
+    assert not (tmp_path / "alone").exists()
+    assert main([*command, "--task", "hip", "--out", str(tmp_path / "alone")]) == 0
+    half = masks_of(tmp_path / "alone", "a")["pelvis"]
+    assert 0 < np.count_nonzero(half) < half.size
+
+
+def test_a_model_carried_away_is_scored_with_its_own_thresholds(carried, tmp_path, capsys):
+    data = hip_folder(tmp_path / "data", patients=2)
+    command = ["evaluate", "--model", str(carried), "--data", str(data)]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["thresholds"] == THRESHOLDS and metrics["task"] == "hip"
+    assert metrics["classes"]["left_femur"]["dice"] == 0
+    assert metrics["classes"]["pelvis"]["recall"] == 1
+    assert main([*command, "--threshold", "auto", "--out", str(tmp_path / "auto")]) == 2
+    assert "is in no run folder, so has no validation split" in capsys.readouterr().err
+    sidecar_path(carried).unlink()
+    assert main([*command, "--out", str(tmp_path / "alone")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "model.tflite: is in no run folder and has no .json beside it; give --task." in line

@@ -1,0 +1,171 @@
+import json
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.model_selection import KFold
+
+from transfuse_keras.data.splits import split_fold
+from transfuse_keras.errors import InputError
+from transfuse_keras.evaluation.evaluate import calibration_of, read_cases, reliability
+from transfuse_keras.evaluation.statistics import summarize
+from transfuse_keras.files import write_json, write_table
+from transfuse_keras.training.cross_validation import (
+    cleaning_helps,
+    cross_validate,
+    pool_calibration,
+)
+
+SETTINGS = {"seed": 0, "size": (2, 3)}
+
+
+def samples(count, slices=2):
+    return [
+        SimpleNamespace(name=f"{i:02}-{k}", group=f"{i:02}")
+        for i in range(count)
+        for k in range(slices)
+    ]
+
+
+def test_folds_are_scikit_learns_and_no_patient_is_on_two_sides():
+    cases = samples(23)
+    groups = sorted({sample.group for sample in cases})
+    wanted = KFold(5, shuffle=True, random_state=12345).split(groups)
+    tested = []
+    for k, (_, held_out) in enumerate(wanted):
+        splits = split_fold(cases, k, 5)
+        found = [{sample.group for sample in splits[part]} for part in ("train", "val", "test")]
+        assert found[2] == {groups[i] for i in held_out}
+        assert set().union(*found) == set(groups) and sum(map(len, found)) == len(groups)
+        tested += [sample.name for sample in splits["test"]]
+    assert sorted(tested) == [sample.name for sample in cases]
+    with pytest.raises(InputError, match="4 patients cannot be divided into 5 folds"):
+        split_fold(samples(4), 0, 5)
+
+
+class Trainer:
+    """Leaves what a fold leaves, with the Dice given by case number; dies when told to."""
+
+    def __init__(self, cleaned=0.0, dies_in=None):
+        self.cleaned, self.dies_in, self.trained = cleaned, dies_in, []
+
+    def __call__(self, run, fold, resume):
+        index, count = fold
+        if not resume:
+            (run / "overlays").mkdir(parents=True)
+            (run / "config.json").write_text("{}")
+        if index == self.dies_in:
+            raise KeyboardInterrupt
+        self.trained.append((index, resume))
+        rows = [
+            {
+                **{"case": f"{case}", "class": name, "truth_empty": False},
+                **{"prediction_empty": False, "dice": (case + shift) / 20},
+            }
+            for case in range(index, 10, count)
+            for shift, name in ((0, "a"), (1, "b"))
+        ]
+        write_table(run / "cases.csv", rows)
+        better = [{**row, "dice": row["dice"] + self.cleaned} for row in rows]
+        write_table(run / "cases-cleaned.csv", better)
+        entries = []
+        for number, rank in enumerate(("best", "median", "worst", "worst")):
+            file = f"{number:02}_{rank}_f{index}.png"
+            cv2.imwrite(str(run / "overlays" / file), np.zeros((4, 4, 3), "uint8"))
+            entry = {"file": file, "case": f"f{index}{number}", "score": (index + 5 * number) / 20}
+            entries.append({**entry, "rank": rank})
+        write_json(run / "overlays" / "index.json", entries)
+        truth = np.zeros((8, 8, 2), "uint8")
+        truth[: index + 2] = 1
+        histograms = reliability(np.full((8, 8, 2), 0.1 * (index + 1), "float32"), truth)
+        write_json(
+            run / "metrics.json",
+            {
+                **{"task": "t", "data": "d", "variant": "Ti", "protocol": "p", "paper": {}},
+                **{"thresholds": {"a": 0.5, "b": 0.5}, "seconds_per_case": 0.1 * index},
+                **summarize(rows),
+                "calibration": calibration_of(histograms, ("a", "b")),
+            },
+        )
+
+
+def test_scores_of_all_folds_are_pooled(tmp_path):
+    folder = tmp_path / "cv"
+    cross_validate(Trainer(), SETTINGS, folder, 5)
+    rows = read_cases(folder / "cases.csv")
+    assert sorted({row["case"] for row in rows}) == [f"{i}" for i in range(10)]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["n"] == 10 and metrics["mean"]["dice"] == pytest.approx(
+        (4.5 / 20 + 5.5 / 20) / 2
+    )
+    assert metrics["protocol"].startswith("5-fold cross-validation, cases of all folds pooled; p")
+    assert [fold["n"] for fold in metrics["folds"]] == [2] * 5
+    assert metrics["seconds_per_case"] == pytest.approx(0.2)
+    assert json.loads((folder / "postprocessing.json").read_text()) == {"largest_component": False}
+    index = json.loads((folder / "overlays" / "index.json").read_text())
+    assert [entry["rank"] for entry in index[:3]] == ["best", "median", "worst"]
+    assert index[0]["case"] == "f40" and index[1]["case"] == "f21" and index[2]["case"] == "f02"
+    assert all((folder / "overlays" / entry["file"]).is_file() for entry in index)
+    assert (folder / "report.html").is_file()
+
+
+def test_clean_up_is_kept_where_it_helps(tmp_path):
+    cross_validate(Trainer(cleaned=0.1), SETTINGS, tmp_path / "cv", 5)
+    chosen = json.loads((tmp_path / "cv" / "postprocessing.json").read_text())
+    assert chosen == {"largest_component": True}
+    metrics = json.loads((tmp_path / "cv" / "metrics.json").read_text())
+    assert metrics["mean"]["dice"] == pytest.approx(0.35)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "helps"),
+    [
+        ((0.5, 0.6), (0.6, 0.6), True),
+        ((0.5, 0.6), (0.9, 0.59), False),
+        ((0.5, 0.6),) * 2 + (False,),
+    ],
+)
+def test_no_class_may_fall(before, after, helps):
+    parts = [{"classes": {n: {"dice": x} for n, x in enumerate(part)}} for part in (before, after)]
+    assert cleaning_helps(*parts) == helps
+
+
+def test_folds_are_resumed_one_by_one(tmp_path):
+    folder = tmp_path / "cv"
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(Trainer(dies_in=3), SETTINGS, folder, 5)
+    assert (folder / "fold-3").is_dir() and not (folder / "metrics.json").exists()
+    with pytest.raises(InputError, match="already holds something else; .* or --resume"):
+        cross_validate(Trainer(), SETTINGS, folder, 5)
+    with pytest.raises(InputError, match="was made with other settings"):
+        cross_validate(Trainer(), {**SETTINGS, "seed": 1}, folder, 5, resume=True)
+    trainer = Trainer()
+    cross_validate(trainer, SETTINGS, folder, 5, resume=True)
+    assert trainer.trained == [(3, True), (4, False)]
+    whole = tmp_path / "whole"
+    cross_validate(Trainer(), SETTINGS, whole, 5)
+    assert (folder / "metrics.json").read_text() == (whole / "metrics.json").read_text()
+
+
+def test_unusable_data_leaves_no_folder(tmp_path):
+    def refuse(run, fold, resume):
+        raise InputError("no such data")
+
+    with pytest.raises(InputError, match="no such data"):
+        cross_validate(refuse, SETTINGS, tmp_path / "cv", 5)
+    assert not (tmp_path / "cv").exists()
+
+
+def test_pooled_calibration_is_that_of_all_pixels():
+    rng = np.random.default_rng(0)
+    maps = rng.random((6, 16, 16, 2)).astype("float32")
+    truth = (rng.random(maps.shape) < maps).astype("uint8")
+    parts = [
+        calibration_of(reliability(m, t), ("a", "b")) for m, t in zip(maps, truth, strict=True)
+    ]
+    whole = calibration_of(reliability(maps, truth), ("a", "b"))
+    pooled = pool_calibration(parts)
+    for name in ("a", "b"):
+        assert pooled[name]["ece"] == pytest.approx(whole[name]["ece"], rel=1e-6)
+        assert sum(found["count"] for found in pooled[name]["bins"]) == maps[..., 0].size

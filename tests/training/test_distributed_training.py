@@ -1,0 +1,89 @@
+"""`transfuse train` on several devices, at dropout 0, against one; a killed worker and --resume."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_distribution import free_port
+
+from benchmarks.reliability.runs import weights_of
+from transfuse_keras.devices import LOST
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[1]
+
+
+def start(folder, backend, *arguments, devices=1, resume=False):
+    """A training on phantoms into `folder`/run, as a process that logs to `folder`."""
+    folder.mkdir(exist_ok=True, parents=True)
+    given = ["--task", "hip", "--variant", "Ti", "--image-size", "32", "48", "--epochs", "2"]
+    # at a larger learning rate rounding grows from step to step
+    given += ["--batch-size", "4", "--limit", "32", "--lr", "1e-5"]
+    command = [sys.executable, ROOT / "tests" / "distributed_child.py", str(devices), "train"]
+    command += [*(["--resume"] if resume else given), "--out", folder / "run", *arguments]
+    environment = {
+        **os.environ,
+        **{"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)},
+        # what one process compiled, the next one need not
+        "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    with (folder / f"log{arguments[-1] if arguments else ''}").open("w") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+
+def start_two(folder, **options):
+    """Both processes of a job of two on loopback."""
+    job = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process"]
+    return [start(folder, "jax", *job, str(index), **options) for index in range(2)]
+
+
+def both_end_well(processes):
+    return all(process.wait(timeout=1500) == 0 for process in processes)
+
+
+def same_training(run, other):
+    """Assert that the last weights of two runs differ by a small part of what was trained.
+
+    Rounding grows to 0.04 of it; statistics or clipping of a part of the batch give 0.3 and more.
+    """
+    ours, theirs, before = (
+        weights_of(x / "run" / "checkpoints" / f"epoch-{epoch:04}.keras")
+        for x, epoch in ((run, 2), (other, 2), (other, 1))
+    )
+    names = [name for name in theirs if not name.startswith("optimizer")]
+    trained = np.sqrt(sum(np.square(theirs[x] - before[x]).sum() for x in names))
+    apart = np.sqrt(sum(np.square(theirs[x] - ours[x]).sum() for x in names))
+    assert apart < 0.1 * trained
+
+
+def test_all_devices_of_a_host_train_as_one_does(tmp_path):
+    assert both_end_well(
+        [
+            start(tmp_path / "one", "tensorflow"),
+            start(tmp_path / "two", "tensorflow", "--devices", "all", devices=2),
+        ]
+    )
+    log = (tmp_path / "two" / "logall").read_text()
+    assert "XLA off: TensorFlow cannot use it on several devices" in log
+    same_training(tmp_path / "two", tmp_path / "one")
+
+
+def test_two_processes_go_on_after_one_was_killed(tmp_path):
+    two, stopped = tmp_path / "two", tmp_path / "stopped"
+    assert both_end_well(start_two(two))
+    assert (two / "run" / "metrics.json").is_file() and (two / "run" / "model.tflite").is_file()
+
+    first, second = start_two(stopped)
+    deadline = time.monotonic() + 600
+    while not list(stopped.rglob("epoch-*.keras")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    second.kill()
+    assert first.wait(timeout=120) == 1
+    assert (stopped / "log0").read_text().splitlines()[-1] == f"transfuse: {LOST}"
+    assert both_end_well(start_two(stopped, resume=True))
+    same_training(stopped, two)

@@ -1,0 +1,118 @@
+"""--resume and --from: what they refuse, and real runs that were killed, repeated or ran full."""
+
+import json
+import random
+
+import pytest
+
+from benchmarks.reliability import kill, runs, storage
+from transfuse_keras.cli import main
+from transfuse_keras.data.pipeline import find_splits
+from transfuse_keras.runs.folder import begin_run
+from transfuse_keras.runs.settings import Settings, describe, read_settings
+from transfuse_keras.tasks import hip, polyp, prostate
+
+
+@pytest.mark.parametrize("task", [hip, polyp, prostate])
+def test_settings_come_back_from_config_json(tmp_path, task):
+    settings = Settings(
+        task, "data", weights="w.npz", seed=3, spacing=(0.5, 1.0), fold=(1, 5), jit="off"
+    )
+    begin_run(tmp_path / "run", settings, find_splits(hip))
+    again = read_settings(tmp_path / "run" / "config.json")
+    assert again.task == task and again.recipe == task.recipe and again.fold == (1, 5)
+    assert describe(again) == describe(settings)
+
+
+def test_other_versions_are_said(tmp_path, capsys):
+    content = describe(Settings(hip))
+    content["versions"]["keras"] = "3.0.0"
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    read_settings(tmp_path / "config.json")
+    assert "was made with keras 3.0.0, now 3." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--resume", "--out", "missing"], "missing: has no config.json"),
+        (["--resume"], "give the run folder by --out, or --task"),
+        (["--resume", "--task", "hip"], "No unfinished run in savedmodels/hip"),
+        (["--resume", "--out", "run", "--epochs", "9"], "leave out --epochs"),
+        (["--from", "run/config.json", "--lr", "1"], "leave out --lr"),
+        (["--from", "run/config.json", "--seed", "0"], "leave out --seed"),
+        (["--from", "thesis.txt"], "thesis.txt: "),
+        (["--task", "hip", "--out", "run"], "already holds something else"),
+        ([], "Give --task."),
+        (["--task", "hip", "--coordinator", "here:1"], "go together"),
+    ],
+)
+def test_what_cannot_be_resumed_or_repeated_is_one_sentence(
+    tmp_path, monkeypatch, capsys, arguments, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    begin_run(tmp_path / "run", Settings(hip), find_splits(hip))
+    (tmp_path / "thesis.txt").write_text("precious")
+    assert main(["train", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and error.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "thesis.txt"}
+
+
+def test_a_complete_run_has_nothing_left(tmp_path, capsys):
+    begin_run(tmp_path, Settings(hip), find_splits(hip))
+    (tmp_path / "metrics.json").write_text("{}")
+    assert main(["train", "--resume", "--out", str(tmp_path)]) == 0
+    assert "is complete, there is nothing left to do" in capsys.readouterr().out
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path, capsys):
+    settings = Settings(hip)
+    splits = find_splits(hip)
+    begin_run(tmp_path, settings, {**splits, "train": splits["train"][1:]})
+    assert main(["train", "--resume", "--out", str(tmp_path)]) == 2
+    assert "split.csv: the data is not what the run began with" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """(folder, a run in it that was not interrupted)."""
+    folder = tmp_path_factory.mktemp("reference")
+    code, _, errors = runs.finish(*runs.train_arguments(folder, folder / "run"))
+    assert code == 0, errors
+    return folder, folder / "run"
+
+
+@pytest.mark.slow
+def test_a_run_killed_several_times_ends_as_one_that_was_not(reference, tmp_path):
+    run = tmp_path / "run"
+    places = kill.interrupt(tmp_path, run, random.Random(1), 30, kills=2)
+    assert places
+    found = runs.differences(run, reference[1])
+    assert max(found.values()) < storage.TOLERANCE
+    assert not list(run.rglob(".part.*"))
+
+
+@pytest.mark.slow
+def test_a_run_is_repeated_from_its_configuration(reference, tmp_path):
+    config = reference[1] / "config.json"
+    code, _, errors = runs.finish("train", "--from", config, "--out", tmp_path / "again")
+    assert code == 0, errors
+    assert max(runs.differences(tmp_path / "again", reference[1]).values()) < storage.TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not storage.can_mount(), reason="mounting a small disk needs root")
+def test_a_full_or_read_only_disk_loses_nothing(reference, tmp_path):
+    full = storage.fill_the_disk(tmp_path, reference[1])
+    assert full["lost"] == 0, full["said"]
+    protected = storage.write_protect(tmp_path)
+    assert protected["lost"] == 0, protected["said"]
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_and_a_loss_that_is_nan_lose_nothing(reference, tmp_path):
+    damaged = storage.damage_checkpoints(tmp_path, reference[1], times=1)
+    assert damaged["lost"] == 0, damaged["said"]
+    nan = storage.lose_the_loss(tmp_path)
+    assert nan["lost"] == 0, nan["said"]

@@ -1,0 +1,45 @@
+"""One picture of many samples with their masks."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from transfuse_keras.evaluation.results import visible
+from transfuse_keras.files import replacing
+from transfuse_keras.inference.predict import overlay
+
+COLUMNS, ROWS = 6, 4
+
+
+def write_contact_sheet(path, splits, task):
+    """Draw samples, spread evenly over each split, with the outlines of their masks in green.
+
+    Args:
+        path: Path of the PNG.
+        splits: part -> list of Sample.
+        task: Task.
+
+    Returns: whether there was anything to draw.
+    """
+    named = {
+        sample.name: (part, sample)
+        for part, part_samples in splits.items()
+        for sample in part_samples
+    }
+    samples = list(named.values())
+    if not samples:
+        return False
+    chosen = np.linspace(0, len(samples) - 1, min(COLUMNS * ROWS, len(samples))).round().astype(int)
+    rows = -(-len(chosen) // COLUMNS)
+    figure = Figure(figsize=(2.4 * COLUMNS, 2.6 * rows), layout="constrained")
+    figure.suptitle(f"{task.name}: {', '.join(task.classes)}")
+    axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, index in zip(axes, chosen, strict=False):  # the last row may not be full
+        part, sample = samples[index]
+        image, masks = visible(*sample.read())
+        axis.imshow(overlay(image, np.zeros_like(masks), truth=masks))
+        axis.set_title(f"{part}: {sample.name[-28:]}", fontsize=7)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+    return True

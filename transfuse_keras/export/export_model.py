@@ -1,0 +1,128 @@
+"""Exporting a trained model in several formats, with what it needs of its run and its data."""
+
+from pathlib import Path
+
+import numpy as np
+
+from transfuse_keras.data.cache import read_fitted
+from transfuse_keras.data.pipeline import find_splits
+from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.evaluation.evaluate_model import config_of, own_data, own_samples
+from transfuse_keras.export.formats import FORMATS, takes_z_scored
+from transfuse_keras.export.verification import export_verified, fullest, held_out_of
+from transfuse_keras.files import read_json
+from transfuse_keras.inference.predictor import find_run, run_task, run_thresholds
+from transfuse_keras.model.load import load_model
+from transfuse_keras.runs.sidecar import Origin
+from transfuse_keras.tasks.task import Task
+
+CALIBRATED = 32  # training images that the ranges of int8 activations are found on
+
+
+def export_run(path, formats, quantizations=("none",), out=None, data=None):
+    """Export a trained model in several formats, each verified against the Keras model.
+
+    Args:
+        path: run folder or `.keras` file.
+        formats: keys of FORMATS.
+        quantizations: of "none", "float16", "dynamic" and "int8"; a format takes those it has.
+        out: the folder; by default the model's own.
+        data: folder in a known layout to verify and to calibrate on; by default what the run was
+            trained on.
+
+    Writes: the files, a .json beside each and export.json with what `verify` gave of all.
+
+    Raises: InputError if the model cannot be read, a format has none of the quantizations, or
+    images are needed and not there; OverBudget if a file is not the same model.
+    """
+    jobs = plan(formats, quantizations)
+    path = Path(path)
+    model, run = load_model(path), find_run(path)
+    out = Path(out or (path if path.is_dir() else path.parent))
+    task = run_task(run) if run else nameless_task(model)
+    splits = find_samples(task, run, data, {quantize for _, _, quantize in jobs})
+    against, spacing = held_out_of(model, task, splits["test"])
+    int8 = {"dynamic", "int8"} & {quantize for _, _, quantize in jobs}
+    if int8 and (against.truths is None or not against.truths.any()):
+        raise InputError(
+            "int8 weights are verified on labelled images: no test image shows any "
+            "class; give --data."
+        )
+    origin = origin_of(task, run, spacing)
+    calibration = None
+    if any(quantize == "int8" for _, _, quantize in jobs):
+        calibration = calibration_images(model, task, splits["train"])
+    out.mkdir(parents=True, exist_ok=True)
+    for name, file, quantize in jobs:
+        arguments = {"quantize": quantize} if len(FORMATS[name][2]) > 1 else {}
+        if quantize == "int8":
+            arguments["calibration"] = calibration
+        export_verified(model, out / file, name, quantize, against, origin, arguments)
+
+
+def plan(formats, quantizations):
+    """What to write: list of (format, file name, quantization)."""
+    jobs = []
+    for name in formats:
+        _, file, known = FORMATS[name]
+        possible = [quantize for quantize in quantizations if quantize in known]
+        if not possible:
+            raise InputError(f"--format {name}: has --quantize {' '.join(known)} only.")
+        if left := [quantize for quantize in quantizations if quantize not in known]:
+            print(f"{name}: is not written as {' or '.join(left)}, which it has not.")
+        stem, _, suffix = file.partition(".")
+        jobs += [(name, file if x == "none" else f"{stem}-{x}.{suffix}", x) for x in possible]
+    return jobs
+
+
+def nameless_task(model):
+    """The task of a model that lies in no run: its classes have numbers."""
+    if takes_z_scored(model):
+        raise InputError("A model of a task on volumes is exported from its run folder only.")
+    names = tuple(f"class-{i}" for i in range(model.classes))
+    return Task("unknown", names, channels=model.input_shape[-1])
+
+
+def find_samples(task, run, data, quantizations):
+    """{"train", "test"} -> samples to calibrate and to verify on; empty where there are none."""
+    if data is not None:
+        return find_splits(task, data)
+    if run is not None:
+        folder = own_data(run)
+        if folder is None or Path(folder).is_dir():
+            return {part: own_samples(task, run, part) for part in ("train", "test")}
+    if quantizations & {"dynamic", "int8"}:
+        where = f"{own_data(run)} is not there" if run else "the model is in no run folder"
+        raise InputError(f"int8 weights are verified on labelled images: {where}; give --data.")
+    return {"train": [], "test": []}
+
+
+def calibration_images(model, task, samples):
+    """CALIBRATED training images, drawn with seed 0, as of `serving_model`."""
+    if not samples:
+        raise InputError("int8 needs training images to find its ranges on; give --data.")
+    chosen = np.random.default_rng(0).permutation(len(samples))[:CALIBRATED]
+    print(f"Calibrating int8 on {len(chosen)} training images (drawn with seed 0)")
+    images = []
+    for i in chosen:
+        image, _ = fullest(*read_fitted(samples[i], model.input_shape[1:3], task.field))
+        images.append(image)
+    return np.stack(images)
+
+
+def origin_of(task, run, spacing):
+    """Origin of a model in a run folder, or in none."""
+    if run is None:
+        return Origin(task, dict.fromkeys(task.classes, 0.5), spacing=spacing)
+    data = config_of(run)["data"]
+    scored = run / "metrics.json"
+    metrics = read_json(scored)
+    with blaming(scored, "not the scores of a run", "score the model again"):
+        scores = metrics and {key: metrics[key] for key in ("n", "mean", "protocol")}
+    return Origin(
+        task,
+        dict(zip(task.classes, run_thresholds(run, task.classes), strict=True)),
+        data if data == "phantom" else Path(data).name,
+        spacing,
+        scores,
+    )

@@ -1,0 +1,183 @@
+"""A trained model as files that run without this package."""
+
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from safetensors.numpy import save
+
+from transfuse_keras.errors import InputError
+from transfuse_keras.export.quantize import quantize_dynamic, quantize_int8
+from transfuse_keras.files import replacing
+from transfuse_keras.layers.upsampling import resizing_by
+from transfuse_keras.weights import official_state
+
+
+def serving_model(model):
+    """The graph that is deployed: `mask` only, with normalisation in front and a sigmoid behind.
+
+    Args:
+        model: TransFuse.
+
+    Returns: keras.Model from float32 images (B, H, W, C) at the model's size, in 0-255, RGB (or
+    z-scored, for a task on volumes), to probabilities (B, H, W, M).
+    """
+    mean, std = (255 * np.asarray(values, "float32") for values in model.normalization)
+    image = keras.Input(model.input_shape[1:], name="image")
+    logits = model.mask_model((image - mean) / std)
+    probabilities = keras.layers.Activation("sigmoid", name="probabilities")(logits)
+    return keras.Model(image, probabilities, name="serving")
+
+
+def takes_z_scored(model):
+    """Whether a model is of a task on volumes: they are z-scored, so it normalises nothing."""
+    mean, std = model.normalization
+    return np.allclose(mean, 0) and np.allclose(np.multiply(std, 255), 1)
+
+
+def builtin_resizing():
+    """Within this context graphs resize by TensorFlow's own operation.
+
+    LiteRT, OpenVINO and ONNX have it as a builtin, several times as fast as matrix products; only
+    its gradient is what training cannot use.
+    """
+    return resizing_by(
+        lambda x, size: tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True)
+    )
+
+
+def export_saved_model(model, path):
+    """Write the serving model as a SavedModel with a free batch dimension.
+
+    Its signatures, both from `image` to `probabilities`: "serving_default" takes float32 images
+    of the model's size, as of `serving_model`; "any_size", unless the model is of a task on
+    volumes, uint8 RGB (B, h, w, C) of any size, which is resized as `predict` does, and gives
+    float32 (B, h, w, M).
+    """
+    serving = serving_model(model)
+    *size, channels = model.input_shape[1:]
+
+    def serve(image):
+        return {"probabilities": serving(image, training=False)}
+
+    def any_size(image):
+        shape = tf.shape(image)[1:3]
+        image = tf.round(resize(tf.cast(image, "float32"), size))
+        return {"probabilities": resize(serve(image)["probabilities"], shape)}
+
+    fixed = tf.TensorSpec((None, *size, channels), "float32", "image")
+    free = tf.TensorSpec((None, None, None, channels), "uint8", "image")
+    # Not by Keras' own export, which stores every weight twice.
+    module = tf.Module()
+    module.weights = [variable.value for variable in serving.variables]
+    with builtin_resizing(), replacing(path) as temporary:
+        signatures = {"serving_default": tf.function(serve, [fixed]).get_concrete_function()}
+        if not takes_z_scored(model):
+            signatures["any_size"] = tf.function(any_size, [free]).get_concrete_function()
+        tf.saved_model.save(module, str(temporary), signatures)
+
+
+def resize(images, size):
+    """Images (B, h, w, C) to `size`, as data/resize.py: by area when they shrink, else bilinear."""
+    shrinks = tf.reduce_all(tf.shape(images)[1:3] >= size)
+    return tf.cond(
+        shrinks,
+        lambda: tf.image.resize(images, size, "area"),
+        lambda: tf.image.resize(images, size),
+    )
+
+
+def export_litert(model, path, quantize="none", calibration=None):
+    """Write the serving model as a .tflite file for one image at a time.
+
+    The batch is static: with a free one the converter leaves chains of shape computations that
+    cut the graph into dozens of delegate partitions. Input and output are float32 always.
+
+    Args:
+        model: TransFuse.
+        path: of the file.
+        quantize: "none", "float16" (weights), "dynamic" (int8 weights, activations quantised as
+            they come) or "int8" (activations of convolutions with fixed ranges).
+        calibration: for "int8" images (N, H, W, C) as of `serving_model`, to find the ranges on.
+    """
+    signature = [keras.InputSpec("float32", (1, *model.input_shape[1:]), name="image")]
+    builtin = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
+    arguments = {"target_spec": builtin}
+    if quantize == "float16":
+        builtin["supported_types"] = [tf.float16]
+        arguments["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    with builtin_resizing(), replacing(path) as temporary:
+        serving_model(model).export(
+            temporary, format="litert", input_signature=signature, verbose=False, **arguments
+        )
+        if quantize == "dynamic":
+            quantize_dynamic(temporary)
+        elif quantize == "int8":
+            quantize_int8(temporary, calibration)
+
+
+def export_onnx(model, path):
+    """Write the serving model as a float32 .onnx file with a free batch dimension.
+
+    Raises: InputError if onnx or tf2onnx is not installed.
+    """
+    need("onnx", "onnx", "tf2onnx")
+    serving = serving_model(model)
+    with builtin_resizing(), replacing(path) as temporary:
+        serving(np.zeros((1, *model.input_shape[1:]), "float32"))  # Keras wants it called once
+        signature = [keras.InputSpec("float32", serving.input_shape, name="image")]
+        serving.export(temporary, format="onnx", input_signature=signature, verbose=False)
+
+
+def export_openvino(model, path, quantize="none"):
+    """Write the serving model as OpenVINO's .xml and .bin with a free batch dimension.
+
+    Args:
+        model: TransFuse.
+        path: of the .xml file.
+        quantize: "none", or "float16" for weights of half the size.
+
+    Raises: InputError if openvino is not installed.
+    """
+    need("openvino", "openvino")
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder, "model.xml"))
+        with builtin_resizing():
+            serving_model(model).export(file, format="openvino", verbose=False)
+        graph = openvino.Core().read_model(file)
+        with replacing(Path(path).with_suffix(".bin")), replacing(path) as temporary:
+            openvino.save_model(graph, temporary, compress_to_fp16=quantize == "float16")
+
+
+def need(extra, *modules):
+    """Raise InputError if a module of an optional part of the package is missing."""
+    for module in modules:
+        try:
+            __import__(module)
+        except ImportError as error:
+            raise InputError(
+                f"{module} is not installed: pip install 'transfuse-keras[{extra}]'."
+            ) from error
+
+
+def export_pytorch(model, path):
+    """Write the weights as .safetensors under the names, shapes and dtypes of the authors' code.
+
+    A TransFuse-S or L-R50 of their input size (192x256, or 384x512 for their L_384) runs there
+    as it is; position embeddings keep the model's own grid.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(official_state(model)))
+
+
+FORMATS = {  # name -> (function of model and path, file, how it can be quantised)
+    "saved_model": (export_saved_model, "saved_model", ("none",)),
+    "litert": (export_litert, "model.tflite", ("none", "float16", "dynamic", "int8")),
+    "onnx": (export_onnx, "model.onnx", ("none",)),
+    "openvino": (export_openvino, "model.xml", ("none", "float16")),
+    "pytorch": (export_pytorch, "model.safetensors", ("none",)),
+}

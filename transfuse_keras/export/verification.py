@@ -1,0 +1,182 @@
+"""Is an exported file the same model? Compared on held-out images where it is made."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+
+from transfuse_keras.data.cache import fitted
+from transfuse_keras.export.formats import FORMATS
+from transfuse_keras.files import read_json, replacing, write_json
+from transfuse_keras.inference.predict import to_masks
+from transfuse_keras.inference.predictor import as_predictor, load_predictor
+from transfuse_keras.metrics import dice
+from transfuse_keras.runs.sidecar import sidecar_path, write_sidecar
+
+COMPARED = 32  # held-out images on which a file is compared with the Keras model
+
+# quantize -> (key of what `verify` gives, what it may be): the budget of an exported file
+BUDGETS = {
+    "none": ("largest_difference", "at most", 1e-4),
+    "float16": ("mask_dice", "at least", 0.999),
+    "dynamic": ("dice_lost", "at most", 0.005),
+    "int8": ("dice_lost", "at most", 0.005),
+}
+
+
+class OverBudget(RuntimeError):
+    """An exported model that differs more from the Keras model than its format may."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Images to compare on, and what the Keras model makes of them.
+
+    Attributes:
+        images: (N, H, W, C) float32 of the model's size, as of `serving_model`.
+        truths: (N, H, W, M) of 0/1, or None.
+        probabilities: (N, H, W, M) by the Keras model.
+        source: what the images are, in words.
+    """
+
+    images: np.ndarray
+    truths: np.ndarray | None
+    probabilities: np.ndarray
+    source: str
+
+
+def held_out(model, images, truths, source):
+    """HeldOut of a TransFuse."""
+    images = images.astype("float32")
+    run = as_predictor(model).run
+    probabilities = np.concatenate([run(image[None]) for image in images])
+    return HeldOut(images, truths, probabilities, source)
+
+
+def held_out_of(model, task, samples):
+    """HeldOut of the first samples, and the (row, column) mm of a pixel at the model's size.
+
+    Of a volume the slice that shows most counts. Without samples the images are noise.
+    """
+    samples, size = samples[:COMPARED], model.input_shape[1:3]
+    if not samples:
+        shape = (4, *model.input_shape[1:])
+        noise = np.random.default_rng(0).uniform(0, 255, shape)
+        return held_out(model, noise, None, "4 images of noise"), None
+    images, truths, spacings = [], [], []
+    for sample in samples:
+        image, masks = sample.read()
+        if sample.spacing is not None and task.field is None:
+            pairs = zip(sample.spacing, image.shape, size, strict=False)
+            spacings.append([mm * own / wanted for mm, own, wanted in pairs])
+        image, truth = fullest(*fitted(image, masks, sample, size, task.field))
+        images.append(image)
+        truths.append(truth)
+    if task.field is not None:
+        spacings = [[mm / n for mm, n in zip(task.field, size, strict=True)]]
+    source = f"{len(images)} test images"
+    against = held_out(model, np.stack(images), np.stack(truths), source)
+    return against, tuple(np.median(spacings, axis=0)) if spacings else None
+
+
+def fullest(images, masks):
+    """Of slices (D, H, W, C) and masks (D, H, W, M) the one that shows most."""
+    index = masks.sum(axis=(1, 2, 3)).argmax()
+    return images[index], masks[index]
+
+
+def verify(run, against, thresholds=0.5, exclusive=False):
+    """How an exported model differs from the Keras model.
+
+    Args:
+        run: function from images (B, H, W, C) to probabilities (B, H, W, M).
+        against: HeldOut.
+        thresholds, exclusive: as of `to_masks`.
+
+    Returns: {"images": what was compared on, "largest_difference": of probabilities, "mask_dice":
+    mean Dice of its masks and the Keras model's over images and classes, 1 where both are empty,
+    "keras_dice", "dice": mean Dice of either with the truth, over images and classes whose truth
+    is not empty, "dice_lost": their difference}. The last three are None without truths.
+    """
+    found = np.concatenate([run(image[None]) for image in against.images])
+    masks, wanted = (to_masks(x, thresholds, exclusive) for x in (found, against.probabilities))
+    report = {
+        "images": against.source,
+        "largest_difference": float(np.abs(found - against.probabilities).max()),
+        "mask_dice": mean_dice(wanted, masks),
+    }
+    keras_dice = own_dice = None
+    if against.truths is not None and against.truths.any():
+        keras_dice = mean_dice(against.truths, wanted, shown_only=True)
+        own_dice = mean_dice(against.truths, masks, shown_only=True)
+    lost = None if own_dice is None else keras_dice - own_dice
+    return {**report, "keras_dice": keras_dice, "dice": own_dice, "dice_lost": lost}
+
+
+def mean_dice(truths, masks, shown_only=False):
+    """Mean Dice over images and classes of (N, H, W, M); `shown_only`: of truths not empty."""
+    pairs = zip(
+        np.moveaxis(truths, 3, 1).reshape(-1, *truths.shape[1:3]),
+        np.moveaxis(masks, 3, 1).reshape(-1, *masks.shape[1:3]),
+        strict=True,
+    )
+    return float(np.mean([dice(a, b) for a, b in pairs if a.any() or not shown_only]))
+
+
+def check_budget(path, quantize, verified):
+    """Raise OverBudget if an exported model differs too much.
+
+    Args:
+        path: of the file, for the message.
+        quantize: a key of BUDGETS.
+        verified: what `verify` gave.
+    """
+    key, direction, limit = BUDGETS[quantize]
+    value = verified[key]
+    finite = np.isfinite(verified["largest_difference"])
+    # written so that nan is over budget
+    if not (finite and (value <= limit if direction == "at most" else value >= limit)):
+        raise OverBudget(
+            f"{path.name} is not the same model: {key.replace('_', ' ')} {value:.3g} on "
+            f"{verified['images']}, {direction} {limit} is allowed; it was not kept."
+        )
+
+
+def export_verified(model, path, name, quantize, against, origin, arguments=None):
+    """Write one file, with its sidecar and a row in export.json, if it is within its budget.
+
+    Args:
+        model: TransFuse.
+        path: Path of the file or folder.
+        name: a key of FORMATS.
+        quantize: a key of BUDGETS.
+        against: HeldOut.
+        origin: Origin.
+        arguments: further ones of the format's function.
+
+    Raises: OverBudget; no file is left then, or the one that was there before. InputError if the
+    export.json that is there is damaged.
+    """
+    export, *_ = FORMATS[name]
+    if name == "pytorch":  # no graph to run
+        export(model, path)
+        print(f"Wrote {path}")
+        return
+    thresholds = [origin.thresholds[x] for x in origin.task.classes]
+    file = path.parent / "export.json"
+    known = read_json(file) or {}
+    with ExitStack() as stack:
+        if name == "openvino":  # its weights are a file of their own
+            stack.enter_context(replacing(path.with_suffix(".bin")))
+        temporary = stack.enter_context(replacing(path))
+        export(model, temporary, **(arguments or {}))
+        run = load_predictor(temporary).run
+        verified = verify(run, against, thresholds, origin.task.exclusive)
+        check_budget(path, quantize, verified)
+    write_sidecar(path, model, origin, name, quantize, verified)
+    write_json(file, {**known, path.name: verified})
+    lost = "" if verified["dice"] is None else f", Dice {verified['dice']:.4f}"
+    print(
+        f"Wrote {path} and {sidecar_path(path).name}: largest difference "
+        f"{verified['largest_difference']:.1e}{lost} on {verified['images']}"
+    )

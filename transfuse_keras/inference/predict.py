@@ -1,0 +1,218 @@
+"""From any image to its mask, and a picture of it."""
+
+import itertools
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from transfuse_keras.data.resize import fit, resize_image, unfit
+from transfuse_keras.errors import InputError
+from transfuse_keras.inference.predictor import as_predictor
+
+AT_ONCE = 8  # slices or tiles that go through the model together
+FLIPS = {"": (), "h": (2,), "v": (1,), "hv": (2, 1)}  # axes of (B, H, W, C)
+TRUTH, PREDICTION = (0, 255, 0), (255, 0, 255)  # outlines: green and magenta; both: white
+
+
+def predict(model, image, flips="", tile=False, mirrored_classes=None):
+    """Probability maps of one image of any size.
+
+    Args:
+        model: TransFuse or Predictor.
+        image: (H, W, C) with the channels of the model, uint8 0-255; for a model of a task on
+            volumes float32, z-scored.
+        flips: "", "h", "v" or "hv": average over the image and its mirror images, left to right,
+            upside down, or both, which takes 2, 2 or 4 times as long.
+        tile: predict the image at its own scale in overlapping tiles of the model's size, instead
+            of resizing it to that size: for models trained on images of that scale.
+        mirrored_classes: for each map of an image flipped left to right, the index of the map it
+            comes from, `task.mirrored_classes`; by default its own.
+
+    Returns: float32 (H, W, M) in [0, 1] at the image's own size.
+
+    Raises: ValueError if the image has another number of channels, or for other `flips`.
+    """
+    return next(predict_images(model, [image], flips, tile, mirrored_classes))
+
+
+def predict_images(model, images, flips="", tile=False, mirrored_classes=None):
+    """Probability maps of images, which may differ in size and go through the model together.
+
+    Args: as of `predict`, but for `images`: list of (H, W, C).
+
+    Yields: float32 (H, W, M) of each image, enlarged only when its turn comes.
+    """
+    predictor = averaged(as_predictor(model), flips, mirrored_classes)
+    for image in images:
+        if image.ndim != 3 or image.shape[2] != predictor.channels:
+            raise ValueError(
+                f"The model takes (H, W, {predictor.channels}) images, not {image.shape}."
+            )
+    if tile:
+        yield from (predict_tiles(predictor, image) for image in images)
+        return
+    inputs = [resize_image(image, predictor.size) for image in images]
+    found = predictor.run(np.stack(inputs)) if inputs else []
+    for image, maps in zip(images, found, strict=True):
+        yield resize_image(maps, image.shape[:2])
+
+
+def predict_tiles(predictor, image):
+    """Probability maps of an image at its own scale.
+
+    Tiles overlap by half and fade into one another; an image smaller than a tile is continued by
+    its reflection.
+
+    Returns: float32 (H, W, M) in [0, 1].
+    """
+    (height, width), size = image.shape[:2], predictor.size
+    missing = [max(0, n - m) for n, m in zip(size, image.shape[:2], strict=True)]
+    image = np.pad(image, [*((0, n) for n in missing), (0, 0)], mode="reflect")
+    starts = [tile_starts(n, m) for n, m in zip(image.shape[:2], size, strict=True)]
+    places = [(slice(y, y + size[0]), slice(x, x + size[1])) for y, x in itertools.product(*starts)]
+    # a raised cosine along each side: overlapping by half, they add up to 1
+    rows, columns = (np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 for n in size)
+    window = (rows[:, None] * columns)[..., None].astype("float32")
+    total = np.zeros((*image.shape[:2], predictor.classes), "float32")
+    weight = np.zeros((*image.shape[:2], 1), "float32")
+    for start in range(0, len(places), AT_ONCE):
+        part = places[start : start + AT_ONCE]
+        for place, maps in zip(
+            part, predictor.run(np.stack([image[x] for x in part])), strict=True
+        ):
+            total[place] += maps * window
+            weight[place] += window
+    # rounding must not carry a probability beyond 1
+    return np.minimum(total / weight, 1)[:height, :width]
+
+
+def tile_starts(length, tile):
+    """Where tiles begin along a side: half a tile apart, the last one flush with the end."""
+    return [*range(0, length - tile, tile // 2), length - tile]
+
+
+def predict_volume(model, slices, spacing, field, flips="", mirrored_classes=None):
+    """Probability maps of a volume, slice by slice, on its own grid.
+
+    Args:
+        model: TransFuse or Predictor of a model trained on a task with this `field`.
+        slices: float32 (D, H, W, C), z-scored by channel.
+        spacing: (slice, row, column) in mm.
+        field: (height, width) in mm that the model sees.
+        flips, mirrored_classes: as of `predict`.
+
+    Returns: float32 (D, H, W, M) in [0, 1]; 0 outside the field.
+    """
+    predictor = averaged(as_predictor(model), flips, mirrored_classes)
+    maps = []
+    for start in range(0, len(slices), AT_ONCE):
+        part = slices[start : start + AT_ONCE]
+        fitted = np.stack([fit(image, spacing[1:], field, predictor.size) for image in part])
+        for found in predictor.run(fitted):
+            maps.append(unfit(found, slices.shape[1:3], spacing[1:], field))
+    return np.stack(maps)
+
+
+def predict_sample(model, sample, image, task, flips="", tile=False):
+    """Probability maps of a sample whose image has been read, on its own grid.
+
+    Raises: InputError if a volume is to be predicted in tiles: its field decides what is seen.
+    """
+    if task.field is None:
+        return predict(model, image, flips, tile, task.mirrored_classes)
+    if tile:
+        raise InputError(f"The task {task.name} is on volumes, which are not cut into tiles.")
+    return predict_volume(model, image, sample.spacing, task.field, flips, task.mirrored_classes)
+
+
+def averaged(predictor, flips, mirrored_classes=None):
+    """The Predictor that averages over mirror images; arguments as of `predict`."""
+    if flips not in FLIPS:
+        raise InputError(f"flips must be h, v or hv, not '{flips}'.")
+    for axis in FLIPS[flips]:
+        swapped = mirrored_classes if axis == 2 else None
+        predictor = averaged_along(predictor, axis, swapped)
+    return predictor
+
+
+def averaged_along(predictor, axis, swapped):
+    """The Predictor that averages over images (B, H, W, C) and their mirror images along `axis`,
+    whose maps are exchanged as `swapped` tells if it is given."""
+
+    def run(images):
+        mirrored = predictor.run(np.ascontiguousarray(np.flip(images, axis)))
+        mirrored = np.flip(mirrored, axis)
+        if swapped is not None:
+            mirrored = mirrored[..., swapped]
+        return (predictor.run(images) + mirrored) / 2
+
+    return replace(predictor, run=run)
+
+
+def to_masks(probabilities, threshold=0.5, exclusive=False):
+    """Probabilities (..., M) as uint8 0/1 masks of the same shape.
+
+    A map is 1 where its probability reaches the threshold; with `exclusive`, only the most
+    probable map of a pixel can be, and none is where that one stays below its threshold.
+
+    Args:
+        probabilities: floats (..., M).
+        threshold: a number, or one for each of the M classes.
+        exclusive: whether a pixel belongs to one class at most.
+    """
+    # compared in the precision of the probabilities, so that 0.3 reaches 0.3
+    masks = probabilities >= np.asarray(threshold, probabilities.dtype)
+    if exclusive:
+        best = probabilities.argmax(axis=-1)[..., None]
+        masks &= best == np.arange(probabilities.shape[-1])
+    return masks.astype("uint8")
+
+
+def largest_component(masks):
+    """Of every class only its largest connected component, the first of equals.
+
+    Pixels that touch at a corner are connected.
+
+    Args:
+        masks: 0/1 (H, W, M) of an image or (D, H, W, M) of a volume.
+
+    Returns: 0/1 of the same shape and dtype.
+    """
+    kept = np.zeros_like(masks)
+    neighbours = np.ones((3,) * (masks.ndim - 1))
+    for k in range(masks.shape[-1]):
+        components, count = ndimage.label(masks[..., k], neighbours)
+        if count:
+            sizes = np.bincount(components.ravel())[1:]
+            kept[..., k] = components == 1 + sizes.argmax()
+    return kept
+
+
+def overlay(image, mask, truth=None):
+    """Outlines on an image: prediction magenta, ground truth green, white where they coincide.
+
+    Args:
+        image: uint8 (H, W, 3) or (H, W, 1).
+        mask: 0/1 (H, W, M) or (H, W), the prediction.
+        truth: 0/1 of the same shape, or None.
+
+    Returns: uint8 (H, W, 3), RGB.
+    """
+    picture = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image.copy()
+    predicted = outline(mask)
+    true = outline(truth) if truth is not None else np.zeros_like(predicted)
+    picture[predicted] = PREDICTION
+    picture[true] = TRUTH
+    picture[predicted & true] = 255
+    return picture
+
+
+def outline(mask):
+    """Pixels of a mask (H, W) or masks (H, W, M) next to their border, as bool (H, W)."""
+    mask = np.ascontiguousarray(mask, "uint8").reshape(*mask.shape[:2], -1)
+    width = max(1, round(min(mask.shape[:2]) / 200))
+    kernel = np.ones((2 * width + 1, 2 * width + 1), "uint8")
+    inner = [cv2.erode(mask[..., i], kernel, borderValue=0) for i in range(mask.shape[2])]
+    return np.any(mask != np.stack(inner, axis=-1), axis=-1)

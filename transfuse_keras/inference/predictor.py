@@ -1,0 +1,144 @@
+"""A trained model of any kind as one thing: images in, probabilities out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.special import expit
+
+from transfuse_keras.computing import JIT, computing_in, resolve_jit
+from transfuse_keras.data.pipeline import normalizer
+from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.files import read_json
+from transfuse_keras.inference import runtimes as runners
+from transfuse_keras.model.load import load_model
+from transfuse_keras.tasks.task import as_task
+
+EXPORTED = {".tflite": runners.litert, ".onnx": runners.onnx, ".xml": runners.openvino}
+LEVELS = 3  # a model is at most two folders deep in its run: checkpoints/best.keras
+
+
+def as_predictor(model):
+    """A Predictor from a TransFuse; a Predictor is given back as it is."""
+    if isinstance(model, Predictor):
+        return model
+    _, *size, channels = model.input_shape
+
+    def run(images):
+        normalize = normalizer(model.normalization, images.dtype)
+        inputs = np.stack([normalize(image) for image in images])
+        return expit(np.asarray(model.mask_model.predict_on_batch(inputs)))
+
+    return Predictor(tuple(size), channels, model.classes, run)
+
+
+def load_predictor(path, precision=None, jit=None):
+    """A Predictor from a file or folder.
+
+    Args:
+        path: a run folder, a `.keras` file, the folder of an exported SavedModel, or an exported
+            `.tflite`, `.onnx` or OpenVINO `.xml` file; OpenVINO computes in float32.
+        precision, jit: of a `.keras` file, see computing.py; by default "float32" and "auto".
+
+    Raises: InputError if it is missing, damaged or holds another model, if the package that runs
+    it is missing, or if precision or jit is given for an exported model.
+    """
+    path = Path(path)
+    if (path / "model.keras").is_file() or (path.suffix == ".keras" and path.is_file()):
+        with computing_in(precision or "float32"):
+            model = load_model(path)
+        model.mask_model.jit_compile = resolve_jit(JIT[jit or "auto"])
+        return as_predictor(model)
+    for option, value in (("precision", precision), ("jit", jit)):
+        if value is not None:
+            raise InputError(f"{path}: --{option} is for .keras models; an export has its own.")
+    if (path / "saved_model.pb").is_file():
+        return exported(path, runners.saved_model)
+    if path.suffix in EXPORTED and path.is_file():
+        return exported(path, EXPORTED[path.suffix])
+    raise InputError(
+        f"{path}: no such model; give a run folder, a .keras, .tflite, .onnx or .xml file or a "
+        "SavedModel folder."
+    )
+
+
+def exported(path, load):
+    """A Predictor from an exported model; `load` is its function of runners.py."""
+    try:
+        (*size, channels), run = load(path)
+        size = int(size[0]), int(size[1])
+        maps = run(np.zeros((1, *size, channels), "float32"))
+        if maps.shape[:3] != (1, *size):
+            raise ValueError(f"it gives {maps.shape} from images of {size}")
+    except ImportError as error:
+        raise InputError(
+            f"{path}: needs {error.name}: pip install 'transfuse-keras[onnx,openvino]'."
+        ) from error
+    except Exception as error:  # each library has its own for a damaged file
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(f"{path}: damaged or not an exported TransFuse ({reason}).") from error
+
+    def one_by_one(images):
+        images = np.asarray(images, "float32")
+        return np.concatenate([run(image[None]) for image in images])
+
+    return Predictor(size, int(channels), maps.shape[-1], one_by_one)
+
+
+def find_run(path):
+    """The run folder that a model belongs to: `path` itself or the first of two folders above it
+    that holds a config.json; None without one."""
+    path = Path(path).absolute()
+    candidates = [path, *path.parents][:LEVELS]
+    return next((folder for folder in candidates if (folder / "config.json").is_file()), None)
+
+
+def run_task(run):
+    """The Task that a run was trained on.
+
+    Args:
+        run: Path of the run folder.
+
+    Raises: InputError if its config.json is missing, damaged or of something else.
+    """
+    file = run / "config.json"
+    with blaming(file, "does not tell the task of a run"):
+        return as_task((read_json(file) or {})["task"])
+
+
+def run_thresholds(run, classes):
+    """The threshold of each class by threshold.json of a run; 0.5 each without that file.
+
+    Args:
+        run: Path of the run folder.
+        classes: names of the M classes.
+
+    Returns: tuple of M floats.
+
+    Raises: InputError if the file is damaged or lacks a class.
+    """
+    file = run / "threshold.json"
+    content = read_json(file)
+    if content is None:
+        return (0.5,) * len(classes)
+    with blaming(file, "does not tell the threshold of each class"):
+        return tuple(float(content["thresholds"][name]) for name in classes)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained model, whatever runs it.
+
+    Attributes:
+        size: (height, width) of the images it takes.
+        channels: of these images.
+        classes: the number M of maps.
+        run: function of uint8 or float32 (B, *size, channels), RGB in 0-255 or, for a task on
+            volumes, z-scored, to probabilities, float32 (B, *size, M) in [0, 1].
+    """
+
+    size: tuple[int, int]
+    channels: int
+    classes: int
+    run: Callable

@@ -1,0 +1,139 @@
+"""The JSON file beside every exported model: what its numbers mean and where they come from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from transfuse_keras.errors import blaming
+from transfuse_keras.export.formats import takes_z_scored
+from transfuse_keras.files import read_json, write_json
+from transfuse_keras.inference.predictor import find_run, run_task, run_thresholds
+from transfuse_keras.tasks.task import Task
+from transfuse_keras.versions import versions
+
+REMEDY = "export the model again"
+RGB, Z_SCORED = "RGB, 0-255", "z-scored by volume and channel"
+PACKAGES = ("transfuse-keras", "keras", "tensorflow", "ai-edge-litert", "ai-edge-quantizer")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is known of a trained model besides its graph.
+
+    Attributes:
+        task: Task.
+        thresholds: class -> probability.
+        data: the folder's name, or "phantom"; None if unknown.
+        spacing: (row, column) mm of a pixel at the model's size, None if unknown.
+        scores: {"n", "mean", "protocol"} of the run, None if it was not scored.
+    """
+
+    task: Task
+    thresholds: dict
+    data: str | None = None
+    spacing: tuple[float, float] | None = None
+    scores: dict | None = None
+
+
+def sidecar_path(path):
+    """model.tflite.json of model.tflite, saved_model.json of the folder saved_model."""
+    return path.parent / f"{path.name}.json"  # a folder may have no name: "."
+
+
+def write_sidecar(path, model, origin, kind, quantize, verified):
+    """Write the file that travels with an exported model.
+
+    Args:
+        path: Path of the exported file or folder.
+        model: TransFuse.
+        origin: Origin.
+        kind: "saved_model", "litert", "onnx" or "openvino".
+        quantize: "none", "float16", "dynamic" or "int8".
+        verified: what `verify` gave.
+    """
+    task, (mean, std) = origin.task, model.normalization
+    content = {
+        "task": task.name,
+        "data": origin.data,
+        "variant": model.variant if isinstance(model.variant, str) else "own",
+        "format": kind,
+        "quantize": quantize,
+        "classes": task.classes,
+        "thresholds": [origin.thresholds[name] for name in task.classes],
+        "exclusive": task.exclusive,
+        "mirror_pairs": task.mirror_pairs,
+        "field": task.field,
+        "flips": task.flips,
+        "protocols": task.protocols,
+        "input": {
+            "size": model.input_shape[1:3],
+            "channels": model.input_shape[3],
+            "dtype": "float32",
+            "values": Z_SCORED if takes_z_scored(model) else RGB,
+        },
+        "output": "probabilities (batch, height, width, class)",
+        "normalization": {"mean": mean, "std": std},
+        "spacing": origin.spacing,
+        "scores": origin.scores,
+        "verified": verified,
+        "versions": versions(*PACKAGES),
+    }
+    write_json(sidecar_path(path), content)
+
+
+def read_sidecar(path):
+    """What is written beside an exported model.
+
+    Args:
+        path: of the model.
+
+    Returns: (Task, tuple of a threshold for each class); None if there is no such file.
+
+    Raises: InputError if it is damaged.
+    """
+    file = sidecar_path(Path(path))
+    content = read_json(file, REMEDY)
+    if content is None:
+        return None
+    with blaming(file, "damaged", REMEDY):
+        task = Task(
+            content["task"],
+            tuple(content["classes"]),
+            channels=content["input"]["channels"],
+            exclusive=content["exclusive"],
+            mirror_pairs=tuple(map(tuple, content["mirror_pairs"])),
+            field=content["field"] and tuple(content["field"]),
+            flips=content["flips"],
+            protocols=tuple(content["protocols"]),
+        )
+        thresholds = tuple(float(x) for x in content["thresholds"])
+        if len(thresholds) != len(task.classes):
+            raise ValueError(f"{len(thresholds)} thresholds for {len(task.classes)} classes")
+        return task, thresholds
+
+
+def known_task(model):
+    """What is known of a model: (Task, tuple of thresholds) of its run, else by the file beside
+    it, else None; `model` is its path."""
+    run = find_run(model)
+    if run is None:
+        return read_sidecar(model)
+    task = run_task(run)
+    return task, run_thresholds(run, task.classes)
+
+
+def update_thresholds(run, thresholds):
+    """Write other thresholds beside the exported models of a run.
+
+    Args:
+        run: Path of the run folder.
+        thresholds: class -> probability.
+
+    Raises: InputError if one is damaged.
+    """
+    for file in run.glob("*.json"):
+        if not file.with_suffix("").exists():
+            continue
+        content = read_json(file, REMEDY)
+        with blaming(file, "damaged", REMEDY):
+            content["thresholds"] = [thresholds[name] for name in content["classes"]]
+        write_json(file, content)

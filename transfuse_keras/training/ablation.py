@@ -1,0 +1,252 @@
+"""The paper's Tables 5 and 6: their rows trained with one recipe, the scores beside the paper's."""
+
+import time
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from transfuse_keras.data.cache import count_images
+from transfuse_keras.data.pipeline import find_splits
+from transfuse_keras.errors import InputError
+from transfuse_keras.evaluation.compare import table_of
+from transfuse_keras.evaluation.statistics import describe
+from transfuse_keras.files import replacing
+from transfuse_keras.model.flops import count_flops
+from transfuse_keras.model.transfuse import TransFuse
+from transfuse_keras.model.variants import ABLATIONS, resolve_variant
+from transfuse_keras.runs.folder import COMPLETE, begin_series, train_series
+from transfuse_keras.training.train import create_model, train
+
+SETTINGS = "ablation.json"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper.
+
+    Attributes:
+        title: what it compares.
+        setting: how the paper trained its rows.
+        metrics: those it gives, by our names.
+        columns: its own columns.
+        rows: key of ABLATIONS -> (what it is, the paper's figures in `columns`).
+    """
+
+    title: str
+    setting: str
+    metrics: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: dict[str, tuple[str, tuple[float, ...]]]
+
+
+TABLES = {
+    5: Table(
+        "Table 5, parallel-in-branch design",
+        "S at 352x352, 30 epochs, pretrained branches, 1,450 images of Kvasir and CVC-ClinicDB",
+        ("dice",),
+        ("Kvasir Dice", "ColonDB Dice"),
+        {
+            "E.1": ("CNN alone, PUP decoder", (0.890, 0.645)),
+            "E.2": ("transformer alone, PUP decoder", (0.889, 0.727)),
+            "E.3": ("transformer on top of the CNN", (0.908, 0.749)),
+            "E.4": ("CNN and VGG16 in parallel, BiFusion", (0.896, 0.651)),
+            "E.5": ("in parallel, concatenation + residual", (0.912, 0.764)),
+            "E.6": ("in parallel, BiFusion: TransFuse", (0.918, 0.773)),
+        },
+    ),
+    6: Table(
+        "Table 6, BiFusion module",
+        "S at 192x256, 30 epochs, pretrained branches, 2,000 images of ISIC 2017",
+        ("iou", "dice", "accuracy"),
+        ("Jaccard", "Dice", "accuracy"),
+        {
+            "F.1": ("concatenation + residual", (0.778, 0.857, 0.939)),
+            "F.2": ("+ CNN spatial attention", (0.782, 0.861, 0.941)),
+            "F.3": ("+ transformer channel attention", (0.787, 0.865, 0.942)),
+            "F.4": ("+ dot product: BiFusion", (0.795, 0.872, 0.944)),
+        },
+    ),
+}
+
+
+def same_model(row):
+    """The first key of ABLATIONS that is the same model as `row`: F.1 is E.5, F.4 is E.6."""
+    spec = resolve_variant(f"S:{row}")
+    return next(name for name in ABLATIONS if resolve_variant(f"S:{name}") == spec)
+
+
+@cache
+def size_of(variant, row, input_shape):
+    """(trainable parameters with one class, floating-point operations of an image) of a row.
+
+    Raises: InputError for an unknown variant.
+    """
+    try:
+        model = TransFuse(f"{variant}:{row}", input_shape)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    count = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+    return count, count_flops(model.mask_model)
+
+
+def list_rows(variant="S", numbers=tuple(TABLES), input_shape=(192, 256, 3)):
+    """Lines of a markdown table of the rows, with parameters, GFLOP and the paper's figures."""
+    for number in numbers:
+        table = TABLES[number]
+        heads = ["row", table.title, "parameters", "GFLOP", *(f"paper: {x}" for x in table.columns)]
+        yield from ("", line(heads), "| --- " * len(heads) + "|")
+        for row, (what, figures) in table.rows.items():
+            count, flops = size_of(variant, same_model(row), input_shape)
+            cells = [row, what, f"{count:,}", f"{flops / 1e9:.1f}"]
+            yield line(cells + [f"{figure:.3f}" for figure in figures])
+
+
+def ablate(settings, numbers, folder, seeds=2, rows=None, resume=False):
+    """Train rows of the paper's tables with one recipe and write the tables.
+
+    Rows that are the same model are trained once; every training is a run folder
+    `<row>-seed<N>` of its own, and what is complete is kept.
+
+    Args:
+        settings: Settings; its recipe's variant is what the rows change.
+        numbers: keys of TABLES.
+        folder: Path; gets the run folders and table-5.md, table-6.md after every training.
+        seeds: number of trainings of each row, with seeds 0, 1, ...
+        rows: keys of ABLATIONS; by default all of the tables. What is not trained is a dash.
+        resume: go on in `folder`.
+
+    Raises: InputError if the data or the folder cannot be used, as `train`.
+    """
+    settings.check()
+    wanted = [row for number in numbers for row in TABLES[number].rows if not rows or row in rows]
+    if not wanted:
+        raise InputError(f"--rows {' '.join(rows)}: not in Table {numbers[0]}.")
+    wanted = list(dict.fromkeys(map(same_model, wanted)))
+    trainings = {run_of(folder, row, seed): (row, seed) for seed in range(seeds) for row in wanted}
+    missing = [row for run, (row, _) in trainings.items() if not (run / COMPLETE).is_file()]
+    hours = hours_of(settings, missing)
+    begin_series(folder, SETTINGS, asdict(settings), resume)
+    print(f"{len(missing)} trainings, about {hours:.1f} hours on this machine without the scoring.")
+
+    def train_row(run, begun):
+        row, seed = trainings[run]
+        train(replace(row_settings(settings, row), seed=seed), run, begun)
+        write_tables(folder, settings, seeds)
+
+    count = len(trainings)
+    titles = [
+        f"Training {number} of {count}: {row}, seed {seed}"
+        for number, (row, seed) in enumerate(trainings.values(), 1)
+    ]
+    train_series(folder, dict(zip(trainings, titles, strict=True)), train_row)
+    write_tables(folder, settings, seeds)
+
+
+def run_of(folder, row, seed):
+    return folder / f"{same_model(row)}-seed{seed}"
+
+
+def row_settings(settings, row):
+    recipe = settings.recipe
+    return replace(settings, recipe=replace(recipe, variant=f"{recipe.variant}:{row}"))
+
+
+def hours_of(settings, rows):
+    """Hours that the training of rows takes: by a step of TransFuse, measured now, and their
+    floating-point operations."""
+    if not rows:
+        return 0.0
+    recipe, task = settings.recipe, settings.task
+    splits = find_splits(
+        task, settings.data, recipe.image_size, settings.seed, settings.spacing, settings.fold
+    )
+    batches = -(-count_images(splits["train"][: settings.limit]) // recipe.batch_size)
+    shape = (*recipe.image_size, task.channels)
+    model = create_model(row_settings(settings, "E.6"), batches)
+    images = np.zeros((recipe.batch_size, *shape), "float32")
+    masks = np.zeros((recipe.batch_size, *recipe.image_size, len(task.classes)), "float32")
+    for _ in range(2):  # the first builds the graph
+        began = time.perf_counter()
+        model.train_on_batch(images, masks)
+    seconds = time.perf_counter() - began
+    sizes = {row: size_of(recipe.variant, row, shape)[1] for row in {*rows, "E.6"}}
+    share = sum(sizes[row] for row in rows) / sizes["E.6"]
+    return share * seconds * batches * recipe.epochs / 3600
+
+
+def write_tables(folder, settings, seeds):
+    """Write a file for each table with the rows that are trained so far."""
+    for number, table in TABLES.items():
+        text = "\n".join(format_table(table, folder, settings, seeds)) + "\n"
+        with replacing(folder / f"table-{number}.md") as temporary:
+            temporary.write_text(text)
+
+
+def format_table(table, folder, settings, seeds):
+    """Lines of a table of the paper with our scores.
+
+    A score is the mean over test cases of the mean over seeds, with the bootstrap 95 % interval
+    over the cases; behind it the mean of every seed.
+    """
+    recipe = settings.recipe
+    shape = (*recipe.image_size, settings.task.channels)
+    scores = {row: read_scores(folder, row, seeds, table.metrics) for row in table.rows}
+    columns = list(dict.fromkeys(column for found in scores.values() for column in found))
+    columns = columns or list(table.metrics)
+    heads = ["row", table.title, "parameters", *columns, *(f"paper: {x}" for x in table.columns)]
+    lines = [line(heads), "| --- " * len(heads) + "|"]
+    for row, (what, figures) in table.rows.items():
+        count, _ = size_of(recipe.variant, same_model(row), shape)
+        cells = [scores[row].get(column, "-") for column in columns]
+        cells = [row, what, f"{count:,}", *cells, *(f"{figure:.3f}" for figure in figures)]
+        lines.append(line(cells))
+    height, width = recipe.image_size
+    start = "from random weights" if settings.weights is None else f"from {settings.weights}"
+    data = Path(settings.data).name if settings.data else "phantoms"
+    limit = f", at most {settings.limit} training samples" if settings.limit else ""
+    return [
+        *lines,
+        "",
+        f"Here: {recipe.variant} at {height}x{width}, {recipe.epochs} epochs {start} in batches of "
+        f"{recipe.batch_size}, learning rate {recipe.learning_rate:g}, the {settings.task.name} "
+        f"task on {data}{limit}. A score is the mean of the test cases, each the mean of its "
+        "seeds, with a bootstrap 95 % interval over the cases; in brackets every seed. A dash was "
+        "not trained.",
+        f"The paper: {table.setting}.",
+    ]
+
+
+def read_scores(folder, row, seeds, metrics):
+    """{"metric" or "metric, test set": "mean [low, high] (every seed)"} of the complete runs."""
+    runs = [run_of(folder, row, seed) for seed in range(seeds)]
+    tables = [table_of(run) for run in runs if (run / COMPLETE).is_file()]
+    if not tables:
+        return {}
+    sets = {}
+    for case in tables[0]["cases"]:
+        sets.setdefault(case.rpartition("/")[0], []).append(case)
+    cells = {}
+    for metric in metrics:
+        for name, cases in sets.items():
+            if metric in tables[0]["metrics"]:
+                column = metric if len(sets) == 1 else f"{metric}, {name}"
+                cells[column] = describe_seeds([values_of(x, cases, metric) for x in tables])
+    return cells
+
+
+def values_of(table, cases, metric):
+    """(cases, classes) of a metric, nan where the truth is empty."""
+    rows = [[table["rows"][case, name] for name in table["classes"]] for case in cases]
+    return np.array([[np.nan if x["truth_empty"] else x[metric] for x in row] for row in rows])
+
+
+def describe_seeds(values):
+    figures = describe(np.mean(values, axis=0))
+    each = ", ".join(f"{describe(x)['mean']:.3f}" for x in values)
+    return f"{figures['mean']:.3f} [{figures['low']:.3f}, {figures['high']:.3f}] ({each})"
+
+
+def line(cells):
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,260 @@
+"""Training a task from start to end: data, model, fit, and the run folder it leaves."""
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import keras
+
+from transfuse_keras.computing import (
+    JIT,
+    compute_deterministically,
+    computing_in,
+    describe_computing,
+)
+from transfuse_keras.data.cache import count_images, read_part
+from transfuse_keras.data.check import digests_of, find_copies
+from transfuse_keras.data.order import Order
+from transfuse_keras.data.pipeline import batches, find_splits
+from transfuse_keras.devices import (
+    Adam,
+    all_devices,
+    check_devices,
+    is_first,
+    joined,
+    processes,
+    replicas,
+)
+from transfuse_keras.errors import InputError
+from transfuse_keras.evaluation.results import write_results
+from transfuse_keras.files import replacing
+from transfuse_keras.metrics import DiceScore, IoUScore
+from transfuse_keras.model.load import load_model, load_weights
+from transfuse_keras.model.transfuse import TransFuse
+from transfuse_keras.runs.folder import (
+    begin_run,
+    choose_folder,
+    refuse_other_split,
+    remove_leftovers,
+)
+from transfuse_keras.training import checkpoints
+from transfuse_keras.training.callbacks import BeginEpoch, StopOnNonFiniteLoss, WriteHistory
+
+MONITOR = "val_mask_dice"
+
+
+def train(settings, out=None, resume=False, devices=None, job=None):
+    """Train a task and leave a run folder.
+
+    Args:
+        settings: Settings; to go on with a run, its own (`read_settings`).
+        out: the run folder; by default savedmodels/<task>, or the first free <task>-2, ...
+        resume: go on with the run in the Path `out` from its newest undamaged checkpoint; the
+            result is that of a run that was not interrupted.
+        devices: "all" for all devices of this host, see `all_devices`; None for one.
+        job: (coordinator, number of processes, index of this one) to train on several hosts, see
+            `joined`; `out` must then be a folder that all of them see.
+
+    Returns: Path of the run folder. It holds config.json, split.csv, checkpoints/, logs/
+    (TensorBoard), history.csv, model.keras, saved_model/, model.tflite, export.json, cases.csv,
+    overlays/, predictions/ (of volumes), report.html and, last, metrics.json. Scored and exported
+    is the best model in float32, whatever it was trained in.
+
+    Raises: InputError if data, sizes, weights or `out` cannot be used: nothing is written then.
+    NonFiniteLoss, KeyboardInterrupt: model.keras is the best model so far, if there is one.
+    """
+    settings.check()
+    task, recipe = settings.task, settings.recipe
+    if settings.data is None and task.phantom_recipe is not None:
+        print(
+            f"No --data given: training on phantoms, artificial images of the {task.name} task "
+            "with exact masks. Scores on phantoms say nothing about patients."
+        )
+    first = job is None or job[2] == 0
+    run = choose_folder(out, task.name) if first and not resume else Path(out)
+    splits = find_splits(
+        task, settings.data, recipe.image_size, settings.seed, settings.spacing, settings.fold
+    )
+    splits["train"] = splits["train"][: settings.limit]
+    for part, samples in splits.items():
+        if not samples:
+            raise InputError(f"{settings.data}: has no samples to use as {part} split.")
+    progress = checkpoints.Progress()
+    if resume:
+        refuse_other_split(run, splits)
+        if first:
+            remove_leftovers(run)
+        progress = checkpoints.progress_of(run, MONITOR, first)
+    best = run / "checkpoints" / checkpoints.BEST
+    try:
+        if progress.epochs < recipe.epochs:
+            with joined(*job) if job else nullcontext():
+                fit(settings, splits, run, progress, devices or job)
+    finally:
+        if first and best.is_file():
+            with replacing(run / "model.keras") as temporary:
+                shutil.copyfile(best, temporary)
+    if not first:
+        return run
+    if keras.backend.backend() != "tensorflow":
+        finish_with_tensorflow(run)
+        return run
+    data = "phantom" if settings.data is None else str(settings.data)
+    write_results(run, load_model(best), task, splits, data, settings.threshold)
+    print(f"Done: {run}/report.html, {run}/model.keras, {run}/model.tflite")
+    return run
+
+
+def finish_with_tensorflow(run):
+    """Score and export a run, all epochs of which were trained on another backend."""
+    print("Scoring and exporting with TensorFlow")
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": path}
+    command = [sys.executable, "-m", "transfuse_keras", "train", "--resume", "--out", str(run)]
+    code = subprocess.run(command, env=environment).returncode
+    if code:
+        sys.exit(code)  # it has said why
+
+
+def fit(settings, splits, run, progress, distributed):
+    """Train from where `progress` is to the last epoch.
+
+    Args:
+        settings: Settings.
+        splits: {"train", "val", "test"} -> list of Sample.
+        run: Path of the run folder, which is begun here.
+        progress: Progress.
+        distributed: whether to train on all devices.
+    """
+    if settings.deterministic:
+        compute_deterministically()
+    keras.utils.set_random_seed(settings.seed)
+    with all_devices() if distributed else nullcontext(), computing_in(settings.precision):
+        check_devices(settings.recipe.batch_size, settings.precision, JIT[settings.jit])
+        order = order_of(settings, splits["train"])
+        model = create_model(settings, len(order), load=progress.checkpoint is None)
+        print(describe_computing(model, settings.precision, settings.jit))
+        training, validation = read_batches(settings, splits, model.normalization, order)
+        callbacks = [BeginEpoch(order), StopOnNonFiniteLoss()]
+        if is_first():
+            begin_run(run, settings, splits)
+            print(f"Run folder: {run}")
+            callbacks += [
+                WriteHistory(run / "history.csv", progress.rows),
+                checkpoints.SaveCheckpoints(run / "checkpoints", MONITOR, progress.best),
+                keras.callbacks.TensorBoard(run / "logs", write_graph=False),
+            ]
+        if progress.checkpoint is not None:
+            print(f"Going on after epoch {progress.epochs} from {progress.checkpoint}")
+            checkpoints.restore(model, progress.checkpoint)
+        model.fit(
+            training,
+            validation_data=validation,
+            initial_epoch=progress.epochs,
+            epochs=settings.recipe.epochs,
+            shuffle=False,  # the dataset is
+            verbose=(1 if sys.stdout.isatty() else 2) if is_first() else 0,
+            callbacks=callbacks,
+        )
+
+
+def order_of(settings, samples):
+    """The Order of this process's part of the training samples."""
+    count, whole = count_images(samples), replicas() > 1
+    return Order(count, settings.recipe.batch_size, settings.seed, processes(), whole)
+
+
+def read_batches(settings, splits, normalization, order):
+    """Training and validation batches of this process, the former in the given Order.
+
+    Raises: InputError if a sample cannot be read, or two splits share an image.
+    """
+    task, recipe = settings.task, settings.recipe
+    part, shared = order.part, replicas() > 1
+    print("Reading " + ", ".join(f"{len(x)} {name}" for name, x in splits.items()))
+    arrays = {
+        name: read_part(splits[name], recipe.image_size, task.field, part)
+        for name in ("train", "val")
+    }
+    if part[1] == 1:
+        refuse_copies(splits, arrays, recipe.image_size, task.field)
+    else:
+        print("Each process reads its share: `transfuse check` tells if splits share an image.")
+    in_turn = Order(count_images(splits["val"]), recipe.batch_size, None, part)
+    training = batches(*arrays["train"], task, normalization, order, augmented=True)
+    validation = batches(*arrays["val"], task, normalization, in_turn, padded=shared)
+    return training, validation
+
+
+def refuse_copies(splits, arrays, size, field):
+    """Raise InputError if two splits share an image, or a test sample cannot be read."""
+    digests = {}
+    for part, samples in splits.items():
+        if any(sample.name not in digests for sample in samples):
+            images = arrays[part][0] if part in arrays else None
+            digests.update(digests_of(samples, images, size, field))
+    errors, _ = find_copies(splits, digests)
+    if errors:
+        raise InputError(errors[0])
+
+
+def create_model(settings, batches, load=True):
+    """A compiled TransFuse.
+
+    Args:
+        settings: Settings.
+        batches: number of training batches in an epoch.
+        load: whether to load `settings.weights`.
+
+    Raises: InputError if a value cannot be used.
+    """
+    task, recipe, classes = settings.task, settings.recipe, len(settings.task.classes)
+    try:
+        model = TransFuse(
+            recipe.variant,
+            (*recipe.image_size, task.channels),
+            classes,
+            dropout=recipe.dropout,
+            normalization=task.normalization,
+        )
+        if load and settings.weights is not None:
+            load_weights(model, settings.weights, settings.skip_heads)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    # Keras puts the head's name before them only where there are several heads
+    head = "" if len(model.output) > 1 else "mask_"
+    scores = [DiceScore(classes, name=f"{head}dice"), IoUScore(classes, name=f"{head}iou")]
+    model.compile(
+        create_optimizer(recipe, batches),
+        weighted_metrics={"mask": scores},
+        jit_compile=JIT[settings.jit],
+        scales=recipe.scales,
+    )
+    return model
+
+
+def create_optimizer(recipe, batches):
+    """Adam as a recipe wants it, for so many training batches in an epoch."""
+    beta_1, beta_2 = recipe.betas
+    return Adam(
+        learning_rate_of(recipe, batches),
+        beta_1=beta_1,
+        beta_2=beta_2,
+        global_clipnorm=recipe.clip_norm,
+        clipvalue=recipe.clip_value,
+        gradient_accumulation_steps=recipe.accumulate if recipe.accumulate > 1 else None,
+    )
+
+
+def learning_rate_of(recipe, batches):
+    """The learning rate of a recipe: a number, or a schedule of the optimiser's iterations."""
+    if recipe.warm_up is None:
+        return recipe.learning_rate
+    steps = batches * recipe.epochs * len(recipe.scales or (1,))
+    rising = round(recipe.warm_up * steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, steps - rising, warmup_target=recipe.learning_rate, warmup_steps=rising
+    )
