@@ -31,8 +31,9 @@ import tensorflow as tf
 
 from transfuse_keras.data.augmentation import YIQ, augment
 from transfuse_keras.data.cache import read_resized
+from transfuse_keras.data.normalization import IMAGENET, normalizer
 from transfuse_keras.data.order import Order
-from transfuse_keras.data.pipeline import IMAGENET, batches, normalizer
+from transfuse_keras.data.pipeline import batches
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.tasks import skin
 

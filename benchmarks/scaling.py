@@ -86,7 +86,8 @@ def exchange(address, index, mebibytes):
     import jax
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-    from transfuse_keras.devices import is_first, joined
+    from transfuse_keras.devices import is_first
+    from transfuse_keras.training.hosts import joined
 
     with joined(address, 2, index):
         mesh = Mesh(np.array(jax.devices()), ("device",))

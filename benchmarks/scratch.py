@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import keras
 import numpy as np
 
-from transfuse_keras.data.pipeline import find_splits
+from transfuse_keras.data.splits import find_splits
 from transfuse_keras.files import read_table
 from transfuse_keras.runs.folder import remove_leftovers
 from transfuse_keras.runs.settings import Settings

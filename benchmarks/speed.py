@@ -144,7 +144,7 @@ def convert(model, path):
 
 
 def jobs_in(folder):
-    """Write all models; list of (name, settings for runners.py)."""
+    """Write all models; list of (name, settings for runtimes.py)."""
     unet, plain = folder / "unet.xml", folder / "plain.xml"
     convert(segmentation_models_pytorch.Unet("resnet34", encoder_weights=None, classes=1), unet)
     convert(PlainTransFuse(), plain)

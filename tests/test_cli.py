@@ -9,7 +9,7 @@ from conftest import SMALLEST
 
 import transfuse_keras as tk
 from transfuse_keras.cli import main
-from transfuse_keras.inference import runtimes as runners
+from transfuse_keras.inference import runtimes
 from transfuse_keras.model.variants import VARIANTS
 from transfuse_keras.training import callbacks
 from transfuse_keras.training import train as training
@@ -109,8 +109,8 @@ def test_training_starts_from_a_run(run, tmp_path, monkeypatch):
 def test_every_format_gives_the_same_mask(run):
     images, _, _ = tk.phantoms("hip", 4, (32, 32), seed=9)
     model = keras.saving.load_model(run / "model.keras")
-    shape, saved_model = runners.saved_model(run / "saved_model")
-    litert_shape, litert = runners.litert(run / "model.tflite")
+    shape, saved_model = runtimes.saved_model(run / "saved_model")
+    litert_shape, litert = runtimes.litert(run / "model.tflite")
     assert list(shape) == list(litert_shape) == [32, 32, 3]
     for image in images:
         wanted = tk.predict(model, image)

@@ -11,7 +11,7 @@ from conftest import SMALLEST
 from data.files import binary_folder, hip_folder
 
 from transfuse_keras.cli import main
-from transfuse_keras.data.pipeline import find_splits
+from transfuse_keras.data.splits import find_splits
 from transfuse_keras.files import write_json
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.model.variants import VARIANTS

@@ -9,7 +9,7 @@ from conftest import SMALLEST
 from tasks.test_tasks import REAL, ROOT
 
 from transfuse_keras.cli import main
-from transfuse_keras.data.pipeline import find_splits
+from transfuse_keras.data.splits import find_splits
 from transfuse_keras.evaluation.evaluate import evaluate
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.inference.predictor import Predictor

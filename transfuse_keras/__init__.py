@@ -3,8 +3,9 @@
 from transfuse_keras import metrics, tasks
 from transfuse_keras.backbones import create_cnn, create_vit
 from transfuse_keras.data.phantoms import phantoms
+from transfuse_keras.data.pictures import overlay
 from transfuse_keras.data.pipeline import dataset
-from transfuse_keras.inference.predict import overlay, predict
+from transfuse_keras.inference.predict import predict
 from transfuse_keras.model.load import load_weights
 from transfuse_keras.model.losses import StructureLoss
 from transfuse_keras.model.transfuse import TransFuse

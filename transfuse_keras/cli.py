@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from transfuse_keras import commands
-from transfuse_keras.computing import JIT, PRECISIONS
+from transfuse_keras.devices import JIT, PRECISIONS
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.formats import FORMATS
 from transfuse_keras.export.verification import BUDGETS, OverBudget

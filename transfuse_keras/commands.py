@@ -8,7 +8,6 @@ from transfuse_keras.benchmark.table import format_benchmark
 from transfuse_keras.data.check import check
 from transfuse_keras.data.contact_sheet import write_contact_sheet
 from transfuse_keras.data.layouts.listing import check_spacing
-from transfuse_keras.devices import check_job
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.compare import compare, format_comparison
 from transfuse_keras.evaluation.evaluate_model import evaluate_run
@@ -21,6 +20,7 @@ from transfuse_keras.tasks import find_task
 from transfuse_keras.tasks.task import RECIPES
 from transfuse_keras.training.ablation import TABLES, ablate, list_rows
 from transfuse_keras.training.cross_validation import cross_validate
+from transfuse_keras.training.hosts import check_job
 from transfuse_keras.training.train import train
 
 

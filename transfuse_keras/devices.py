@@ -1,14 +1,12 @@
-"""Data parallelism on the devices of one host or of several; docs/devices.md says which way.
+"""Where and how a model computes: devices, precision, XLA, whether it repeats exactly.
 
-Every device holds all weights and computes a part of each batch. TensorFlow's MirroredStrategy
-serves one host, Keras' DataParallel on JAX one host or several.
+On several devices every one holds all weights and computes a part of each batch. TensorFlow's
+MirroredStrategy serves one host, Keras' DataParallel on JAX one host or several; docs/devices.md
+says which way.
 """
 
-import atexit
-import ctypes
+import logging
 import os
-import signal
-import sys
 from contextlib import contextmanager, nullcontext
 from functools import cache
 
@@ -16,12 +14,11 @@ import keras
 
 from transfuse_keras.errors import InputError
 
-JOIN_SECONDS = 300  # until all processes have to be there
-SILENT_SECONDS = 60  # after which a process that gives no sign of life counts as lost
-LOST = (
-    "another process of this job no longer answers; see its log, then start all processes again "
-    "with --resume."
-)
+log = logging.getLogger(__name__)
+
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+JIT = {"auto": "auto", "on": True, "off": False}  # as Keras' jit_compile
 
 
 def all_devices():
@@ -34,7 +31,7 @@ def all_devices():
     """
     names = keras.distribution.list_devices()
     if len(names) < 2:
-        print(f"There is only one device here, {names[0]}: training on it alone.")
+        log.info(f"There is only one device here, {names[0]}: training on it alone.")
         return nullcontext()
     if keras.backend.backend() == "jax":
         return keras.distribution.DataParallel(auto_shard_dataset=False).scope()
@@ -125,109 +122,56 @@ def check_devices(batch_size, precision="float32", jit_compile="auto"):
         )
 
 
-@keras.saving.register_keras_serializable("transfuse_keras")
-class Adam(keras.optimizers.Adam):
-    """Keras' Adam that clips the gradient of the whole batch, as one device would.
-
-    Keras under a tf.distribute strategy clips what each replica contributes, and adds up then.
-    Arguments and state are those of Keras' Adam.
-    """
-
-    def apply(self, grads, trainable_variables=None):
-        super().apply(sum_over_replicas(grads), trainable_variables)
-
-    def _all_reduce_sum_gradients(self, grads_and_vars):
-        return grads_and_vars  # they are sums already
-
-
-def sum_over_replicas(tensors):
-    """Each of a list of tensors added up over all replicas of tf.distribute; else as they are."""
-    if not mirrored():
-        return tensors
-    import tensorflow as tf
-
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
-
-
 @contextmanager
-def joined(coordinator, count, index):
-    """Train together with processes on other hosts within this context; JAX backend only.
+def computing_in(precision):
+    """Models built or loaded within this context compute in `precision`.
 
-    Enter it before anything asks JAX for a device, and leave it when training has ended: its end
-    waits for all processes. If another one is lost meanwhile, this one ends with exit code 1 and
-    a sentence; if they do not find together within JOIN_SECONDS, with 2.
+    Weights, losses, softmax, normalisation and logits are float32 in each; mixed_float16 also
+    scales the loss, so that small gradients do not vanish.
 
     Args:
-        coordinator: "HOST:PORT" of process 0, any free port, the same for all.
-        count: number of processes.
-        index: of this one, from 0.
-
-    Raises: InputError for values that cannot be used, or if the port is taken.
+        precision: one of PRECISIONS.
     """
-    check_job(coordinator, count, index)
-    import jax
-
-    # Its handler would swallow the SIGTERM with which Slurm ends a job
-    jax.config.update("jax_enable_preemption_service", False)
-    alone = f"not all {count} processes came together at {coordinator} within {JOIN_SECONDS} s"
-    end_instead_of_abort(f"{alone}; check that each was started and reaches that address.", 2)
-    try:
-        jax.distributed.initialize(
-            coordinator,
-            count,
-            index,
-            initialization_timeout=JOIN_SECONDS,
-            heartbeat_timeout_seconds=SILENT_SECONDS,
-        )
-    except RuntimeError as error:
-        raise InputError(
-            f"--coordinator {coordinator}: no process can listen there ({error}); take another "
-            "port, and an address of the host of process 0."
-        ) from error
-    end_instead_of_abort(LOST, 1)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
     try:
         yield
-        jax.distributed.shutdown()
-    except BaseException as error:
-        # of several classes, but always with the name of what reports it
-        if any(word in str(error) for word in ("Gloo", "NCCL", "UNAVAILABLE")):
-            end(LOST, 1)
-        # JAX would wait at exit for the others, and they wait for this one
-        code = 2 if isinstance(error, (InputError, OSError)) else 1
-        atexit.register(end, "", 130 if isinstance(error, KeyboardInterrupt) else code)
-        raise
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
-def check_job(coordinator, count, index):
-    """Raise InputError if a process cannot join a job with these values."""
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise InputError(f"--coordinator {coordinator}: give HOST:PORT, such as node1:12345.")
-    if count < 1:
-        raise InputError(f"--processes {count}: give 1 or more.")
-    if not 0 <= index < count:
-        raise InputError(f"--process {index}: give 0 to {count - 1}, another one to each process.")
-    if keras.backend.backend() != "jax":
-        raise InputError(
-            "--coordinator: several hosts train together on the JAX backend only; set "
-            "KERAS_BACKEND=jax, see docs/devices.md."
-        )
+def on_cpu():
+    """Whether TensorFlow computes on the CPU, where a step takes longer with XLA."""
+    return keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
 
 
-def end(sentence, code):
-    """End this process at once, without the waiting for others that is part of JAX's exit."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.write(2, f"transfuse: {sentence}\n".encode() if sentence else b"")
-    os._exit(code)
+def resolve_jit(jit_compile):
+    """Keras' `jit_compile`, "auto" being off for TensorFlow on the CPU or on several devices."""
+    return False if jit_compile == "auto" and (mirrored() or on_cpu()) else jit_compile
 
 
-def end_instead_of_abort(sentence, code):
-    """From now on, what aborts the process ends it with this sentence, after its own log.
+def describe_computing(model, precision, jit):
+    """A sentence on what `precision` and `jit` come to for a compiled model on this machine."""
+    state = "on" if model.jit_compile else "off"
+    reason = ""
+    if jit == "auto" and not model.jit_compile:
+        if mirrored():
+            reason = ": TensorFlow cannot use it on several devices"
+        elif on_cpu():
+            reason = ": on TensorFlow's CPU a step takes longer with it"
+    return f"Computing in {precision}, XLA {state}{reason}."
 
-    JAX aborts in C++, where Python can catch nothing, when a process it depends on is lost.
+
+def compute_deterministically():
+    """From now on use only operations that give the same result every time, slower ones too.
+
+    Raises: InputError if JAX computes on a GPU and was not started so.
     """
-    global _handler
-    kind = ctypes.CFUNCTYPE(None, ctypes.c_int)
-    _handler = kind(lambda _: end(sentence, code))  # kept, or it would be freed
-    ctypes.CDLL(None).signal(ctypes.c_int(signal.SIGABRT), _handler)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    elif keras.distribution.list_devices()[0].startswith("gpu"):
+        flag = "--xla_gpu_deterministic_ops=true"
+        if flag not in os.environ.get("XLA_FLAGS", ""):
+            raise InputError(f"For deterministic training on JAX, start with XLA_FLAGS={flag}.")

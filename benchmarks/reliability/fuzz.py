@@ -153,7 +153,7 @@ def watch(folder):
 
     def hook(event, arguments):
         # benchmark runs each model in a process of its own
-        own = event == "subprocess.Popen" and "runners.py" in str(arguments[1])
+        own = event == "subprocess.Popen" and "runtimes.py" in str(arguments[1])
         if event in PROCESSES and not own:
             violations.append(f"starts a process: {event} {arguments}"[:200])
         elif path := written_elsewhere(event, arguments, folder):

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from transfuse_keras.benchmark import measure as module
-from transfuse_keras.benchmark import processes as turns
+from transfuse_keras.benchmark import processes
 from transfuse_keras.benchmark.measure import benchmark, common_size, measure
 from transfuse_keras.benchmark.table import format_benchmark
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.formats import export_saved_model
-from transfuse_keras.inference import runtimes as runners
+from transfuse_keras.inference import runtimes
 from transfuse_keras.inference.predictor import as_predictor
 from transfuse_keras.model.flops import count_flops
 
@@ -55,7 +55,7 @@ def assert_written(result, folder):
     return {cells[0]: cells for cells in table}
 
 
-def test_processes_take_turns_and_medians_are_theirs(monkeypatch, tmp_path):
+def test_processes_take_processes_and_medians_are_theirs(monkeypatch, tmp_path):
     file, folder = tmp_path / "model.tflite", tmp_path / "saved_model"
     folder.mkdir()
     file.write_bytes(bytes(3000))
@@ -76,7 +76,7 @@ def test_processes_take_turns_and_medians_are_theirs(monkeypatch, tmp_path):
         yield {"shape": [32, 48, 3], "load_seconds": 0.5}, answer
 
     monkeypatch.setattr(module, "process", process)
-    monkeypatch.setattr(turns, "PAUSE", 0)
+    monkeypatch.setattr(processes, "PAUSE", 0)
     jobs = [(file, "LiteRT", {}), (folder, "TensorFlow", {})]
     size, peak, (first, second) = measure(jobs, 2, rounds=3)
     assert asked == [file, folder, "a matrix product"] * 3
@@ -155,7 +155,7 @@ def test_openvino_runs_in_all_precisions_of_the_cpu(run, tmp_path):
 
 
 def test_what_litert_runs_is_the_model(lively_model, litert_file):
-    shape, run = runners.litert(str(litert_file), 2)
+    shape, run = runtimes.litert(str(litert_file), 2)
     images = np.random.default_rng(0).uniform(0, 255, (1, *SIZE, 3)).astype("float32")
     assert list(shape) == [*SIZE, 3]
     np.testing.assert_allclose(run(images), as_predictor(lively_model).run(images), atol=1e-5)
@@ -172,7 +172,7 @@ def test_what_onnx_runtime_runs_is_the_model(tmp_path):
     graph = onnx.helper.make_graph([node], "sigmoid", tensors[:1], tensors[1:])
     opset = [onnx.helper.make_opsetid("", 17)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset), tmp_path / "model.onnx")
-    shape, run = runners.onnx(str(tmp_path / "model.onnx"), 1)
+    shape, run = runtimes.onnx(str(tmp_path / "model.onnx"), 1)
     images = np.random.default_rng(0).normal(size=(1, *SIZE, 3)).astype("float32")
     assert shape == [*SIZE, 3]
     np.testing.assert_allclose(run(images), 1 / (1 + np.exp(-images)), atol=1e-6)
@@ -227,17 +227,19 @@ def test_files_of_different_sizes_are_not_compared():
 def test_a_process_that_is_ended_is_named(monkeypatch, tmp_path):
     script = tmp_path / "script.py"
     script.write_text("import sys; print('{}', flush=True); input(); sys.exit(9)")
-    monkeypatch.setattr(turns, "RUNNERS", script)
+    monkeypatch.setattr(processes, "RUNTIMES_FILE", script)
     with (
         pytest.raises(InputError, match="a.onnx: its process in X was ended with code 9"),
-        turns.process(Path("a.onnx"), "X", {}) as (_, answer),
+        processes.process(Path("a.onnx"), "X", {}) as (_, answer),
     ):
         answer()
 
 
-def test_the_runners_import_nothing_of_the_package():
+def test_the_runtimes_import_nothing_of_the_package():
     """It would bring TensorFlow into all of their processes."""
-    code = f"import runpy, sys; runpy.run_path({str(turns.RUNNERS)!r}); print(*sys.modules)"
+    code = (
+        f"import runpy, sys; runpy.run_path({str(processes.RUNTIMES_FILE)!r}); print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
     modules = {name.partition(".")[0] for name in done.stdout.split()}
     assert "numpy" in modules and not modules & {"transfuse_keras", "tensorflow", "keras"}

@@ -15,8 +15,7 @@ from data.files import (
 )
 
 from transfuse_keras.data.layouts import find_samples
-from transfuse_keras.data.pipeline import find_splits
-from transfuse_keras.data.splits import complete_splits, split_by_group
+from transfuse_keras.data.splits import complete_splits, find_splits, split_by_group
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks import TASKS, hip, polyp, prostate, skin
 

@@ -7,8 +7,9 @@ import transfuse_keras as tk
 from transfuse_keras.data import cache
 from transfuse_keras.data.cache import allocate, read_resized
 from transfuse_keras.data.layouts import find_samples
-from transfuse_keras.data.pipeline import find_splits, normalizer
+from transfuse_keras.data.normalization import normalizer
 from transfuse_keras.data.resize import binary, fit
+from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError
 
 IMAGENET = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -17,9 +17,10 @@ from PIL import Image
 
 import transfuse_keras as tk
 from transfuse_keras.data import readers
+from transfuse_keras.data.pictures import overlay
 from transfuse_keras.export.formats import export_litert
 from transfuse_keras.inference import predict_files as predicting
-from transfuse_keras.inference.predict import overlay, to_masks
+from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predictor import load_predictor
 from transfuse_keras.tasks import hip
 

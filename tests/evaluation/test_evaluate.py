@@ -5,19 +5,13 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from transfuse_keras.evaluation.evaluate import (
-    calibration_of,
-    choose_thresholds,
-    describe_protocol,
-    evaluate,
-    read_cases,
-    reliability,
-    score_case,
-)
+from transfuse_keras.evaluation.evaluate import choose_thresholds, evaluate, read_cases, score_case
+from transfuse_keras.evaluation.protocols import describe_protocol
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.files import write_table
 from transfuse_keras.inference.predictor import Predictor
 from transfuse_keras.metrics import dice, iou, pranet_scores
+from transfuse_keras.metrics.calibration import calibration_of, reliability
 from transfuse_keras.tasks import Task, hip, polyp, prostate, skin
 
 CLASSES = ("a", "b")

@@ -16,8 +16,9 @@ from transfuse_keras.export.export_model import calibration_images, find_samples
 from transfuse_keras.export.formats import FORMATS
 from transfuse_keras.export.verification import BUDGETS
 from transfuse_keras.files import write_json
-from transfuse_keras.inference.predictor import as_predictor, load_predictor, run_task
+from transfuse_keras.inference.predictor import as_predictor, load_predictor
 from transfuse_keras.model.transfuse import TransFuse
+from transfuse_keras.runs.folder import run_task
 from transfuse_keras.runs.settings import Settings, describe
 from transfuse_keras.tasks import hip, polyp, prostate
 

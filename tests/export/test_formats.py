@@ -9,6 +9,7 @@ import tensorflow as tf
 from lively import pictures
 
 import transfuse_keras as tk
+from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.data.resize import resize_image
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.formats import (
@@ -18,9 +19,8 @@ from transfuse_keras.export.formats import (
     export_openvino,
     export_saved_model,
     resize,
-    takes_z_scored,
 )
-from transfuse_keras.inference import runtimes as runners
+from transfuse_keras.inference import runtimes
 from transfuse_keras.inference.predictor import as_predictor, load_predictor
 from transfuse_keras.layers.upsampling import resize_bilinear
 from transfuse_keras.tasks import prostate
@@ -81,7 +81,7 @@ def test_onnx_gives_the_same_for_one_image_or_several(lively_model, images, want
     (entry,) = graph.graph.input
     assert entry.name == "image" and len(graph.graph.output) == 1
     assert [axis.dim_value for axis in entry.type.tensor_type.shape.dim] == [0, *SIZE, 3]
-    shape, run = runners.onnx(path)
+    shape, run = runtimes.onnx(path)
     assert shape == [*SIZE, 3]
     together = run(images[:2])
     np.testing.assert_allclose(together, wanted[:2], atol=1e-4)
@@ -179,7 +179,8 @@ def test_a_model_of_z_scored_slices_is_not_given_images_of_any_size(
     smallest, lively_model, tmp_path
 ):
     z_scored = smallest((32, 32, 2), 2, normalization=prostate.normalization)
-    assert takes_z_scored(z_scored) and not takes_z_scored(lively_model)
+    assert keeps_z_scores(z_scored.normalization)
+    assert not keeps_z_scores(lively_model.normalization)
     export_saved_model(z_scored, tmp_path / "saved_model")
     loaded = tf.saved_model.load(str(tmp_path / "saved_model"))
     assert set(loaded.signatures) == {"serving_default"}

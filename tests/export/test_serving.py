@@ -22,7 +22,7 @@ import transfuse_keras as tk
 from transfuse_keras.data.readers import read_image
 from transfuse_keras.data.resize import resize_image
 from transfuse_keras.export.formats import export_onnx, export_openvino, export_saved_model
-from transfuse_keras.inference.predict import to_masks
+from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predictor import as_predictor
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.runs.sidecar import Origin, write_sidecar
@@ -30,7 +30,7 @@ from transfuse_keras.tasks import hip
 
 pytestmark = pytest.mark.slow  # conversions and processes take seconds each
 
-PAGE = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
 SIZE = (32, 48)
 LEVEL = 5e-4  # of probabilities: resizing may round a few pixels of an image otherwise
 ALONE = "import sys; sys.modules.update(keras=None, transfuse_keras=None)"  # imports fail

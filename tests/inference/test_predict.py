@@ -2,16 +2,14 @@ import keras
 import numpy as np
 import pytest
 
+from transfuse_keras.data.pictures import outline, overlay
 from transfuse_keras.data.resize import fit, unfit
+from transfuse_keras.inference.masks import largest_component, to_masks
 from transfuse_keras.inference.predict import (
-    largest_component,
-    outline,
-    overlay,
     predict,
     predict_images,
     predict_sample,
     predict_volume,
-    to_masks,
 )
 from transfuse_keras.inference.predictor import Predictor
 from transfuse_keras.tasks import Task, hip, prostate

@@ -12,13 +12,8 @@ from scipy.special import expit
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.formats import export_litert, export_saved_model
 from transfuse_keras.files import write_json
-from transfuse_keras.inference.predictor import (
-    as_predictor,
-    find_run,
-    load_predictor,
-    run_task,
-    run_thresholds,
-)
+from transfuse_keras.inference.predictor import as_predictor, load_predictor
+from transfuse_keras.runs.folder import find_run, run_task, run_thresholds
 from transfuse_keras.tasks import TASKS, hip, prostate
 
 

@@ -15,7 +15,7 @@ from parity import input_image, state_from_names
 from transfuse_keras.model.losses import StructureLoss
 from transfuse_keras.model.multiscale import resize_batch, training_sizes
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHAPE = (64, 64, 3)
 SCALES = (0.5, 1, 1.5)
 SIZES = [(32, 32), (64, 64), (96, 96)]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from transfuse_keras.data.layouts import find_samples
-from transfuse_keras.data.pipeline import find_splits
+from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks import TASKS, Task, find_task, hip, polyp, prostate, skin
 

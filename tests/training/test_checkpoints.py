@@ -7,8 +7,8 @@ import pytest
 from conftest import SMALLEST
 
 import transfuse_keras as tk
-from transfuse_keras.computing import computing_in
 from transfuse_keras.data.order import Order
+from transfuse_keras.devices import computing_in
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks.task import Recipe
 from transfuse_keras.training import checkpoints
@@ -19,7 +19,7 @@ from transfuse_keras.training.checkpoints import (
     newest_intact,
     progress_of,
 )
-from transfuse_keras.training.train import create_optimizer
+from transfuse_keras.training.optimizer import create_optimizer
 
 
 class OneWeight(keras.Model):

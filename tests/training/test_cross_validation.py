@@ -8,9 +8,10 @@ from sklearn.model_selection import KFold
 
 from transfuse_keras.data.splits import split_fold
 from transfuse_keras.errors import InputError
-from transfuse_keras.evaluation.evaluate import calibration_of, read_cases, reliability
+from transfuse_keras.evaluation.evaluate import read_cases
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.files import write_json, write_table
+from transfuse_keras.metrics.calibration import calibration_of, reliability
 from transfuse_keras.training.cross_validation import (
     cleaning_helps,
     cross_validate,

@@ -11,10 +11,10 @@ import pytest
 from test_distribution import free_port
 
 from benchmarks.reliability.runs import weights_of
-from transfuse_keras.devices import LOST
+from transfuse_keras.training.hosts import LOST
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def start(folder, backend, *arguments, devices=1, resume=False):

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.reliability import kill, runs, storage
 from transfuse_keras.cli import main
-from transfuse_keras.data.pipeline import find_splits
+from transfuse_keras.data.splits import find_splits
 from transfuse_keras.runs.folder import begin_run
 from transfuse_keras.runs.settings import Settings, describe, read_settings
 from transfuse_keras.tasks import hip, polyp, prostate

@@ -9,7 +9,7 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.runs.settings import Settings
 from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import RECIPES, Recipe
-from transfuse_keras.training.train import learning_rate_of
+from transfuse_keras.training.optimizer import learning_rate_of
 
 
 def test_the_learning_rate_rises_and_falls_along_a_cosine():

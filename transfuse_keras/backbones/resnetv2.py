@@ -5,13 +5,27 @@ the batch. Layers carry timm's names with "." as "_".
 """
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from transfuse_keras.backbones.resnet import WIDTHS, pad
-from transfuse_keras.backbones.standardized_conv import StandardizedConv2D
 
 DEPTHS = (3, 4, 6)  # ResNetV2-50 without the stage at stride 32
 GROUPS = 32
+EPSILON = 1e-8  # of the standardised kernels
+
+
+@keras.saving.register_keras_serializable("transfuse_keras")
+class StandardizedConv2D(layers.Conv2D):
+    """A Conv2D whose kernel has mean 0 and variance 1 for every output channel.
+
+    The stored kernel is standardised, in float32, each time the layer is called. Arguments and
+    call are those of keras.layers.Conv2D.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        mean, variance = ops.moments(ops.cast(kernel, "float32"), (0, 1, 2), keepdims=True)
+        standardized = (ops.cast(kernel, "float32") - mean) * ops.rsqrt(variance + EPSILON)
+        return super().convolution_op(inputs, ops.cast(standardized, kernel.dtype))
 
 
 def conv(x, filters, kernel_size, stride, name):

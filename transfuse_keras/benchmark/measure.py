@@ -1,5 +1,6 @@
 """All formats of a trained model side by side: how fast, how large, how close to the machine."""
 
+import logging
 import os
 import platform
 import tempfile
@@ -18,6 +19,9 @@ from transfuse_keras.inference.runtimes import MATRIX
 from transfuse_keras.model.flops import count_flops
 from transfuse_keras.model.load import load_model
 from transfuse_keras.versions import versions
+
+log = logging.getLogger(__name__)
+
 
 PATTERNS = ("model.keras", "saved_model", "*.tflite", "*.onnx", "*.xml")  # of a run folder
 KINDS = {".keras": "keras", ".tflite": "litert", ".onnx": "onnx", ".xml": "openvino"}
@@ -114,7 +118,7 @@ def at_size(files, size):
         model = model.resized(size)
     except ValueError as error:
         raise InputError(f"--image-size {size_text(size)}: {error}") from error
-    print(
+    log.info(
         f"At {size_text(size)}: {file.name}, resized, and a SavedModel and a LiteRT file exported "
         "from it for this measurement; no other file has this size."
     )
@@ -149,7 +153,8 @@ def plan(files, threads, size):
             jobs.append((file, name, {**settings, "size": size} if kind == "keras" else settings))
     if not jobs:
         raise InputError(missing[0])
-    print("\n".join(missing), end="\n" if missing else "")
+    for line in missing:
+        log.warning(line)
     return jobs
 
 

@@ -1,6 +1,7 @@
 """Models that each have a process of their own and run in turns."""
 
 import json
+import logging
 import subprocess
 import sys
 import time
@@ -9,25 +10,28 @@ from pathlib import Path
 
 from transfuse_keras.errors import InputError
 
-RUNNERS = Path(__file__).with_name("runners.py")
+log = logging.getLogger(__name__)
+
+
+RUNTIMES_FILE = Path(__file__).parents[1] / "inference" / "runtimes.py"
 PAUSE = 0.1  # seconds before a turn: the threads of ONNX Runtime spin on for nearly half of them
 
 
 @contextmanager
 def process(name, runtime, settings):
-    """A model in a process of runners.py.
+    """A model in a process of runtimes.py.
 
     Args:
         name, runtime: of the model and of what runs it, for messages.
-        settings: dict for runners.py.
+        settings: dict for runtimes.py.
 
     Yields: what it says when it is loaded, and a function that lets it run once and gives what it
-    says then, dicts as in runners.py.
+    says then, dicts as in runtimes.py.
 
     Raises: InputError if it cannot load or run, or ends on its own.
     """
-    print(f"Starting {runtime} for {name}", flush=True)
-    command = [sys.executable, "-P", str(RUNNERS), json.dumps(settings)]
+    log.info(f"Starting {runtime} for {name}")
+    command = [sys.executable, "-P", str(RUNTIMES_FILE), json.dumps(settings)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, bufsize=0, **pipes) as child:
 
@@ -60,6 +64,5 @@ def take_turns(runs, rounds):
         for run, found in zip(runs, results, strict=True):
             time.sleep(PAUSE)
             found.append(run())
-        print(f"\rRound {number + 1} of {rounds}", end="", flush=True)
-    print()
+        log.debug(f"Round {number + 1} of {rounds}")
     return results

@@ -1,5 +1,6 @@
 """All images of a split in one array, decoded and resized once."""
 
+import logging
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,8 @@ import psutil
 
 from transfuse_keras.data.resize import binary, fit, resize_image, resize_masks
 from transfuse_keras.data.samples import Sample
+
+log = logging.getLogger(__name__)
 
 
 def read_resized(samples, size, field=None):
@@ -93,5 +96,5 @@ def allocate(shape, dtype):
         os.posix_fallocate(file.fileno(), 0, bytes_needed)
     else:
         file.truncate(bytes_needed)
-    print(f"{bytes_needed / 2**30:.1f} GiB of images do not fit into memory: kept in a file.")
+    log.info(f"{bytes_needed / 2**30:.1f} GiB of images do not fit into memory: kept in a file.")
     return np.memmap(file, dtype, "r+", shape=shape)

@@ -3,9 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from transfuse_keras.evaluation.results import visible
+from transfuse_keras.data.pictures import overlay, visible
 from transfuse_keras.files import replacing
-from transfuse_keras.inference.predict import overlay
 
 COLUMNS, ROWS = 6, 4
 

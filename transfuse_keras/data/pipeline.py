@@ -1,62 +1,15 @@
 """From samples to tf.data batches of (image, mask)."""
 
-import itertools
-
-import cv2
 import numpy as np
 import tensorflow as tf
 
 from transfuse_keras.data.augmentation import augment
 from transfuse_keras.data.cache import count_images, read_part
-from transfuse_keras.data.layouts import find_samples
-from transfuse_keras.data.layouts.listing import describe_spacing
+from transfuse_keras.data.normalization import default_normalization, normalizer
 from transfuse_keras.data.order import Order
-from transfuse_keras.data.samples import phantom_samples
-from transfuse_keras.data.splits import SPLITS, complete_splits, split_fold
+from transfuse_keras.data.samples import SPLITS
+from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError
-
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std of RGB / 255
-
-
-def find_splits(task, directory=None, image_size=None, seed=0, spacing=None, fold=None):
-    """The samples of a task, split.
-
-    Args:
-        task: Task.
-        directory: folder in a known layout, or None for phantoms.
-        image_size: (height, width) of the phantoms; images from a folder keep their own.
-        seed: of the phantoms.
-        spacing: (row, column) mm of images whose spacing is not known otherwise.
-        fold: (index, count) of a cross-validation, which splits all samples anew.
-
-    Returns: {"train", "val", "test"} -> list of Sample. Warnings about the folder are printed.
-
-    Raises: InputError if the folder cannot be used; see `transfuse check` for a full list.
-    """
-    if directory is not None:
-        listing = find_samples(task, directory, spacing)
-        if listing.errors:
-            more = len(listing.errors) - 1
-            hint = f" (and {more} more, listed by `transfuse check`)" if more else ""
-            raise InputError(listing.errors[0] + hint)
-        if fold is None:
-            splits, note = complete_splits(listing.samples)
-        else:
-            splits = split_fold(listing.samples, *fold)
-            note = f"Fold {fold[0] + 1} of {fold[1]} by patient."
-        print("\n".join([*listing.warnings, note, describe_spacing(listing.samples)]))
-        return splits
-    recipe = task.phantom_recipe
-    if recipe is None:
-        raise InputError(f"The task {task.name} has no phantoms; give --data DIR.")
-    size = tuple(image_size or recipe.image_size)
-    if fold is not None:
-        return split_fold(phantom_samples(task, size, seed, range(sum(recipe.counts))), *fold)
-    ends = list(itertools.accumulate(recipe.counts, initial=0))
-    return {
-        part: phantom_samples(task, size, seed, range(start, end))
-        for part, (start, end) in zip(SPLITS, itertools.pairwise(ends), strict=True)
-    }
 
 
 def dataset(
@@ -109,13 +62,6 @@ def dataset(
     return batches(*arrays, task, normalization, order, augmented, shared and not training)
 
 
-def default_normalization(channels):
-    """ImageNet's for RGB, its average for grayscale."""
-    if channels == 3:
-        return IMAGENET
-    return tuple((sum(values) / 3,) * channels for values in IMAGENET)
-
-
 def batches(images, masks, task, normalization, order, augmented=False, padded=False):
     """Batches of arrays, augmented if wanted.
 
@@ -163,13 +109,3 @@ def batches(images, masks, task, normalization, order, augmented=False, padded=F
         .map(load_batch, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
     )
-
-
-def normalizer(normalization, dtype):
-    """The function from an image (H, W, C) of `dtype` to (image / 255 - mean) / std, float32."""
-    mean, std = (np.asarray(values, "float64") for values in normalization)
-    if dtype != np.uint8:
-        gain, offset = (1 / (255 * std)).astype("float32"), (mean / std).astype("float32")
-        return lambda image: image * gain - offset
-    table = ((np.arange(256)[:, None] / 255 - mean) / std).astype("float32")[None]
-    return lambda image: cv2.LUT(np.ascontiguousarray(image), table).reshape(image.shape)

@@ -54,3 +54,6 @@ def phantom_samples(task, size, seed, indices):
         )
         for i in indices
     ]
+
+
+SPLITS = {"train": 7, "val": 1, "test": 2}  # the paper's ratio for the hip task

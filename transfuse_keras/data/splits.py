@@ -1,10 +1,16 @@
 """Splitting samples so that no patient is on two sides."""
 
+import itertools
+import logging
+
 import numpy as np
 
+from transfuse_keras.data.layouts import find_samples
+from transfuse_keras.data.layouts.listing import describe_spacing
+from transfuse_keras.data.samples import SPLITS, phantom_samples
 from transfuse_keras.errors import InputError
 
-SPLITS = {"train": 7, "val": 1, "test": 2}  # the paper's ratio for the hip task
+log = logging.getLogger(__name__)
 
 
 def complete_splits(samples):
@@ -98,4 +104,48 @@ def split_by_group(samples, ratio=SPLITS):
     return {
         part: [sample for sample in samples if sample.group in members]
         for part, members in parts.items()
+    }
+
+
+def find_splits(task, directory=None, image_size=None, seed=0, spacing=None, fold=None):
+    """The samples of a task, split.
+
+    Args:
+        task: Task.
+        directory: folder in a known layout, or None for phantoms.
+        image_size: (height, width) of the phantoms; images from a folder keep their own.
+        seed: of the phantoms.
+        spacing: (row, column) mm of images whose spacing is not known otherwise.
+        fold: (index, count) of a cross-validation, which splits all samples anew.
+
+    Returns: {"train", "val", "test"} -> list of Sample. Warnings about the folder are printed.
+
+    Raises: InputError if the folder cannot be used; see `transfuse check` for a full list.
+    """
+    if directory is not None:
+        listing = find_samples(task, directory, spacing)
+        if listing.errors:
+            more = len(listing.errors) - 1
+            hint = f" (and {more} more, listed by `transfuse check`)" if more else ""
+            raise InputError(listing.errors[0] + hint)
+        if fold is None:
+            splits, note = complete_splits(listing.samples)
+        else:
+            splits = split_fold(listing.samples, *fold)
+            note = f"Fold {fold[0] + 1} of {fold[1]} by patient."
+        for warning in listing.warnings:
+            log.warning(warning)
+        log.info(note)
+        log.info(describe_spacing(listing.samples))
+        return splits
+    recipe = task.phantom_recipe
+    if recipe is None:
+        raise InputError(f"The task {task.name} has no phantoms; give --data DIR.")
+    size = tuple(image_size or recipe.image_size)
+    if fold is not None:
+        return split_fold(phantom_samples(task, size, seed, range(sum(recipe.counts))), *fold)
+    ends = list(itertools.accumulate(recipe.counts, initial=0))
+    return {
+        part: phantom_samples(task, size, seed, range(start, end))
+        for part, (start, end) in zip(SPLITS, itertools.pairwise(ends), strict=True)
     }

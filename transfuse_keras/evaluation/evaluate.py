@@ -7,35 +7,16 @@ from dataclasses import dataclass, field
 import keras
 import numpy as np
 
-from transfuse_keras.data.resize import resize_image, resize_masks
 from transfuse_keras.errors import blaming
+from transfuse_keras.evaluation.protocols import OVERLAP, PROTOCOLS
 from transfuse_keras.files import read_table
-from transfuse_keras.inference.predict import largest_component, predict, predict_sample, to_masks
+from transfuse_keras.inference.masks import largest_component, to_masks
+from transfuse_keras.inference.predict import predict_sample
 from transfuse_keras.metrics import (
     dice,
-    iou,
-    pixel_accuracy,
-    pranet_scores,
-    precision,
-    recall,
-    saliency_scores,
     surface_scores,
 )
-
-OVERLAP = {
-    "dice": dice,
-    "iou": iou,
-    "accuracy": pixel_accuracy,
-    "precision": precision,
-    "recall": recall,
-}
-PROTOCOL = (
-    "per {what} and class at native size, threshold {thresholds}; a class scores the mean over "
-    "the {what}s whose truth is not empty; surface distances in {unit}, undefined where either "
-    "mask is empty"
-)
-BINS = 15  # of the reliability curve
-ISIC_SIZE = (192, 256)
+from transfuse_keras.metrics.calibration import BINS, calibration_of, reliability
 
 
 @dataclass
@@ -123,102 +104,6 @@ def score_case(truth, prediction, spacing, classes):
             }
         )
     return rows
-
-
-def score_like_pranet(predictor, image, truth, maps, thresholds):
-    """Columns of the PraNet protocol, one dict per class."""
-    rows = []
-    for i in range(truth.shape[-1]):
-        mask = truth[..., i].astype(bool)
-        scores = pranet_scores(mask, maps[..., i])
-        rows.append(
-            {
-                "pranet_dice": scores["dice"],
-                "pranet_iou": scores["iou"],
-                **saliency_scores(mask, maps[..., i]),
-            }
-        )
-    return rows
-
-
-def score_like_isic(predictor, image, truth, maps, thresholds):
-    """Columns of the ISIC protocol at 192x256, one dict per class."""
-    small = to_masks(predict(predictor, resize_image(image, ISIC_SIZE)), thresholds)
-    masks = resize_masks(truth, ISIC_SIZE)
-    return [
-        {
-            f"{metric}_192x256": OVERLAP[metric](masks[..., i] > 0, small[..., i] > 0)
-            for metric in ("iou", "dice", "accuracy")
-        }
-        for i in range(truth.shape[-1])
-    ]
-
-
-# name -> (what it adds to the text of the protocol, function)
-PROTOCOLS = {
-    "pranet": (
-        "pranet_dice and pranet_iou as PraNet scores them: probabilities scaled from their "
-        "smallest to their largest by image, mean over 256 thresholds, 0 where nothing overlaps; "
-        "S-measure, weighted F, E-measure and MAE by PySODMetrics",
-        score_like_pranet,
-    ),
-    "isic": ("columns named 192x256 with image and truth at that size", score_like_isic),
-}
-
-
-def describe_protocol(task, thresholds, unit, flips):
-    """What the scores of an evaluation mean, in words."""
-    text = PROTOCOL.format(
-        what="image" if task.field is None else "volume",
-        thresholds=", ".join(f"{name} {value:g}" for name, value in thresholds.items())
-        if len(set(thresholds.values())) > 1
-        else f"{next(iter(thresholds.values())):g}",
-        unit="mm" if unit == "mm" else "pixels",
-    )
-    mirrored = [f"mean over mirror images ({', '.join(flips)})"] if flips else []
-    return "; ".join([text, *(PROTOCOLS[name][0] for name in task.protocols), *mirrored])
-
-
-def reliability(maps, truth):
-    """Histograms (3, M, BINS) over the probabilities: pixels, sum of probabilities, true pixels."""
-    classes = maps.shape[-1]
-    index = np.minimum((maps * BINS).astype("int64"), BINS - 1) + BINS * np.arange(classes)
-    index = index.ravel()
-    return np.stack(
-        [
-            np.bincount(index, weights, classes * BINS).reshape(classes, BINS)
-            for weights in (None, maps.ravel(), truth.ravel())
-        ]
-    )
-
-
-def calibration_of(histograms, classes):
-    """Reliability curve and expected calibration error of each class.
-
-    Args:
-        histograms: sum of `reliability` over cases.
-        classes: names of the M classes.
-
-    Returns: class -> {"ece": mean |confidence - frequency| over the pixels, "bins": [{"confidence":
-    mean probability, "frequency": share of true pixels, "count"}] of those that hold pixels}.
-    """
-    calibration = {}
-    for i, name in enumerate(classes):
-        count, confidence, frequency = histograms[:, i]
-        filled = count > 0
-        confidence, frequency = (
-            confidence[filled] / count[filled],
-            frequency[filled] / count[filled],
-        )
-        gaps = np.abs(confidence - frequency)
-        calibration[name] = {
-            "ece": float((gaps * count[filled]).sum() / count.sum()),
-            "bins": [
-                {"confidence": float(c), "frequency": float(f), "count": int(n)}
-                for c, f, n in zip(confidence, frequency, count[filled], strict=True)
-            ],
-        }
-    return calibration
 
 
 def choose_thresholds(predictor, samples, task, flips=""):

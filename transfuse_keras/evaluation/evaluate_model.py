@@ -1,16 +1,19 @@
 """Scoring a trained model of any format on any folder of labelled images."""
 
+import logging
 from pathlib import Path
 
 from transfuse_keras.data.layouts import find_samples
-from transfuse_keras.data.pipeline import find_splits
-from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.evaluate import choose_thresholds
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.results import score, write_thresholds
-from transfuse_keras.files import first_free, read_json, read_table, write_json
-from transfuse_keras.inference.predictor import find_run, load_predictor
+from transfuse_keras.files import first_free, write_json
+from transfuse_keras.inference.predictor import load_predictor
+from transfuse_keras.runs.folder import config_of, find_run, own_data, own_samples
 from transfuse_keras.runs.sidecar import known_task
+
+log = logging.getLogger(__name__)
 
 
 def evaluate_run(
@@ -71,7 +74,7 @@ def evaluate_run(
         values = known[1] if known else [0.5] * len(task.classes)
         thresholds = dict(zip(task.classes, values, strict=True))
     folder.mkdir(parents=True, exist_ok=True)
-    print(f"Evaluation folder: {folder}")
+    log.info(f"Evaluation folder: {folder}")
     metrics = {
         **{"task": task.name, "data": str(data) if data else own_data(run) or "phantom"},
         "variant": config_of(run)["recipe"]["variant"] if run else "unknown",
@@ -96,27 +99,6 @@ def choose_folder(out, run, name):
     return folder
 
 
-def config_of(run):
-    """The content of a run's config.json, with all that scoring on its own data needs.
-
-    Raises: InputError if it is missing, damaged or of something else.
-    """
-    file = run / "config.json"
-    with blaming(file, "does not tell what the run was trained on"):
-        config = read_json(file) or {}
-        Path(config["data"]), int(config["seed"]), str(config["recipe"]["variant"])
-        height, width = map(int, config["recipe"]["image_size"])
-    return config
-
-
-def own_data(run):
-    """The folder that a run was trained on, or None for phantoms."""
-    if run is None:
-        raise InputError("The model is in no run folder; give --data.")
-    data = config_of(run)["data"]
-    return None if data == "phantom" else data
-
-
 def test_samples(task, data, run, spacing):
     """The samples to score, see `evaluate_run`."""
     if data is None or (run is not None and own_data(run) == str(Path(data).resolve())):
@@ -124,18 +106,6 @@ def test_samples(task, data, run, spacing):
     listing = find_samples(task, data, spacing)
     if listing.errors:
         raise InputError(listing.errors[0])
-    print("\n".join(listing.warnings))
+    for warning in listing.warnings:
+        log.warning(warning)
     return [sample for sample in listing.samples if sample.split == "test"] or listing.samples
-
-
-def own_samples(task, run, part):
-    """The samples of a split of the run's own data, by its split.csv."""
-    config, data = config_of(run), own_data(run)
-    size, spacing = tuple(config["recipe"]["image_size"]), config.get("spacing")
-    if data is None:
-        return find_splits(task, None, size, config["seed"])[part]
-    file = run / "split.csv"
-    with blaming(file, "does not tell the split of the run"):
-        names = {row["sample"] for row in read_table(file) if row["split"] == part}
-    listing = find_samples(task, data, spacing and tuple(spacing))
-    return [sample for sample in listing.samples if sample.name in names]

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from transfuse_keras.evaluation.evaluate import BINS
+from transfuse_keras.metrics.calibration import BINS
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#777777"  # told apart by colour-blind eyes
 WIDTH = 4.6  # inches: two beside each other on A4, one on a phone, with the text still readable

@@ -104,7 +104,7 @@ def read_rows(path):
 
 
 def template():
-    loader = jinja2.PackageLoader("transfuse_keras", ".")
+    loader = jinja2.PackageLoader("transfuse_keras.evaluation", ".")
     jinja = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     jinja.filters |= {"label": label, "score": score, "decimals": decimals}
     jinja.filters["exponent"] = lambda value: f"{value:.1e}" if value else "0"

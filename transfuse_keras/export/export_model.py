@@ -1,20 +1,31 @@
 """Exporting a trained model in several formats, with what it needs of its run and its data."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 
 from transfuse_keras.data.cache import read_fitted
-from transfuse_keras.data.pipeline import find_splits
+from transfuse_keras.data.normalization import keeps_z_scores
+from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError, blaming
-from transfuse_keras.evaluation.evaluate_model import config_of, own_data, own_samples
-from transfuse_keras.export.formats import FORMATS, takes_z_scored
+from transfuse_keras.export.formats import FORMATS
 from transfuse_keras.export.verification import export_verified, fullest, held_out_of
 from transfuse_keras.files import read_json
-from transfuse_keras.inference.predictor import find_run, run_task, run_thresholds
 from transfuse_keras.model.load import load_model
+from transfuse_keras.runs.folder import (
+    config_of,
+    find_run,
+    own_data,
+    own_samples,
+    run_task,
+    run_thresholds,
+)
 from transfuse_keras.runs.sidecar import Origin
 from transfuse_keras.tasks.task import Task
+
+log = logging.getLogger(__name__)
+
 
 CALIBRATED = 32  # training images that the ranges of int8 activations are found on
 
@@ -69,7 +80,7 @@ def plan(formats, quantizations):
         if not possible:
             raise InputError(f"--format {name}: has --quantize {' '.join(known)} only.")
         if left := [quantize for quantize in quantizations if quantize not in known]:
-            print(f"{name}: is not written as {' or '.join(left)}, which it has not.")
+            log.info(f"{name}: is not written as {' or '.join(left)}, which it has not.")
         stem, _, suffix = file.partition(".")
         jobs += [(name, file if x == "none" else f"{stem}-{x}.{suffix}", x) for x in possible]
     return jobs
@@ -77,7 +88,7 @@ def plan(formats, quantizations):
 
 def nameless_task(model):
     """The task of a model that lies in no run: its classes have numbers."""
-    if takes_z_scored(model):
+    if keeps_z_scores(model.normalization):
         raise InputError("A model of a task on volumes is exported from its run folder only.")
     names = tuple(f"class-{i}" for i in range(model.classes))
     return Task("unknown", names, channels=model.input_shape[-1])
@@ -102,7 +113,7 @@ def calibration_images(model, task, samples):
     if not samples:
         raise InputError("int8 needs training images to find its ranges on; give --data.")
     chosen = np.random.default_rng(0).permutation(len(samples))[:CALIBRATED]
-    print(f"Calibrating int8 on {len(chosen)} training images (drawn with seed 0)")
+    log.info(f"Calibrating int8 on {len(chosen)} training images (drawn with seed 0)")
     images = []
     for i in chosen:
         image, _ = fullest(*read_fitted(samples[i], model.input_shape[1:3], task.field))

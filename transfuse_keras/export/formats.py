@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from safetensors.numpy import save
 
+from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.quantize import quantize_dynamic, quantize_int8
 from transfuse_keras.files import replacing
@@ -29,12 +30,6 @@ def serving_model(model):
     logits = model.mask_model((image - mean) / std)
     probabilities = keras.layers.Activation("sigmoid", name="probabilities")(logits)
     return keras.Model(image, probabilities, name="serving")
-
-
-def takes_z_scored(model):
-    """Whether a model is of a task on volumes: they are z-scored, so it normalises nothing."""
-    mean, std = model.normalization
-    return np.allclose(mean, 0) and np.allclose(np.multiply(std, 255), 1)
 
 
 def builtin_resizing():
@@ -74,7 +69,7 @@ def export_saved_model(model, path):
     module.weights = [variable.value for variable in serving.variables]
     with builtin_resizing(), replacing(path) as temporary:
         signatures = {"serving_default": tf.function(serve, [fixed]).get_concrete_function()}
-        if not takes_z_scored(model):
+        if not keeps_z_scores(model.normalization):
             signatures["any_size"] = tf.function(any_size, [free]).get_concrete_function()
         tf.saved_model.save(module, str(temporary), signatures)
 

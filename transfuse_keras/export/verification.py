@@ -1,5 +1,6 @@
 """Is an exported file the same model? Compared on held-out images where it is made."""
 
+import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -8,10 +9,13 @@ import numpy as np
 from transfuse_keras.data.cache import fitted
 from transfuse_keras.export.formats import FORMATS
 from transfuse_keras.files import read_json, replacing, write_json
-from transfuse_keras.inference.predict import to_masks
+from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predictor import as_predictor, load_predictor
 from transfuse_keras.metrics import dice
 from transfuse_keras.runs.sidecar import sidecar_path, write_sidecar
+
+log = logging.getLogger(__name__)
+
 
 COMPARED = 32  # held-out images on which a file is compared with the Keras model
 
@@ -160,7 +164,7 @@ def export_verified(model, path, name, quantize, against, origin, arguments=None
     export, *_ = FORMATS[name]
     if name == "pytorch":  # no graph to run
         export(model, path)
-        print(f"Wrote {path}")
+        log.info(f"Wrote {path}")
         return
     thresholds = [origin.thresholds[x] for x in origin.task.classes]
     file = path.parent / "export.json"
@@ -176,7 +180,7 @@ def export_verified(model, path, name, quantize, against, origin, arguments=None
     write_sidecar(path, model, origin, name, quantize, verified)
     write_json(file, {**known, path.name: verified})
     lost = "" if verified["dice"] is None else f", Dice {verified['dice']:.4f}"
-    print(
+    log.info(
         f"Wrote {path} and {sidecar_path(path).name}: largest difference "
         f"{verified['largest_difference']:.1e}{lost} on {verified['images']}"
     )

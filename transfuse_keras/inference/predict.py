@@ -3,9 +3,7 @@
 import itertools
 from dataclasses import replace
 
-import cv2
 import numpy as np
-from scipy import ndimage
 
 from transfuse_keras.data.resize import fit, resize_image, unfit
 from transfuse_keras.errors import InputError
@@ -13,7 +11,6 @@ from transfuse_keras.inference.predictor import as_predictor
 
 AT_ONCE = 8  # slices or tiles that go through the model together
 FLIPS = {"": (), "h": (2,), "v": (1,), "hv": (2, 1)}  # axes of (B, H, W, C)
-TRUTH, PREDICTION = (0, 255, 0), (255, 0, 255)  # outlines: green and magenta; both: white
 
 
 def predict(model, image, flips="", tile=False, mirrored_classes=None):
@@ -149,70 +146,3 @@ def averaged_along(predictor, axis, swapped):
         return (predictor.run(images) + mirrored) / 2
 
     return replace(predictor, run=run)
-
-
-def to_masks(probabilities, threshold=0.5, exclusive=False):
-    """Probabilities (..., M) as uint8 0/1 masks of the same shape.
-
-    A map is 1 where its probability reaches the threshold; with `exclusive`, only the most
-    probable map of a pixel can be, and none is where that one stays below its threshold.
-
-    Args:
-        probabilities: floats (..., M).
-        threshold: a number, or one for each of the M classes.
-        exclusive: whether a pixel belongs to one class at most.
-    """
-    # compared in the precision of the probabilities, so that 0.3 reaches 0.3
-    masks = probabilities >= np.asarray(threshold, probabilities.dtype)
-    if exclusive:
-        best = probabilities.argmax(axis=-1)[..., None]
-        masks &= best == np.arange(probabilities.shape[-1])
-    return masks.astype("uint8")
-
-
-def largest_component(masks):
-    """Of every class only its largest connected component, the first of equals.
-
-    Pixels that touch at a corner are connected.
-
-    Args:
-        masks: 0/1 (H, W, M) of an image or (D, H, W, M) of a volume.
-
-    Returns: 0/1 of the same shape and dtype.
-    """
-    kept = np.zeros_like(masks)
-    neighbours = np.ones((3,) * (masks.ndim - 1))
-    for k in range(masks.shape[-1]):
-        components, count = ndimage.label(masks[..., k], neighbours)
-        if count:
-            sizes = np.bincount(components.ravel())[1:]
-            kept[..., k] = components == 1 + sizes.argmax()
-    return kept
-
-
-def overlay(image, mask, truth=None):
-    """Outlines on an image: prediction magenta, ground truth green, white where they coincide.
-
-    Args:
-        image: uint8 (H, W, 3) or (H, W, 1).
-        mask: 0/1 (H, W, M) or (H, W), the prediction.
-        truth: 0/1 of the same shape, or None.
-
-    Returns: uint8 (H, W, 3), RGB.
-    """
-    picture = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image.copy()
-    predicted = outline(mask)
-    true = outline(truth) if truth is not None else np.zeros_like(predicted)
-    picture[predicted] = PREDICTION
-    picture[true] = TRUTH
-    picture[predicted & true] = 255
-    return picture
-
-
-def outline(mask):
-    """Pixels of a mask (H, W) or masks (H, W, M) next to their border, as bool (H, W)."""
-    mask = np.ascontiguousarray(mask, "uint8").reshape(*mask.shape[:2], -1)
-    width = max(1, round(min(mask.shape[:2]) / 200))
-    kernel = np.ones((2 * width + 1, 2 * width + 1), "uint8")
-    inner = [cv2.erode(mask[..., i], kernel, borderValue=0) for i in range(mask.shape[2])]
-    return np.any(mask != np.stack(inner, axis=-1), axis=-1)

@@ -2,6 +2,7 @@
 
 import glob
 import itertools
+import logging
 import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -13,19 +14,17 @@ import numpy as np
 
 from transfuse_keras.data.layouts.listing import SUFFIXES
 from transfuse_keras.data.nifti import is_nifti, read_slices, save_masks
+from transfuse_keras.data.pictures import overlay, visible
 from transfuse_keras.data.readers import read_image
 from transfuse_keras.errors import InputError
-from transfuse_keras.evaluation.results import visible
 from transfuse_keras.files import replacing
-from transfuse_keras.inference.predict import (
-    averaged,
-    overlay,
-    predict_images,
-    predict_volume,
-    to_masks,
-)
+from transfuse_keras.inference.masks import to_masks
+from transfuse_keras.inference.predict import averaged, predict_images, predict_volume
 from transfuse_keras.inference.predictor import load_predictor
 from transfuse_keras.runs.sidecar import known_task
+
+log = logging.getLogger(__name__)
+
 
 AT_ONCE = 8  # images that go through the model together
 
@@ -122,7 +121,7 @@ def predict_batch(predictor, jobs, task, tile, save):
         try:
             done.append((path, *job.result()))
         except InputError as error:
-            print(error, file=sys.stderr)
+            log.error(error)
             failures += 1
     if task.field is None:
         found = predict_images(predictor, [image for _, image, _ in done], tile=tile)

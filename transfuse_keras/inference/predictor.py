@@ -5,18 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.special import expit
 
-from transfuse_keras.computing import JIT, computing_in, resolve_jit
-from transfuse_keras.data.pipeline import normalizer
-from transfuse_keras.errors import InputError, blaming
-from transfuse_keras.files import read_json
-from transfuse_keras.inference import runtimes as runners
+from transfuse_keras.devices import JIT, computing_in, resolve_jit
+from transfuse_keras.errors import InputError
+from transfuse_keras.inference import runtimes
 from transfuse_keras.model.load import load_model
-from transfuse_keras.tasks.task import as_task
 
-EXPORTED = {".tflite": runners.litert, ".onnx": runners.onnx, ".xml": runners.openvino}
-LEVELS = 3  # a model is at most two folders deep in its run: checkpoints/best.keras
+EXPORTED = {".tflite": runtimes.litert, ".onnx": runtimes.onnx, ".xml": runtimes.openvino}
 
 
 def as_predictor(model):
@@ -24,13 +19,7 @@ def as_predictor(model):
     if isinstance(model, Predictor):
         return model
     _, *size, channels = model.input_shape
-
-    def run(images):
-        normalize = normalizer(model.normalization, images.dtype)
-        inputs = np.stack([normalize(image) for image in images])
-        return expit(np.asarray(model.mask_model.predict_on_batch(inputs)))
-
-    return Predictor(tuple(size), channels, model.classes, run)
+    return Predictor(tuple(size), channels, model.classes, runtimes.probabilities_by(model))
 
 
 def load_predictor(path, precision=None, jit=None):
@@ -54,7 +43,7 @@ def load_predictor(path, precision=None, jit=None):
         if value is not None:
             raise InputError(f"{path}: --{option} is for .keras models; an export has its own.")
     if (path / "saved_model.pb").is_file():
-        return exported(path, runners.saved_model)
+        return exported(path, runtimes.saved_model)
     if path.suffix in EXPORTED and path.is_file():
         return exported(path, EXPORTED[path.suffix])
     raise InputError(
@@ -64,7 +53,7 @@ def load_predictor(path, precision=None, jit=None):
 
 
 def exported(path, load):
-    """A Predictor from an exported model; `load` is its function of runners.py."""
+    """A Predictor from an exported model; `load` is its function of runtimes.py."""
     try:
         (*size, channels), run = load(path)
         size = int(size[0]), int(size[1])
@@ -84,46 +73,6 @@ def exported(path, load):
         return np.concatenate([run(image[None]) for image in images])
 
     return Predictor(size, int(channels), maps.shape[-1], one_by_one)
-
-
-def find_run(path):
-    """The run folder that a model belongs to: `path` itself or the first of two folders above it
-    that holds a config.json; None without one."""
-    path = Path(path).absolute()
-    candidates = [path, *path.parents][:LEVELS]
-    return next((folder for folder in candidates if (folder / "config.json").is_file()), None)
-
-
-def run_task(run):
-    """The Task that a run was trained on.
-
-    Args:
-        run: Path of the run folder.
-
-    Raises: InputError if its config.json is missing, damaged or of something else.
-    """
-    file = run / "config.json"
-    with blaming(file, "does not tell the task of a run"):
-        return as_task((read_json(file) or {})["task"])
-
-
-def run_thresholds(run, classes):
-    """The threshold of each class by threshold.json of a run; 0.5 each without that file.
-
-    Args:
-        run: Path of the run folder.
-        classes: names of the M classes.
-
-    Returns: tuple of M floats.
-
-    Raises: InputError if the file is damaged or lacks a class.
-    """
-    file = run / "threshold.json"
-    content = read_json(file)
-    if content is None:
-        return (0.5,) * len(classes)
-    with blaming(file, "does not tell the threshold of each class"):
-        return tuple(float(content["thresholds"][name]) for name in classes)
 
 
 @dataclass(frozen=True)

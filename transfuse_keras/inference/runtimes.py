@@ -3,7 +3,7 @@
 Importing the package would bring TensorFlow into every process, and its threads and memory would
 be measured with those of the runtime, so nothing of it is imported here before it is needed.
 
-    python -P runners.py '{"kind": "litert", "path": "model.tflite", "threads": 2}'
+    python -P runtimes.py '{"kind": "litert", "path": "model.tflite", "threads": 2}'
 
 answers on standard output, a line of JSON each: first {"shape": of the images, "load_seconds"},
 then {"seconds": of one run, "memory": in bytes} to every line of standard input, or once {"error"}.
@@ -25,13 +25,27 @@ STATUS = Path("/proc/self/status")
 def keras(path, threads, size=None):
     """What `transfuse predict` runs; `size`: (height, width) instead of the model's own."""
     limit_tensorflow(threads)
-    from transfuse_keras.inference.predictor import as_predictor
     from transfuse_keras.model.load import load_model
 
     model = load_model(path)
     if size is not None and tuple(size) != model.input_shape[1:3]:
         model = model.resized(size)
-    return model.input_shape[1:], as_predictor(model).run
+    return model.input_shape[1:], probabilities_by(model)
+
+
+def probabilities_by(model):
+    """The function from images (B, H, W, C) in 0-255 to probabilities (B, H, W, M) of a
+    TransFuse."""
+    from scipy.special import expit
+
+    from transfuse_keras.data.normalization import normalizer
+
+    def run(images):
+        normalize = normalizer(model.normalization, images.dtype)
+        inputs = np.stack([normalize(image) for image in images])
+        return expit(np.asarray(model.mask_model.predict_on_batch(inputs)))
+
+    return run
 
 
 def saved_model(path, threads=None):
@@ -101,8 +115,8 @@ def limit_tensorflow(threads):
 
 # kind -> (function of its path and threads to the shape of an image and what runs a batch of
 # them, the module whose import is not counted as loading)
-RUNNERS = {
-    "keras": (keras, "transfuse_keras.inference.predictor"),
+RUNTIMES = {
+    "keras": (keras, "transfuse_keras.model.load"),
     "saved_model": (saved_model, "tensorflow"),
     "litert": (litert, "ai_edge_litert.interpreter"),
     "onnx": (onnx, "onnxruntime"),
@@ -124,7 +138,7 @@ def peak_memory():
 
 def serve(kind, questions, answer, **settings):
     """Load a model, then run it whenever a line comes in."""
-    load, module = RUNNERS[kind]
+    load, module = RUNTIMES[kind]
     importlib.import_module(module)
     start = time.perf_counter()
     shape, run = load(**settings)
@@ -140,7 +154,7 @@ def serve(kind, questions, answer, **settings):
 
 
 def main():
-    sys.path.append(str(Path(__file__).parents[1]))  # for `keras`, if the package is not installed
+    sys.path.append(str(Path(__file__).parents[2]))  # for `keras`, if the package is not installed
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
 

@@ -1,80 +1,10 @@
-"""The `weights` argument of TransFuse."""
+"""A trained TransFuse from its file, and weights into a TransFuse."""
 
-import json
-import warnings
-import zipfile
-from pathlib import Path
+from transfuse_keras.model.archive import read_model
+from transfuse_keras.model.initial_weights import load_weights
+from transfuse_keras.model.transfuse import TransFuse
 
-import keras
-
-from transfuse_keras.errors import InputError
-from transfuse_keras.model.variants import resolve_variant
-from transfuse_keras.weights.hub import download
-from transfuse_keras.weights.official import load_official, official_state
-from transfuse_keras.weights.published import default_weights
-from transfuse_keras.weights.readers import READERS, refuse_bomb
-from transfuse_keras.weights.timm import load_timm
-
-LONGEST = 2**24  # bytes of a configuration; that of the largest model takes a thousandth
-
-
-def load_weights(model, source, skip_heads=False):
-    """Load weights of any known kind into a TransFuse.
-
-    Args:
-        model: TransFuse.
-        source: one of
-            "imagenet": the published weights of both branches, downloaded;
-            a folder with a file for each branch whose name begins with the branch's name, such
-            as resnet34-b627a593.pth and deit_small_patch16_224.fb_in1k.safetensors;
-            a run folder, or a `.keras` file of a TransFuse with the same variant: another input
-            size or number of channels is adapted as `load_official` does;
-            a `.weights.h5` file of the same model;
-            an authors' checkpoint, see `load_official`.
-        skip_heads: leave the three heads as they are, to fine-tune for other classes.
-
-    Raises: ValueError if the source is missing, damaged or does not fit. The model is then
-    unchanged, but for `.weights.h5` and for a second branch that fails after the first was loaded.
-    """
-    path = Path(source)
-    if source == "imagenet":
-        load_branches(model, lambda names: download([default_weights(name) for name in names]))
-    elif path.is_dir() and not (path / "model.keras").is_file():
-        load_branches(model, lambda names: [find_weights(path, name) for name in names])
-    elif path.is_dir() or path.suffix == ".keras":
-        own = load_model(path)
-        try:
-            load_official(model, official_state(own), skip_heads, own.position_grid)
-        except ValueError as error:
-            raise ValueError(f"{source}: {error}") from error
-    elif path.suffix == ".h5" and skip_heads:
-        raise ValueError(f"{source}: has no names to skip heads by; give the run or .keras file.")
-    elif path.suffix == ".h5":
-        load_h5(model, path)
-    else:
-        load_official(model, source, skip_heads)
-
-
-def load_branches(model, find):
-    """Load the published weights of both branches; `find` turns their names into paths."""
-    variant = resolve_variant(model.variant)
-    names = {"cnn": variant.cnn, "vit": variant.vit}
-    names = {branch: name for branch, name in names.items() if name}
-    if model.cnn_config is not None:
-        del names["cnn"]
-        print("The CNN is your own and keeps its weights.")
-    for branch, path in zip(names, find(list(names.values())), strict=True):
-        load_timm(model.get_layer(branch), path, patches=not variant.sequential)
-
-
-def find_weights(folder, branch):
-    """The one weights file in a folder whose name begins with the branch's."""
-    found = sorted(p for p in folder.glob(f"{branch}*") if p.suffix in READERS)
-    if len(found) != 1:
-        raise ValueError(
-            f"{folder}: {len(found)} weights files begin with {branch}; exactly one must."
-        )
-    return found[0]
+__all__ = ["load_model", "load_weights"]
 
 
 def load_model(path):
@@ -85,52 +15,6 @@ def load_model(path):
 
     Raises: InputError if there is none, or the file is damaged or holds another model.
     """
-    path = Path(path)
-    file = path / "model.keras" if path.is_dir() else path
-    if file.suffix != ".keras" or not file.is_file():
-        raise InputError(f"{file}: no such model; give a run folder or a .keras file.")
-    try:
-        check_archive(file)
-        return keras.saving.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"{file}: damaged or not the file of a model ({reason}).") from error
-
-
-def check_archive(file):
-    """Raise an exception unless a `.keras` file says that it holds a TransFuse which is no larger
-    than its weights; nothing is built before."""
-    refuse_bomb(file)
-    with zipfile.ZipFile(file) as archive:
-        if archive.getinfo("config.json").file_size > LONGEST:
-            raise ValueError("its configuration is too long")
-        content = json.loads(archive.read("config.json"))
-    if content.get("registered_name") != "transfuse_keras>TransFuse":
-        raise ValueError(f"it holds a {content.get('class_name')}, not a TransFuse")
-    config = content["config"]
-    if config.get("weights") is not None or "_blocks" in config:
-        raise ValueError("its configuration names weights other than its own")
-    if least_weights(config) > file.stat().st_size:
-        raise ValueError("its configuration describes a larger model than it has weights for")
-
-
-def least_weights(config):
-    """A number of weights that the TransFuse of a configuration has at the very least."""
-    variant = resolve_variant(config["variant"])
-    rows, columns = config["position_grid"]
-    sizes = (rows * columns, config["input_shape"][2], config["classes"])
-    blocks = 10**5 * variant.depth  # at 64 channels a head, a block has more
-    return max(*sizes, blocks, *(width**2 for width in variant.widths))
-
-
-def load_h5(model, path):
-    """Load `.weights.h5` of the very same model: the file names no layers to match by."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such weights file.")
-    try:
-        with warnings.catch_warnings():  # of what is missing: the error says it in one line
-            warnings.filterwarnings("ignore", "Skipping nested container")
-            model.load_weights(path)
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{path}: does not hold the weights of this model ({reason}).") from error
+    model = read_model(path)
+    assert isinstance(model, TransFuse)  # importing the class is what makes it known to Keras
+    return model

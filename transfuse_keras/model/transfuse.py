@@ -7,10 +7,9 @@ import keras
 
 from transfuse_keras.backbones import as_pyramid
 from transfuse_keras.backbones.vit import PATCH_SIZE
-from transfuse_keras.computing import resolve_jit
-from transfuse_keras.devices import replicas
+from transfuse_keras.devices import replicas, resolve_jit
 from transfuse_keras.model.graph import check_shape, connect, create_blocks
-from transfuse_keras.model.load import load_weights
+from transfuse_keras.model.initial_weights import load_weights
 from transfuse_keras.model.losses import StructureLoss
 from transfuse_keras.model.multiscale import Sizes, model_for, train_steps
 from transfuse_keras.model.variants import resolve_variant

@@ -1,10 +1,15 @@
 """The TransFuse variants, and the models it is compared with in Tables 5 and 6, as plain tables."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import keras
+if TYPE_CHECKING:
+    import keras
 
-from transfuse_keras.layers.bifusion import PARTS
+# what BiFusion consists of, in the order in which Table 6 adds them
+PARTS = ("spatial_attention", "channel_attention", "product")
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,17 @@
 """The folder of a run: chosen, begun, found again."""
 
-import json
 import shutil
 from pathlib import Path
 
-import keras
-
-from transfuse_keras.errors import InputError
+from transfuse_keras.data.layouts import find_samples
+from transfuse_keras.data.splits import find_splits
+from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.files import PART, first_free, read_json, read_table, write_json, write_table
 from transfuse_keras.runs.settings import describe
+from transfuse_keras.tasks.task import as_task
 
 CONFIG, SPLIT, COMPLETE = "config.json", "split.csv", "metrics.json"
+LEVELS = 3  # a model is at most two folders deep in its run: checkpoints/best.keras
 
 
 def choose_folder(out, name):
@@ -51,54 +52,6 @@ def begin_run(run, settings, splits):
         write_split(run / SPLIT, splits)
 
 
-def begin_series(folder, name, settings, resume):
-    """Make the folder of several runs, or see that they can be gone on with.
-
-    Args:
-        folder: Path.
-        name: of the file in it that keeps `settings`, plain data that is the same for all runs.
-        resume: whether the folder may have been begun with the same settings.
-
-    Raises: InputError if it holds anything else.
-    """
-    path = folder / name
-    settings = json.loads(json.dumps(settings))  # as they come back: lists for tuples
-    if path.is_file() and resume:
-        if read_json(path) != settings:
-            raise InputError(f"{path}: was made with other settings; repeat those, or give --out.")
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        remedy = "give --out a new folder" + (", or --resume" if path.is_file() else "")
-        raise InputError(f"{folder}: already holds something else; {remedy}.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, settings)
-
-
-def train_series(folder, runs, train):
-    """Train what is not complete of a series; a run that was begun goes on.
-
-    Args:
-        folder: Path, see `begin_series`; removed if the first run of all cannot be trained.
-        runs: {Path of a run folder: what it is, to print}.
-        train: function of (run, begun) that trains a run to its end.
-    """
-    for run, what in runs.items():
-        if (run / COMPLETE).is_file():
-            print(f"{what}: done before.")
-            continue
-        print(what)
-        begun = (run / CONFIG).is_file()
-        if run.exists() and not begun:
-            shutil.rmtree(run)
-        keras.backend.clear_session()
-        try:
-            train(run, begun)
-        except InputError:
-            if not any(path.exists() for path in runs):
-                shutil.rmtree(folder)  # nothing was trained: leave nothing
-            raise
-
-
 def is_leftover(path):
     """Whether a file or folder is what a killed process had not finished writing."""
     return path.name.startswith(PART)
@@ -131,3 +84,77 @@ def refuse_other_split(run, splits):
     path = run / SPLIT
     if path.is_file() and read_table(path) != split_rows(splits):
         raise InputError(f"{path}: the data is not what the run began with; start a new run.")
+
+
+def config_of(run):
+    """The content of a run's config.json, with all that scoring on its own data needs.
+
+    Raises: InputError if it is missing, damaged or of something else.
+    """
+    file = run / "config.json"
+    with blaming(file, "does not tell what the run was trained on"):
+        config = read_json(file) or {}
+        Path(config["data"]), int(config["seed"]), str(config["recipe"]["variant"])
+        height, width = map(int, config["recipe"]["image_size"])
+    return config
+
+
+def own_data(run):
+    """The folder that a run was trained on, or None for phantoms."""
+    if run is None:
+        raise InputError("The model is in no run folder; give --data.")
+    data = config_of(run)["data"]
+    return None if data == "phantom" else data
+
+
+def own_samples(task, run, part):
+    """The samples of a split of the run's own data, by its split.csv."""
+    config, data = config_of(run), own_data(run)
+    size, spacing = tuple(config["recipe"]["image_size"]), config.get("spacing")
+    if data is None:
+        return find_splits(task, None, size, config["seed"])[part]
+    file = run / "split.csv"
+    with blaming(file, "does not tell the split of the run"):
+        names = {row["sample"] for row in read_table(file) if row["split"] == part}
+    listing = find_samples(task, data, spacing and tuple(spacing))
+    return [sample for sample in listing.samples if sample.name in names]
+
+
+def find_run(path):
+    """The run folder that a model belongs to: `path` itself or the first of two folders above it
+    that holds a config.json; None without one."""
+    path = Path(path).absolute()
+    candidates = [path, *path.parents][:LEVELS]
+    return next((folder for folder in candidates if (folder / "config.json").is_file()), None)
+
+
+def run_task(run):
+    """The Task that a run was trained on.
+
+    Args:
+        run: Path of the run folder.
+
+    Raises: InputError if its config.json is missing, damaged or of something else.
+    """
+    file = run / "config.json"
+    with blaming(file, "does not tell the task of a run"):
+        return as_task((read_json(file) or {})["task"])
+
+
+def run_thresholds(run, classes):
+    """The threshold of each class by threshold.json of a run; 0.5 each without that file.
+
+    Args:
+        run: Path of the run folder.
+        classes: names of the M classes.
+
+    Returns: tuple of M floats.
+
+    Raises: InputError if the file is damaged or lacks a class.
+    """
+    file = run / "threshold.json"
+    content = read_json(file)
+    if content is None:
+        return (0.5,) * len(classes)
+    with blaming(file, "does not tell the threshold of each class"):
+        return tuple(float(content["thresholds"][name]) for name in classes)

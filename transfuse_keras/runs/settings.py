@@ -1,5 +1,6 @@
 """What makes a training what it is: plain data, kept as the config.json of its run folder."""
 
+import logging
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.files import read_json
 from transfuse_keras.tasks.task import Recipe, Task, as_task, tuples
 from transfuse_keras.versions import versions
+
+log = logging.getLogger(__name__)
+
 
 PACKAGES = ("keras", "tensorflow", "numpy", "opencv-python-headless")
 
@@ -112,5 +116,5 @@ def read_settings(path):
     ours = {"backend": ours["backend"], **ours["versions"]}
     other = [f"{x} {made_with.get(x)}, now {ours[x]}" for x in ours if made_with.get(x) != ours[x]]
     if other:
-        print(f"{path}: was made with {'; '.join(other)}.")
+        log.info(f"{path}: was made with {'; '.join(other)}.")
     return settings

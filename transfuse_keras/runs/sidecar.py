@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.errors import blaming
-from transfuse_keras.export.formats import takes_z_scored
 from transfuse_keras.files import read_json, write_json
-from transfuse_keras.inference.predictor import find_run, run_task, run_thresholds
+from transfuse_keras.runs.folder import find_run, run_task, run_thresholds
 from transfuse_keras.tasks.task import Task
 from transfuse_keras.versions import versions
 
@@ -68,7 +68,7 @@ def write_sidecar(path, model, origin, kind, quantize, verified):
             "size": model.input_shape[1:3],
             "channels": model.input_shape[3],
             "dtype": "float32",
-            "values": Z_SCORED if takes_z_scored(model) else RGB,
+            "values": Z_SCORED if keeps_z_scores(model.normalization) else RGB,
         },
         "output": "probabilities (batch, height, width, class)",
         "normalization": {"mean": mean, "std": std},

@@ -1,5 +1,6 @@
 """The paper's Tables 5 and 6: their rows trained with one recipe, the scores beside the paper's."""
 
+import logging
 import time
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from transfuse_keras.data.cache import count_images
-from transfuse_keras.data.pipeline import find_splits
+from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.compare import table_of
 from transfuse_keras.evaluation.statistics import describe
@@ -16,8 +17,12 @@ from transfuse_keras.files import replacing
 from transfuse_keras.model.flops import count_flops
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.model.variants import ABLATIONS, resolve_variant
-from transfuse_keras.runs.folder import COMPLETE, begin_series, train_series
+from transfuse_keras.runs.folder import COMPLETE
+from transfuse_keras.training.series import begin_series, train_series
 from transfuse_keras.training.train import create_model, train
+
+log = logging.getLogger(__name__)
+
 
 SETTINGS = "ablation.json"
 
@@ -128,7 +133,9 @@ def ablate(settings, numbers, folder, seeds=2, rows=None, resume=False):
     missing = [row for run, (row, _) in trainings.items() if not (run / COMPLETE).is_file()]
     hours = hours_of(settings, missing)
     begin_series(folder, SETTINGS, asdict(settings), resume)
-    print(f"{len(missing)} trainings, about {hours:.1f} hours on this machine without the scoring.")
+    log.info(
+        f"{len(missing)} trainings, about {hours:.1f} hours on this machine without the scoring."
+    )
 
     def train_row(run, begun):
         row, seed = trainings[run]

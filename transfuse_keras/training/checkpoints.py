@@ -1,5 +1,6 @@
 """Checkpoints: the whole state of a training after every epoch, so that it can go on."""
 
+import logging
 import math
 import shutil
 import warnings
@@ -13,6 +14,9 @@ from transfuse_keras.devices import alone
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 from transfuse_keras.training.callbacks import read_history
+
+log = logging.getLogger(__name__)
+
 
 KEPT = 2  # should the last be damaged, there is one before it
 BEST = "best.keras"
@@ -71,7 +75,7 @@ def newest_intact(folder):
     for path in reversed(checkpoints(folder)):
         if is_intact(path):
             return path
-        print(f"{path}: damaged; going on from before it.")
+        log.warning(f"{path}: damaged; going on from before it.")
     return None
 
 
@@ -130,7 +134,9 @@ def progress_of(run, monitor, first=True):
     if scores.index(best) == epochs - 1:
         keep_as_best(checkpoint)  # the training may have ended before it did
     elif not is_intact(folder / BEST):
-        print(f"{folder / BEST}: damaged or missing; the model of epoch {epochs} is kept instead.")
+        log.warning(
+            f"{folder / BEST}: damaged or missing; the model of epoch {epochs} is kept instead."
+        )
         keep_as_best(checkpoint)
         best = scores[-1]
     return Progress(checkpoint, epochs, tuple(rows), best)

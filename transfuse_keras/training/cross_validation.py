@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from transfuse_keras.errors import blaming
-from transfuse_keras.evaluation.evaluate import BINS, calibration_of, read_cases
+from transfuse_keras.evaluation.evaluate import read_cases
 from transfuse_keras.evaluation.report import read_metrics, write_report
 from transfuse_keras.evaluation.results import WORST
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.files import read_json, replacing, write_json, write_table
-from transfuse_keras.runs.folder import begin_series, train_series
+from transfuse_keras.metrics.calibration import BINS, calibration_of
+from transfuse_keras.training.series import begin_series, train_series
 
 SETTINGS = "cross-validation.json"
 

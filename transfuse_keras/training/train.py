@@ -1,5 +1,6 @@
 """Training a task from start to end: data, model, fit, and the run folder it leaves."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -9,27 +10,23 @@ from pathlib import Path
 
 import keras
 
-from transfuse_keras.computing import (
-    JIT,
-    compute_deterministically,
-    computing_in,
-    describe_computing,
-)
 from transfuse_keras.data.cache import count_images, read_part
 from transfuse_keras.data.check import digests_of, find_copies
 from transfuse_keras.data.order import Order
-from transfuse_keras.data.pipeline import batches, find_splits
+from transfuse_keras.data.pipeline import batches
+from transfuse_keras.data.splits import find_splits
 from transfuse_keras.devices import (
-    Adam,
+    JIT,
     all_devices,
     check_devices,
+    compute_deterministically,
+    computing_in,
+    describe_computing,
     is_first,
-    joined,
     processes,
     replicas,
 )
 from transfuse_keras.errors import InputError
-from transfuse_keras.evaluation.results import write_results
 from transfuse_keras.files import replacing
 from transfuse_keras.metrics import DiceScore, IoUScore
 from transfuse_keras.model.load import load_model, load_weights
@@ -42,6 +39,12 @@ from transfuse_keras.runs.folder import (
 )
 from transfuse_keras.training import checkpoints
 from transfuse_keras.training.callbacks import BeginEpoch, StopOnNonFiniteLoss, WriteHistory
+from transfuse_keras.training.finish import write_results
+from transfuse_keras.training.hosts import joined
+from transfuse_keras.training.optimizer import create_optimizer
+
+log = logging.getLogger(__name__)
+
 
 MONITOR = "val_mask_dice"
 
@@ -69,7 +72,7 @@ def train(settings, out=None, resume=False, devices=None, job=None):
     settings.check()
     task, recipe = settings.task, settings.recipe
     if settings.data is None and task.phantom_recipe is not None:
-        print(
+        log.info(
             f"No --data given: training on phantoms, artificial images of the {task.name} task "
             "with exact masks. Scores on phantoms say nothing about patients."
         )
@@ -104,14 +107,14 @@ def train(settings, out=None, resume=False, devices=None, job=None):
         return run
     data = "phantom" if settings.data is None else str(settings.data)
     write_results(run, load_model(best), task, splits, data, settings.threshold)
-    print(f"Done: {run}/report.html, {run}/model.keras, {run}/model.tflite")
+    log.info(f"Done: {run}/report.html, {run}/model.keras, {run}/model.tflite")
     return run
 
 
 def finish_with_tensorflow(run):
     """Score and export a run, all epochs of which were trained on another backend."""
-    print("Scoring and exporting with TensorFlow")
-    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    log.info("Scoring and exporting with TensorFlow")
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": path}
     command = [sys.executable, "-m", "transfuse_keras", "train", "--resume", "--out", str(run)]
     code = subprocess.run(command, env=environment).returncode
@@ -136,19 +139,19 @@ def fit(settings, splits, run, progress, distributed):
         check_devices(settings.recipe.batch_size, settings.precision, JIT[settings.jit])
         order = order_of(settings, splits["train"])
         model = create_model(settings, len(order), load=progress.checkpoint is None)
-        print(describe_computing(model, settings.precision, settings.jit))
+        log.info(describe_computing(model, settings.precision, settings.jit))
         training, validation = read_batches(settings, splits, model.normalization, order)
         callbacks = [BeginEpoch(order), StopOnNonFiniteLoss()]
         if is_first():
             begin_run(run, settings, splits)
-            print(f"Run folder: {run}")
+            log.info(f"Run folder: {run}")
             callbacks += [
                 WriteHistory(run / "history.csv", progress.rows),
                 checkpoints.SaveCheckpoints(run / "checkpoints", MONITOR, progress.best),
                 keras.callbacks.TensorBoard(run / "logs", write_graph=False),
             ]
         if progress.checkpoint is not None:
-            print(f"Going on after epoch {progress.epochs} from {progress.checkpoint}")
+            log.info(f"Going on after epoch {progress.epochs} from {progress.checkpoint}")
             checkpoints.restore(model, progress.checkpoint)
         model.fit(
             training,
@@ -174,7 +177,7 @@ def read_batches(settings, splits, normalization, order):
     """
     task, recipe = settings.task, settings.recipe
     part, shared = order.part, replicas() > 1
-    print("Reading " + ", ".join(f"{len(x)} {name}" for name, x in splits.items()))
+    log.info("Reading " + ", ".join(f"{len(x)} {name}" for name, x in splits.items()))
     arrays = {
         name: read_part(splits[name], recipe.image_size, task.field, part)
         for name in ("train", "val")
@@ -182,7 +185,7 @@ def read_batches(settings, splits, normalization, order):
     if part[1] == 1:
         refuse_copies(splits, arrays, recipe.image_size, task.field)
     else:
-        print("Each process reads its share: `transfuse check` tells if splits share an image.")
+        log.info("Each process reads its share: `transfuse check` tells if splits share an image.")
     in_turn = Order(count_images(splits["val"]), recipe.batch_size, None, part)
     training = batches(*arrays["train"], task, normalization, order, augmented=True)
     validation = batches(*arrays["val"], task, normalization, in_turn, padded=shared)
@@ -234,27 +237,3 @@ def create_model(settings, batches, load=True):
         scales=recipe.scales,
     )
     return model
-
-
-def create_optimizer(recipe, batches):
-    """Adam as a recipe wants it, for so many training batches in an epoch."""
-    beta_1, beta_2 = recipe.betas
-    return Adam(
-        learning_rate_of(recipe, batches),
-        beta_1=beta_1,
-        beta_2=beta_2,
-        global_clipnorm=recipe.clip_norm,
-        clipvalue=recipe.clip_value,
-        gradient_accumulation_steps=recipe.accumulate if recipe.accumulate > 1 else None,
-    )
-
-
-def learning_rate_of(recipe, batches):
-    """The learning rate of a recipe: a number, or a schedule of the optimiser's iterations."""
-    if recipe.warm_up is None:
-        return recipe.learning_rate
-    steps = batches * recipe.epochs * len(recipe.scales or (1,))
-    rising = round(recipe.warm_up * steps)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, steps - rising, warmup_target=recipe.learning_rate, warmup_steps=rising
-    )

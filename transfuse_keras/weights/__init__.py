@@ -1,16 +1,13 @@
 """Reading and writing published weights."""
 
-from transfuse_keras.model.load import load_model, load_weights
 from transfuse_keras.weights.official import load_official, official_state
 from transfuse_keras.weights.published import PUBLISHED, normalization_of
 from transfuse_keras.weights.timm import load_timm
 
 __all__ = [
     "PUBLISHED",
-    "load_model",
     "load_official",
     "load_timm",
-    "load_weights",
     "normalization_of",
     "official_state",
 ]

@@ -1,11 +1,15 @@
 """Give PyTorch tensors to Keras variables by name, all or none, and back."""
 
+import logging
 import re
 from pathlib import Path
 
 import numpy as np
 
 from transfuse_keras.layers.upsampling import interpolation_matrix
+
+log = logging.getLogger(__name__)
+
 
 # the last part of a variable's path -> PyTorch's name for it
 LEAVES = [
@@ -126,7 +130,7 @@ def assign(variables, tensors, ignored=(), source=None, position_grid=None):
     for name, variable in variables.items():
         variable.assign(values[name])
     for line in adapted:
-        print(line)
+        log.info(line)
 
 
 def name_of(source):

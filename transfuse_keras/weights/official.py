@@ -1,5 +1,6 @@
 """The authors' checkpoints (github.com/Rayicer/TransFuse) under our names."""
 
+import logging
 import re
 
 import keras
@@ -8,6 +9,9 @@ import numpy as np
 from transfuse_keras.weights.assign import LEAVES, assign, name_of, torch_layout, torch_name
 from transfuse_keras.weights.readers import read_tensors
 from transfuse_keras.weights.timm import timm_names
+
+log = logging.getLogger(__name__)
+
 
 # variable path -> the authors' tensor name, for all but the branches
 DECODER = [
@@ -111,4 +115,4 @@ def load_official(model, source, skip_heads=False, position_grid=None):
         )
     assign(variables, tensors, ignored, source, position_grid)
     if skip_heads:
-        print("The three segmentation heads keep their own weights (skip_heads=True).")
+        log.info("The three segmentation heads keep their own weights (skip_heads=True).")

@@ -1,8 +1,13 @@
 """Weights of the branches under the names of timm, torchvision and DeiT."""
 
+import logging
+
 from transfuse_keras.backbones import VITS
 from transfuse_keras.weights.assign import LEAVES, assign, torch_name
 from transfuse_keras.weights.readers import read_tensors
+
+log = logging.getLogger(__name__)
+
 
 # variable path -> tensor name, for each family
 RESNET = [  # and Res2Net
@@ -65,7 +70,7 @@ def load_timm(branch, source, position_grid=None, patches=True):
         variables = {name: x for name, x in variables.items() if name not in own}
         tensors = {name: x for name, x in tensors.items() if name not in own}
         if own:
-            print("The transformer is on top of the CNN: its patch embedding keeps its weights.")
+            log.info("The transformer is on top of the CNN: its patch embedding keeps its weights.")
     depth = sum(name.endswith("attn.qkv.weight") for name in variables)
     deepest = max(spec["depth"] for spec in VITS.values())
     skipped = [rf"^blocks\.{i}\." for i in range(depth, deepest)] if depth else []

@@ -6,8 +6,7 @@ import numpy as np
 
 from transfuse_keras.data.layouts.listing import Listing
 from transfuse_keras.data.readers import threshold
-from transfuse_keras.data.samples import Sample
-from transfuse_keras.data.splits import SPLITS
+from transfuse_keras.data.samples import SPLITS, Sample
 from transfuse_keras.errors import InputError
 
 LOOKED_FOR = "data_train.npy beside mask_train.npy"

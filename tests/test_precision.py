@@ -10,9 +10,9 @@ from conftest import SMALLEST
 import transfuse_keras as tk
 from transfuse_keras import computing
 from transfuse_keras.cli import main
-from transfuse_keras.computing import JIT, computing_in, describe_computing, resolve_jit
+from transfuse_keras.devices import JIT, computing_in, describe_computing, resolve_jit
 from transfuse_keras.tasks import Recipe
-from transfuse_keras.training.train import create_optimizer
+from transfuse_keras.training.optimizer import create_optimizer
 
 TOLERANCE = 0.02  # relative, after 20 steps: Adam's first steps follow the sign of small gradients
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from transfuse_keras import devices as distribution
-from transfuse_keras.devices import check_devices, check_job
+from transfuse_keras.devices import check_devices
 from transfuse_keras.errors import InputError
+from transfuse_keras.training.hosts import check_job
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,0 +1,56 @@
+"""Pictures that a person can look at: outlines on an image, a slice of a volume."""
+
+import cv2
+import numpy as np
+
+from transfuse_keras.data.resize import resize_image, resize_masks
+
+TRUTH, PREDICTION = (0, 255, 0), (255, 0, 255)  # outlines: green and magenta; both: white
+PICTURE_SIDE = 384  # small images are enlarged to this, so that outlines stay thin
+
+
+def overlay(image, mask, truth=None):
+    """Outlines on an image: prediction magenta, ground truth green, white where they coincide.
+
+    Args:
+        image: uint8 (H, W, 3) or (H, W, 1).
+        mask: 0/1 (H, W, M) or (H, W), the prediction.
+        truth: 0/1 of the same shape, or None.
+
+    Returns: uint8 (H, W, 3), RGB.
+    """
+    picture = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image.copy()
+    predicted = outline(mask)
+    true = outline(truth) if truth is not None else np.zeros_like(predicted)
+    picture[predicted] = PREDICTION
+    picture[true] = TRUTH
+    picture[predicted & true] = 255
+    return picture
+
+
+def outline(mask):
+    """Pixels of a mask (H, W) or masks (H, W, M) next to their border, as bool (H, W)."""
+    mask = np.ascontiguousarray(mask, "uint8").reshape(*mask.shape[:2], -1)
+    width = max(1, round(min(mask.shape[:2]) / 200))
+    kernel = np.ones((2 * width + 1, 2 * width + 1), "uint8")
+    inner = [cv2.erode(mask[..., i], kernel, borderValue=0) for i in range(mask.shape[2])]
+    return np.any(mask != np.stack(inner, axis=-1), axis=-1)
+
+
+def visible(image, *masks):
+    """What a person can look at: of a volume the slice with most of the last masks, its first
+    channel from the darkest percent to the brightest as 0-255."""
+    if image.ndim == 3:
+        return image, *masks
+    index = masks[-1].sum(axis=(1, 2, 3)).argmax()
+    shown = image[index, ..., :1]
+    low, high = np.percentile(shown, (1, 99))
+    shown = np.clip(255 * (shown - low) / max(high - low, 1e-6), 0, 255).astype("uint8")
+    return shown, *(mask[index] for mask in masks)
+
+
+def enlarge(image, *masks):
+    """Scale a small image and its masks up by a whole number, to about PICTURE_SIDE."""
+    factor = max(1, round(PICTURE_SIDE / min(image.shape[:2])))
+    size = (factor * image.shape[0], factor * image.shape[1])
+    return resize_image(image, size), *(resize_masks(mask, size) for mask in masks)

@@ -1,0 +1,43 @@
+"""From probabilities to masks: thresholds, and the largest component of each class."""
+
+import numpy as np
+from scipy import ndimage
+
+
+def to_masks(probabilities, threshold=0.5, exclusive=False):
+    """Probabilities (..., M) as uint8 0/1 masks of the same shape.
+
+    A map is 1 where its probability reaches the threshold; with `exclusive`, only the most
+    probable map of a pixel can be, and none is where that one stays below its threshold.
+
+    Args:
+        probabilities: floats (..., M).
+        threshold: a number, or one for each of the M classes.
+        exclusive: whether a pixel belongs to one class at most.
+    """
+    # compared in the precision of the probabilities, so that 0.3 reaches 0.3
+    masks = probabilities >= np.asarray(threshold, probabilities.dtype)
+    if exclusive:
+        best = probabilities.argmax(axis=-1)[..., None]
+        masks &= best == np.arange(probabilities.shape[-1])
+    return masks.astype("uint8")
+
+
+def largest_component(masks):
+    """Of every class only its largest connected component, the first of equals.
+
+    Pixels that touch at a corner are connected.
+
+    Args:
+        masks: 0/1 (H, W, M) of an image or (D, H, W, M) of a volume.
+
+    Returns: 0/1 of the same shape and dtype.
+    """
+    kept = np.zeros_like(masks)
+    neighbours = np.ones((3,) * (masks.ndim - 1))
+    for k in range(masks.shape[-1]):
+        components, count = ndimage.label(masks[..., k], neighbours)
+        if count:
+            sizes = np.bincount(components.ravel())[1:]
+            kept[..., k] = components == 1 + sizes.argmax()
+    return kept

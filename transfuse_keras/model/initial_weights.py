@@ -1,0 +1,87 @@
+"""The `weights` argument of TransFuse."""
+
+import logging
+import warnings
+from pathlib import Path
+
+from transfuse_keras.model.archive import read_model
+from transfuse_keras.model.variants import resolve_variant
+from transfuse_keras.weights.hub import download
+from transfuse_keras.weights.official import load_official, official_state
+from transfuse_keras.weights.published import default_weights
+from transfuse_keras.weights.readers import READERS
+from transfuse_keras.weights.timm import load_timm
+
+log = logging.getLogger(__name__)
+
+
+def load_weights(model, source, skip_heads=False):
+    """Load weights of any known kind into a TransFuse.
+
+    Args:
+        model: TransFuse.
+        source: one of
+            "imagenet": the published weights of both branches, downloaded;
+            a folder with a file for each branch whose name begins with the branch's name, such
+            as resnet34-b627a593.pth and deit_small_patch16_224.fb_in1k.safetensors;
+            a run folder, or a `.keras` file of a TransFuse with the same variant: another input
+            size or number of channels is adapted as `load_official` does;
+            a `.weights.h5` file of the same model;
+            an authors' checkpoint, see `load_official`.
+        skip_heads: leave the three heads as they are, to fine-tune for other classes.
+
+    Raises: ValueError if the source is missing, damaged or does not fit. The model is then
+    unchanged, but for `.weights.h5` and for a second branch that fails after the first was loaded.
+    """
+    path = Path(source)
+    if source == "imagenet":
+        load_branches(model, lambda names: download([default_weights(name) for name in names]))
+    elif path.is_dir() and not (path / "model.keras").is_file():
+        load_branches(model, lambda names: [find_weights(path, name) for name in names])
+    elif path.is_dir() or path.suffix == ".keras":
+        own = read_model(path)
+        try:
+            load_official(model, official_state(own), skip_heads, own.position_grid)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
+    elif path.suffix == ".h5" and skip_heads:
+        raise ValueError(f"{source}: has no names to skip heads by; give the run or .keras file.")
+    elif path.suffix == ".h5":
+        load_h5(model, path)
+    else:
+        load_official(model, source, skip_heads)
+
+
+def load_branches(model, find):
+    """Load the published weights of both branches; `find` turns their names into paths."""
+    variant = resolve_variant(model.variant)
+    names = {"cnn": variant.cnn, "vit": variant.vit}
+    names = {branch: name for branch, name in names.items() if name}
+    if model.cnn_config is not None:
+        del names["cnn"]
+        log.info("The CNN is your own and keeps its weights.")
+    for branch, path in zip(names, find(list(names.values())), strict=True):
+        load_timm(model.get_layer(branch), path, patches=not variant.sequential)
+
+
+def find_weights(folder, branch):
+    """The one weights file in a folder whose name begins with the branch's."""
+    found = sorted(p for p in folder.glob(f"{branch}*") if p.suffix in READERS)
+    if len(found) != 1:
+        raise ValueError(
+            f"{folder}: {len(found)} weights files begin with {branch}; exactly one must."
+        )
+    return found[0]
+
+
+def load_h5(model, path):
+    """Load `.weights.h5` of the very same model: the file names no layers to match by."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such weights file.")
+    try:
+        with warnings.catch_warnings():  # of what is missing: the error says it in one line
+            warnings.filterwarnings("ignore", "Skipping nested container")
+            model.load_weights(path)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{path}: does not hold the weights of this model ({reason}).") from error

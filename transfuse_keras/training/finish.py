@@ -1,0 +1,57 @@
+"""The end of a run: scores, exported models, report."""
+
+import logging
+from pathlib import Path
+
+from transfuse_keras.evaluation.evaluate import choose_thresholds
+from transfuse_keras.evaluation.report import write_report
+from transfuse_keras.evaluation.results import score, write_thresholds
+from transfuse_keras.export.verification import OverBudget, export_verified, held_out_of
+from transfuse_keras.files import write_json
+from transfuse_keras.runs.sidecar import Origin
+
+log = logging.getLogger(__name__)
+
+
+def write_results(run, model, task, splits, data, threshold=None):
+    """Score, draw, export and report a trained model.
+
+    Args:
+        run: Path of the run folder.
+        model: TransFuse with its best weights.
+        task: Task.
+        splits: {"val", "test"} -> list of Sample; the test samples are scored.
+        data: what they are, for the report: a folder, or "phantom".
+        threshold: a probability, "auto" for the best on the validation samples, None for 0.5.
+
+    Writes: threshold.json where a threshold was given, what `score` writes, saved_model/,
+    model.tflite, a .json beside both, export.json, report.html and, last, metrics.json, which
+    marks the run complete.
+
+    Raises: OverBudget, at the very end, if an exported model is not the same as the Keras model.
+    """
+    thresholds = dict.fromkeys(task.classes, 0.5 if threshold in (None, "auto") else threshold)
+    if threshold == "auto":
+        log.info(f"Choosing thresholds on {len(splits['val'])} validation cases")
+        thresholds = choose_thresholds(model, splits["val"], task, task.flips)
+    if threshold is not None:
+        write_thresholds(run, thresholds, threshold)
+    metrics = {
+        **{"task": task.name, "data": data, "variant": model.variant},
+        **score(run, model, task, splits["test"], thresholds, task.flips),
+    }
+
+    log.info("Exporting saved_model and model.tflite")
+    against, spacing = held_out_of(model, task, splits["test"])
+    scores = {key: metrics[key] for key in ("n", "mean", "protocol")}
+    origin = Origin(task, thresholds, Path(data).name, spacing, scores)
+    failure = None
+    for name, file in (("saved_model", "saved_model"), ("litert", "model.tflite")):
+        try:
+            export_verified(model, run / file, name, "none", against, origin)
+        except OverBudget as error:  # neither the scores nor the other are lost with it
+            failure = error
+    write_report(run, metrics)
+    write_json(run / "metrics.json", metrics)
+    if failure:
+        raise failure
