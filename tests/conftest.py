@@ -1,16 +1,16 @@
-"""Shared by all tests: quiet TensorFlow, the smallest model that has every block."""
+"""Shared by all tests: quiet TensorFlow, the smallest model that has every block.
+
+Nothing here imports Keras before a test asks for it: tests of files and folders start at once.
+"""
 
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
 import pytest
-from lively import lively
 
-from transfuse_keras.export.formats import export_litert
-from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.model.variants import Variant
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -19,12 +19,14 @@ SMALLEST = Variant("resnet18", "deit_tiny_patch16_224", 1, (16, 8, 8))
 
 @pytest.fixture(autouse=True)
 def seeded():
-    keras.utils.set_random_seed(0)
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
 
 
 @pytest.fixture
 def smallest():
     """A function that builds the smallest TransFuse; keyword arguments as in the class."""
+    from transfuse_keras.model.transfuse import TransFuse
 
     def build(input_shape=(32, 48, 3), classes=1, **arguments):
         return TransFuse(SMALLEST, input_shape, classes, **arguments)
@@ -35,12 +37,16 @@ def smallest():
 @pytest.fixture(scope="session")
 def lively_model():
     """The smallest TransFuse for 32x48 and three classes that behaves like a trained one."""
+    from lively import lively
+
     return lively(SMALLEST, (32, 48, 3), 3)
 
 
 @pytest.fixture(scope="session")
 def litert_file(lively_model, tmp_path_factory):
     """Its float32 .tflite file."""
+    from transfuse_keras.export.formats import export_litert
+
     path = tmp_path_factory.mktemp("exported") / "model.tflite"
     export_litert(lively_model, path)
     return path

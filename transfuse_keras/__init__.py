@@ -1,16 +1,23 @@
-"""TransFuse for Keras 3: 2D medical image segmentation."""
+"""TransFuse for Keras 3: 2D medical image segmentation.
 
-from transfuse_keras import metrics, tasks
-from transfuse_keras.backbones import create_cnn, create_vit
-from transfuse_keras.data.phantoms import phantoms
-from transfuse_keras.data.pictures import overlay
-from transfuse_keras.data.pipeline import dataset
-from transfuse_keras.inference.predict import predict
-from transfuse_keras.model.load import load_weights
-from transfuse_keras.model.losses import StructureLoss
-from transfuse_keras.model.transfuse import TransFuse
-from transfuse_keras.model.variants import VARIANTS, Variant
-from transfuse_keras.weights import load_official, load_timm
+Every name below is imported when it is first used, so that `import transfuse_keras` takes no time.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what editors and type checkers read
+    from transfuse_keras import metrics, tasks
+    from transfuse_keras.backbones import create_cnn, create_vit
+    from transfuse_keras.data.phantoms import phantoms
+    from transfuse_keras.data.pictures import overlay
+    from transfuse_keras.data.pipeline import dataset
+    from transfuse_keras.inference.predict import predict
+    from transfuse_keras.model.load import load_model, load_weights
+    from transfuse_keras.model.losses import StructureLoss
+    from transfuse_keras.model.transfuse import TransFuse
+    from transfuse_keras.model.variants import VARIANTS, Variant
+    from transfuse_keras.weights import load_official, load_timm
 
 __version__ = "0.1.0"
 __all__ = [
@@ -21,6 +28,7 @@ __all__ = [
     "create_cnn",
     "create_vit",
     "dataset",
+    "load_model",
     "load_official",
     "load_timm",
     "load_weights",
@@ -30,3 +38,35 @@ __all__ = [
     "predict",
     "tasks",
 ]
+
+# public name -> the module that defines it
+MODULES = {
+    "VARIANTS": "model.variants",
+    "StructureLoss": "model.losses",
+    "TransFuse": "model.transfuse",
+    "Variant": "model.variants",
+    "create_cnn": "backbones",
+    "create_vit": "backbones",
+    "dataset": "data.pipeline",
+    "load_model": "model.load",
+    "load_official": "weights",
+    "load_timm": "weights",
+    "load_weights": "model.load",
+    "overlay": "data.pictures",
+    "phantoms": "data.phantoms",
+    "predict": "inference.predict",
+}
+
+
+def __getattr__(name):
+    if name in ("metrics", "tasks"):
+        return import_module(f"transfuse_keras.{name}")
+    if name not in MODULES:
+        raise AttributeError(f"module 'transfuse_keras' has no attribute '{name}'")
+    value = getattr(import_module(f"transfuse_keras.{MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from statistics import median
 
-import keras
 import numpy as np
+from rich.progress import track
 
 from transfuse_keras.data.cache import fitted, read_fitted
 from transfuse_keras.data.layouts import find_samples
@@ -102,13 +102,11 @@ def inspect_all(report, samples, task):
         found = masks.sum(axis=tuple(range(masks.ndim - 1)), dtype="int64")
         return digest(small[0]), masks[..., 0].size, found.tolist()
 
-    progress = keras.utils.Progbar(
-        len(samples), unit_name="sample", verbose=1 if sys.stdout.isatty() else 2
-    )
     digests = {}
     with ThreadPoolExecutor() as pool:
-        for sample, result in zip(samples, pool.map(inspect, samples), strict=True):
-            progress.add(1)
+        results = zip(samples, pool.map(inspect, samples), strict=True)
+        quiet = not sys.stdout.isatty()
+        for sample, result in track(results, "Reading", len(samples), disable=quiet):
             if isinstance(result, InputError):
                 report.errors.append(str(result))
                 continue

@@ -1,7 +1,6 @@
 """From samples to tf.data batches of (image, mask)."""
 
 import numpy as np
-import tensorflow as tf
 
 from transfuse_keras.data.augmentation import augment
 from transfuse_keras.data.cache import count_images, read_part
@@ -79,6 +78,8 @@ def batches(images, masks, task, normalization, order, augmented=False, padded=F
 
     Returns: tf.data.Dataset of float32 images and masks and, if padded, weights (B,).
     """
+    import tensorflow as tf
+
     normalize = normalizer(normalization, images.dtype)
     p, n = order.part
     rows = order.batch_size // n

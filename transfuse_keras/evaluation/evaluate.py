@@ -4,8 +4,8 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-import keras
 import numpy as np
+from rich.progress import track
 
 from transfuse_keras.errors import blaming
 from transfuse_keras.evaluation.protocols import OVERLAP, PROTOCOLS
@@ -50,12 +50,10 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None):
 
     Returns: Evaluation. Distances are in pixels for all as soon as one spacing is unknown.
     """
-    verbose = 1 if sys.stdout.isatty() else 2
-    progress = keras.utils.Progbar(len(samples), unit_name="case", verbose=verbose)
     in_mm = all(sample.spacing is not None for sample in samples)
     result = Evaluation()
     histograms = np.zeros((3, len(task.classes), BINS))
-    for sample in samples:
+    for sample in track(samples, "Scoring", disable=not sys.stdout.isatty()):
         image, truth = sample.read()
         start = time.perf_counter()
         maps = predict_sample(predictor, sample, image, task, flips)
@@ -73,7 +71,6 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None):
         if task.field is not None:
             cleaned = score_case(truth, largest_component(masks), spacing, task.classes)
             result.cleaned += [{"case": sample.name, **row} for row in cleaned]
-        progress.add(1)
     result.calibration = calibration_of(histograms, task.classes)
     return result
 

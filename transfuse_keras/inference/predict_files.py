@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
-import keras
 import numpy as np
+from rich.progress import track
 
 from transfuse_keras.data.layouts.listing import SUFFIXES
 from transfuse_keras.data.nifti import is_nifti, read_slices, save_masks
@@ -95,13 +95,11 @@ def predict_files(
     # volumes, and images worth tiling, are large: one is predicted while the next is read
     at_once = 1 if tile or task.field is not None else AT_ONCE
     jobs = read_ahead(paths, task, at_once)
-    verbose = 1 if sys.stdout.isatty() else 2
-    progress = keras.utils.Progbar(len(paths), unit_name="file", verbose=verbose)
     failures = 0
-    for start in range(0, len(paths), at_once):
+    starts = range(0, len(paths), at_once)
+    for _ in track(starts, "Predicting", disable=not sys.stdout.isatty()):
         batch = itertools.islice(jobs, at_once)
         failures += predict_batch(predictor, batch, task, tile, save)
-        progress.update(min(start + at_once, len(paths)))
     return failures
 
 

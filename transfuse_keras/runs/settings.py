@@ -4,8 +4,6 @@ import logging
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import keras
-
 from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.files import read_json
 from transfuse_keras.tasks.task import Recipe, Task, as_task, tuples
@@ -78,6 +76,13 @@ class Settings:
             raise InputError(f"The seed must be between 0 and {2**32 - 1}, not {self.seed}.")
 
 
+def backend():
+    """The name of Keras' backend, which is imported here and not before."""
+    import keras
+
+    return keras.backend.backend()
+
+
 def describe(settings):
     """The content of config.json: the settings, with absolute paths, and what they ran with."""
     data, weights = settings.data, settings.weights
@@ -85,7 +90,7 @@ def describe(settings):
         **asdict(settings),
         "data": "phantom" if data is None else str(Path(data).resolve()),
         "weights": weights if weights in (None, "imagenet") else str(Path(weights).resolve()),
-        "backend": keras.backend.backend(),
+        "backend": backend(),
         "versions": versions(*PACKAGES),
     }
 

@@ -28,7 +28,7 @@ from transfuse_keras.devices import (
 )
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
-from transfuse_keras.metrics import DiceScore, IoUScore
+from transfuse_keras.metrics.streaming import DiceScore, IoUScore
 from transfuse_keras.model.load import load_model, load_weights
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.runs.folder import (
