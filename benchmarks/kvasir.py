@@ -10,11 +10,11 @@ from dataclasses import replace
 
 from transfuse_keras import tasks
 from transfuse_keras.tasks import Augmentation, Recipe
-from transfuse_keras.tasks.task import RECIPES
+from transfuse_keras.tasks.task import RECIPE_CHANGES
 
 kvasir = replace(
     tasks.polyp,
     name="kvasir",
     augmentation=Augmentation(flip_horizontal=True, flip_vertical=True),
-    recipe=replace(Recipe("Ti", (128, 128), epochs=8), **RECIPES["scratch"]),
+    recipe=replace(Recipe("Ti", (128, 128), epochs=8), **RECIPE_CHANGES["scratch"]),
 )

@@ -25,10 +25,10 @@ from transfuse_keras.files import read_table
 from transfuse_keras.runs.folder import remove_leftovers
 from transfuse_keras.runs.settings import Settings
 from transfuse_keras.tasks import TASKS
-from transfuse_keras.tasks.task import RECIPES
+from transfuse_keras.tasks.task import RECIPE_CHANGES
 from transfuse_keras.training import checkpoints
 from transfuse_keras.training.ablation import hours_of
-from transfuse_keras.training.train import MONITOR, fit
+from transfuse_keras.training.train import MONITOR, fit_model
 
 SIZES = {"skin": (96, 128), "hip": (128, 128)}
 LIMIT = 640  # training images at most
@@ -40,11 +40,11 @@ CANDIDATES = {
     "the task's own recipe": {},
     "warm-up, cosine, 1e-3, betas .9 .999": SCHEDULE,
     "the above in batches of 8": {**SCHEDULE, "batch_size": 8},
-    "the above without dropout": RECIPES["scratch"],
+    "the above without dropout": RECIPE_CHANGES["scratch"],
 }
 
 
-def settings_of(name, data, candidate, seed, epochs):
+def parse_settings(name, data, candidate, seed, epochs):
     """The Settings of one training."""
     task = TASKS[name]
     own = {"variant": "Ti", "image_size": SIZES[name], "epochs": epochs}
@@ -59,10 +59,10 @@ def best_score(settings, run):
     progress = checkpoints.Progress()
     if run.is_dir():
         remove_leftovers(run)
-        progress = checkpoints.progress_of(run, MONITOR)
+        progress = checkpoints.find_progress(run, MONITOR)
     if progress.epochs < settings.recipe.epochs:
         keras.backend.clear_session()
-        fit(settings, splits, run, progress, distributed=False)
+        fit_model(settings, splits, run, progress, distributed=False)
     return max(float(row[MONITOR]) for row in read_table(run / "history.csv"))
 
 
@@ -76,7 +76,7 @@ def main():
     count = len(CANDIDATES) * len(SIZES) * len(SEEDS)
     hours = 0
     for name in SIZES:
-        first = settings_of(
+        first = parse_settings(
             name, getattr(arguments, name), next(iter(CANDIDATES)), 0, arguments.epochs
         )
         hours += hours_of(first, ["E.6"] * len(CANDIDATES) * len(SEEDS))
@@ -90,7 +90,7 @@ def main():
             for seed in SEEDS:
                 run = arguments.out / f"{name}-{number}-{seed}"
                 data = getattr(arguments, name)
-                settings = settings_of(name, data, candidate, seed, arguments.epochs)
+                settings = parse_settings(name, data, candidate, seed, arguments.epochs)
                 scores.append(best_score(settings, run))
             cells.append(" ".join(f"{score:.3f}" for score in scores))
             cells.append(f"{np.mean(scores):.3f}")

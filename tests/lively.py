@@ -8,7 +8,7 @@ import numpy as np
 from transfuse_keras.data.phantoms import phantoms
 from transfuse_keras.files import write_json
 from transfuse_keras.model.transfuse import TransFuse
-from transfuse_keras.runs.settings import Settings, describe
+from transfuse_keras.runs.settings import Settings, describe_settings
 
 
 def lively(variant, input_shape=(64, 96, 3), classes=2, **arguments):
@@ -48,5 +48,5 @@ def phantom_run(folder, model, task):
     recipe = replace(task.phantom_recipe, image_size=model.input_shape[1:3], counts=(6, 2, 3))
     task = replace(task, phantom_recipe=recipe)
     model.save(folder / "model.keras")
-    write_json(folder / "config.json", describe(Settings(task, None, recipe)))
+    write_json(folder / "config.json", describe_settings(Settings(task, None, recipe)))
     return folder

@@ -16,7 +16,7 @@ from transfuse_keras.files import write_json
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.model.variants import VARIANTS
 from transfuse_keras.runs.folder import write_split
-from transfuse_keras.runs.settings import Settings, describe
+from transfuse_keras.runs.settings import Settings, describe_settings
 from transfuse_keras.tasks import hip, polyp
 
 
@@ -25,7 +25,7 @@ def make_run(folder, task, data):
     recipe = {"image_size": (32, 32), "variant": "smallest"}
     settings = task.recipe.__class__(**{**task.recipe.__dict__, **recipe})
     TransFuse(SMALLEST, (32, 32, 3), len(task.classes)).save(folder / "model.keras")
-    write_json(folder / "config.json", describe(Settings(task, data, settings)))
+    write_json(folder / "config.json", describe_settings(Settings(task, data, settings)))
     write_split(folder / "split.csv", find_splits(task, data))
     return folder
 

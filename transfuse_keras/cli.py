@@ -9,7 +9,7 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.export.formats import FORMATS
 from transfuse_keras.export.verification import BUDGETS, OverBudget
 from transfuse_keras.model.variants import ABLATIONS
-from transfuse_keras.tasks.task import RECIPES
+from transfuse_keras.tasks.task import RECIPE_CHANGES
 from transfuse_keras.training.ablation import TABLES
 from transfuse_keras.training.callbacks import NonFiniteLoss
 
@@ -157,7 +157,11 @@ def add_settings(add):
     add("--task", help=TASK_HELP)
     add("--data", metavar="DIR", help="folder in any known layout; without it, phantoms")
     add_spacing(add)
-    add("--recipe", choices=list(RECIPES), help="paper (default), or scratch: without weights")
+    add(
+        "--recipe",
+        choices=list(RECIPE_CHANGES),
+        help="paper (default), or scratch: without weights",
+    )
     add("--variant", help="Ti, S, L, L* or L-R50; by default the task's own")
     add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="multiples of 16")
     add("--epochs", type=int)

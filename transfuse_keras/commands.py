@@ -10,26 +10,26 @@ from transfuse_keras.data.contact_sheet import write_contact_sheet
 from transfuse_keras.data.layouts.listing import check_spacing
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.compare import compare, format_comparison
-from transfuse_keras.evaluation.evaluate_model import evaluate_run
+from transfuse_keras.evaluation.evaluate_model import evaluate_model
 from transfuse_keras.evaluation.report import write_report
-from transfuse_keras.export.export_model import export_run
+from transfuse_keras.export.export_model import export_model
 from transfuse_keras.inference.predict_files import predict_files
-from transfuse_keras.runs.folder import COMPLETE, CONFIG, choose_folder, find_unfinished
+from transfuse_keras.runs.folder import COMPLETE, CONFIG, choose_run_folder, find_unfinished
 from transfuse_keras.runs.settings import Settings, read_settings
 from transfuse_keras.tasks import find_task
-from transfuse_keras.tasks.task import RECIPES
+from transfuse_keras.tasks.task import RECIPE_CHANGES
 from transfuse_keras.training.ablation import TABLES, ablate, list_rows
 from transfuse_keras.training.cross_validation import cross_validate
 from transfuse_keras.training.hosts import check_job
 from transfuse_keras.training.train import train
 
 
-def flips_of(arguments):
+def parse_flips(arguments):
     """The --flip argument as `predict` takes it, None if it was not given."""
     return "" if arguments.flip == "none" else arguments.flip
 
 
-def threshold_of(arguments):
+def parse_threshold(arguments):
     """The --threshold argument: None, "auto" or a number between 0 and 1."""
     if arguments.threshold in (None, "auto"):
         return arguments.threshold
@@ -42,7 +42,7 @@ def threshold_of(arguments):
     return threshold
 
 
-def spacing_of(arguments):
+def parse_spacing(arguments):
     """(row, column) in mm by --spacing, or None."""
     if arguments.spacing is None:
         return None
@@ -56,7 +56,7 @@ def spacing_of(arguments):
 
 def run_check(arguments):
     task = find_task(arguments.task)
-    report = check(task, arguments.data, spacing_of(arguments))
+    report = check(task, arguments.data, parse_spacing(arguments))
     for kind, lines in (("ERROR", report.errors), ("warning", report.warnings)):
         for line in lines:
             print(f"{kind}: {line}")
@@ -70,9 +70,9 @@ def run_check(arguments):
 
 def run_train(arguments):
     if arguments.folds is None and (arguments.resume or arguments.source):
-        settings = settings_of_run(arguments)
+        settings = read_run_settings(arguments)
     else:
-        settings = settings_of(arguments)
+        settings = parse_settings(arguments)
     if arguments.folds is not None and arguments.fold is None:
         run_folds(arguments, settings)
         return
@@ -82,11 +82,11 @@ def run_train(arguments):
         if (out / COMPLETE).is_file():
             print(f"{out}: is complete, there is nothing left to do.")
             return
-    job = job_of(arguments)
+    job = parse_job(arguments)
     train(settings, out, arguments.resume, arguments.devices, job)
 
 
-def job_of(arguments):
+def parse_job(arguments):
     """(coordinator, number of processes, index of this one) by the options, None without them."""
     job = arguments.coordinator, arguments.processes, arguments.process
     if job == (None, None, None):
@@ -99,7 +99,7 @@ def job_of(arguments):
     return job
 
 
-def settings_of(arguments):
+def parse_settings(arguments):
     """The Settings that the options of `transfuse train` ask for."""
     if arguments.task is None:
         raise InputError("Give --task.")
@@ -118,7 +118,7 @@ def settings_of(arguments):
         raise InputError(f"--folds {count}: give 2 or more.")
     if arguments.fold is not None and not 0 <= arguments.fold < count:
         raise InputError(f"--fold {arguments.fold}: give 0 to {count - 1}.")
-    recipe = replace(recipe, **RECIPES[arguments.recipe or "paper"])
+    recipe = replace(recipe, **RECIPE_CHANGES[arguments.recipe or "paper"])
     return Settings(
         task,
         arguments.data,
@@ -127,8 +127,8 @@ def settings_of(arguments):
         arguments.skip_heads,
         arguments.seed or 0,
         arguments.limit,
-        spacing_of(arguments),
-        threshold_of(arguments),
+        parse_spacing(arguments),
+        parse_threshold(arguments),
         None if arguments.fold is None else (arguments.fold, count),
         arguments.precision or "float32",
         arguments.jit or "auto",
@@ -136,7 +136,7 @@ def settings_of(arguments):
     )
 
 
-def settings_of_run(arguments):
+def read_run_settings(arguments):
     """The Settings of the run that --resume or --from names: no other option changes them."""
     name = "--resume" if arguments.resume else "--from"
     kept = {"run", "out", "resume", "source"}
@@ -168,7 +168,7 @@ def run_folds(arguments, settings):
     if arguments.resume and not arguments.out:
         raise InputError("--resume: give the folder to go on in by --out.")
     name = f"{settings.task.name}-folds"
-    folder = Path(arguments.out) if arguments.out else choose_folder(None, name)
+    folder = Path(arguments.out) if arguments.out else choose_run_folder(None, name)
     plain = {**asdict(settings), "folds": arguments.folds}
     cross_validate(
         lambda run, fold, resume: train(
@@ -191,9 +191,9 @@ def run_ablate(arguments):
         raise InputError(f"--seeds {arguments.seeds}: give 1 or more.")
     if arguments.resume and not arguments.out:
         raise InputError("--resume: give the folder to go on in by --out.")
-    settings = settings_of(arguments)
+    settings = parse_settings(arguments)
     name = f"ablation-{settings.task.name}"
-    folder = Path(arguments.out) if arguments.out else choose_folder(None, name)
+    folder = Path(arguments.out) if arguments.out else choose_run_folder(None, name)
     ablate(settings, numbers, folder, arguments.seeds, arguments.rows, arguments.resume)
     for number in numbers:
         path = folder / f"table-{number}.md"
@@ -201,14 +201,14 @@ def run_ablate(arguments):
 
 
 def run_evaluate(arguments):
-    folder = evaluate_run(
+    folder = evaluate_model(
         Path(arguments.model),
         arguments.data,
         out=arguments.out,
         task=find_task(arguments.task) if arguments.task else None,
-        threshold=threshold_of(arguments),
-        flips=flips_of(arguments),
-        spacing=spacing_of(arguments),
+        threshold=parse_threshold(arguments),
+        flips=parse_flips(arguments),
+        spacing=parse_spacing(arguments),
         precision=arguments.precision,
         jit=arguments.jit,
     )
@@ -222,8 +222,8 @@ def run_predict(arguments):
         Path(arguments.model),
         arguments.input,
         Path(arguments.out),
-        threshold=threshold_of(arguments),
-        flips=flips_of(arguments),
+        threshold=parse_threshold(arguments),
+        flips=parse_flips(arguments),
         tile=arguments.tile,
         overlays=not arguments.no_overlays,
         task=find_task(arguments.task) if arguments.task else None,
@@ -245,7 +245,7 @@ def run_report(arguments):
 
 def run_export(arguments):
     quantize = arguments.quantize or ["none"]
-    export_run(arguments.model, arguments.format, quantize, arguments.out, arguments.data)
+    export_model(arguments.model, arguments.format, quantize, arguments.out, arguments.data)
 
 
 def run_benchmark(arguments):

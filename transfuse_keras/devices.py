@@ -58,7 +58,7 @@ def replicas():
     return distribution.num_model_replicas if distribution else 1
 
 
-def mirrored():
+def has_replicas():
     """Whether layers built here need to exchange their batch statistics themselves.
 
     On JAX there is one program on the whole batch, so that its statistics are global anyway.
@@ -76,7 +76,7 @@ def processes():
 
 
 @contextmanager
-def alone():
+def without_distribution():
     """Within this context what Keras creates is this process's own.
 
     Saving a model creates variables, and with those of all processes it would wait for them.
@@ -109,13 +109,13 @@ def check_devices(batch_size, precision="float32", jit_compile="auto"):
             f"--batch-size {batch_size}: {count} devices share each batch, so give a multiple of "
             f"{count}, such as {fitting}."
         )
-    if jit_compile is True and mirrored():
+    if jit_compile is True and has_replicas():
         raise InputError(
             "TensorFlow cannot compile a step on several devices with XLA: leave it off, or set "
             "KERAS_BACKEND=jax; see docs/devices.md."
         )
     # Keras' LossScaleOptimizer asks only the first replica whether its gradients are finite
-    if precision == "mixed_float16" and mirrored():
+    if precision == "mixed_float16" and has_replicas():
         raise InputError(
             "mixed_float16 on several devices works on the JAX backend only: set KERAS_BACKEND=jax "
             "or take mixed_bfloat16; see docs/devices.md."
@@ -147,7 +147,7 @@ def on_cpu():
 
 def resolve_jit(jit_compile):
     """Keras' `jit_compile`, "auto" being off for TensorFlow on the CPU or on several devices."""
-    return False if jit_compile == "auto" and (mirrored() or on_cpu()) else jit_compile
+    return False if jit_compile == "auto" and (has_replicas() or on_cpu()) else jit_compile
 
 
 def describe_computing(model, precision, jit):
@@ -155,7 +155,7 @@ def describe_computing(model, precision, jit):
     state = "on" if model.jit_compile else "off"
     reason = ""
     if jit == "auto" and not model.jit_compile:
-        if mirrored():
+        if has_replicas():
             reason = ": TensorFlow cannot use it on several devices"
         elif on_cpu():
             reason = ": on TensorFlow's CPU a step takes longer with it"

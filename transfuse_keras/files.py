@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transfuse_keras.errors import blaming
 
-PART = ".part."  # begins the name of what is not complete
+TEMPORARY_PREFIX = ".part."  # begins the name of what is not complete
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def replacing(path):
     an OSError that names no file, as of a full disk, names `path`.
     """
     path = Path(path)
-    temporary = path.with_name(PART + path.name)
+    temporary = path.with_name(TEMPORARY_PREFIX + path.name)
     try:
         yield temporary
         if path.is_dir():

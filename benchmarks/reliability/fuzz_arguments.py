@@ -42,7 +42,7 @@ def argument_list(rng, parser):
         chance = 0.95 if action.required or action.dest == "data" else 0.3
         times = int(rng.random() < chance) + int(rng.random() < 0.03)
         for _ in range(times):
-            found += [*action.option_strings[-1:], *values_of(rng, action)]
+            found += [*action.option_strings[-1:], *select_values(rng, action)]
     if rng.random() < 0.03:
         found.insert(int(rng.integers(1, len(found) + 1)), str(pick(rng, WORDS)))
     if rng.random() < 0.01:
@@ -50,7 +50,7 @@ def argument_list(rng, parser):
     return [*found, "--data", str(pick(rng, PLACES))] if name in TRAINING else found
 
 
-def values_of(rng, action):
+def select_values(rng, action):
     """Values for an option, mostly as many as it takes."""
     if action.nargs == 0:
         return []

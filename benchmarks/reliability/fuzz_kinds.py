@@ -26,7 +26,7 @@ from transfuse_keras.evaluation.compare import compare
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.inference.predictor import load_predictor
 from transfuse_keras.model.load import load_h5, load_model
-from transfuse_keras.runs.sidecar import known_task, read_sidecar, update_thresholds
+from transfuse_keras.runs.metadata import known_task, read_metadata, update_thresholds
 from transfuse_keras.tasks import hip, prostate
 from transfuse_keras.weights import load_timm
 
@@ -95,7 +95,7 @@ def listing(task, path):
 
 def run_folder(path):
     known_task(path.parent)
-    read_sidecar(path.parent / "model.tflite")
+    read_metadata(path.parent / "model.tflite")
 
 
 def run_thresholds(path):

@@ -7,7 +7,7 @@ from data.files import decathlon_folder
 
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.nifti import from_slices, grid, open_nifti, read_volume, to_slices
-from transfuse_keras.data.resize import binary, fit, scaled_size, unfit
+from transfuse_keras.data.resize import binary, crop_field, scaled_size, uncrop_field
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks import prostate
 
@@ -48,12 +48,12 @@ def test_a_fitted_slice_shows_the_field():
     """A disc of 10 mm radius at the centre, on pixels of 0.5 x 0.8 mm, fitted to 1 mm pixels."""
     y, x = (np.arange(n) - (n - 1) / 2 for n in (120, 90))
     inside = (y[:, None] * 0.5) ** 2 + (x[None] * 0.8) ** 2 <= 100
-    fitted = fit(inside[..., None], (0.5, 0.8), (64.0, 48.0), (64, 48))
+    fitted = crop_field(inside[..., None], (0.5, 0.8), (64.0, 48.0), (64, 48))
     assert fitted.shape == (64, 48, 1) and fitted.dtype == np.float32
     y, x = (np.arange(n) - (n - 1) / 2 for n in (64, 48))
     wanted = y[:, None] ** 2 + x[None] ** 2 <= 100
     assert (binary(fitted)[..., 0] != wanted).mean() < 0.01
-    coarse = fit(inside[..., None], (0.5, 0.8), (64.0, 48.0), (32, 24))  # the same field
+    coarse = crop_field(inside[..., None], (0.5, 0.8), (64.0, 48.0), (32, 24))  # the same field
     assert coarse.mean() == pytest.approx(fitted.mean(), rel=0.05)
 
 
@@ -65,7 +65,7 @@ def test_what_was_fitted_returns_to_its_place(shape, spacing):
     rows, columns = (np.arange(n) - (n - 1) / 2 for n in shape)
     y, x = rows[:, None] * spacing[0], columns[None] * spacing[1]
     blob = np.exp(-((y - 5) ** 2 + (x + 4) ** 2) / 50)[..., None].astype("float32")
-    back = unfit(fit(blob, spacing, field, size), shape, spacing, field)
+    back = uncrop_field(crop_field(blob, spacing, field, size), shape, spacing, field)
     assert back.shape == blob.shape
     inside = (np.abs(y) < 28) & (np.abs(x) < 20)
     assert np.abs(back - blob)[inside].max() < 0.06

@@ -8,7 +8,7 @@ from transfuse_keras.data import cache
 from transfuse_keras.data.cache import allocate, read_resized
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.normalization import normalizer
-from transfuse_keras.data.resize import binary, fit
+from transfuse_keras.data.resize import binary, crop_field
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError
 
@@ -50,9 +50,9 @@ def test_slices_of_volumes_are_fitted_and_not_normalised_again(tmp_path):
     image, mask = (np.concatenate(parts) for parts in zip(*dataset, strict=True))
     volume, truth = find_splits(task, tmp_path)["test"][1].read()
     spacing = (0.8, 1.0)
-    wanted = [fit(x, spacing, task.field, (64, 64)) for x in volume]
+    wanted = [crop_field(x, spacing, task.field, (64, 64)) for x in volume]
     np.testing.assert_allclose(image[5:], wanted, atol=1e-5)
-    wanted = [binary(fit(x, spacing, task.field, (64, 64))) for x in truth]
+    wanted = [binary(crop_field(x, spacing, task.field, (64, 64))) for x in truth]
     np.testing.assert_array_equal(mask[5:], wanted)
     assert mask.any() and not mask[:, 0].any()
 

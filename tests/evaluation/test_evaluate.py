@@ -11,7 +11,7 @@ from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.files import write_table
 from transfuse_keras.inference.predictor import Predictor
 from transfuse_keras.metrics import dice, iou, pranet_scores
-from transfuse_keras.metrics.calibration import calibration_of, reliability
+from transfuse_keras.metrics.calibration import count_reliability, measure_calibration
 from transfuse_keras.tasks import Task, hip, polyp, prostate, skin
 
 CLASSES = ("a", "b")
@@ -188,7 +188,7 @@ def test_calibration_agrees_with_scikit_learn():
     rng = np.random.default_rng(0)
     maps = rng.beta(0.5, 0.5, (64, 64, 2)).astype("float32")
     truth = (rng.random(maps.shape) < maps**2).astype("uint8")
-    calibration = calibration_of(reliability(maps, truth), ("a", "b"))
+    calibration = measure_calibration(count_reliability(maps, truth), ("a", "b"))
     for i, name in enumerate(("a", "b")):
         frequency, confidence = calibration_curve(
             truth[..., i].ravel(), maps[..., i].ravel(), n_bins=15

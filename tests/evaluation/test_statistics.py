@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from transfuse_keras.evaluation.statistics import (
-    describe,
-    interval,
+    bootstrap_interval,
+    describe_scores,
     mean_of_classes,
     paired,
     summarize,
@@ -46,27 +46,27 @@ def test_means_over_cases_then_classes():
 
 
 def test_nothing_to_average_is_nan():
-    figures = describe(np.full((3, 2), nan))
+    figures = describe_scores(np.full((3, 2), nan))
     assert figures["n"] == 0 and all(math.isnan(figures[key]) for key in figures if key != "n")
     assert mean_of_classes(np.array([[0.5, nan], [0.7, nan]])) == pytest.approx(0.6)
-    assert all(math.isnan(limit) for limit in interval(np.array([[0.5]])))
+    assert all(math.isnan(limit) for limit in bootstrap_interval(np.array([[0.5]])))
 
 
 def test_the_interval_is_that_of_the_t_distribution_for_many_cases():
     values = np.random.default_rng(1).normal(0.8, 0.1, (400, 1))
-    low, high = interval(values)
+    low, high = bootstrap_interval(values)
     wanted = stats.t.interval(0.95, 399, values.mean(), stats.sem(values[:, 0]))
     np.testing.assert_allclose((low, high), wanted, atol=0.002)
-    assert interval(values) == (low, high)  # seeded
+    assert bootstrap_interval(values) == (low, high)  # seeded
     two = np.hstack([values, values + 0.1])  # classes of one case are drawn together
-    np.testing.assert_allclose(interval(two), np.add((low, high), 0.05), atol=1e-9)
+    np.testing.assert_allclose(bootstrap_interval(two), np.add((low, high), 0.05), atol=1e-9)
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(200):
-        low, high = interval(rng.uniform(0, 1, (40, 1)))
+        low, high = bootstrap_interval(rng.uniform(0, 1, (40, 1)))
         hits += low <= 0.5 <= high
     assert 0.88 <= hits / 200 <= 0.99
 

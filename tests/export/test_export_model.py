@@ -12,14 +12,19 @@ from lively import phantom_run, pictures
 from transfuse_keras.cli import main
 from transfuse_keras.data.samples import phantom_samples
 from transfuse_keras.errors import InputError
-from transfuse_keras.export.export_model import calibration_images, find_samples, origin_of, plan
+from transfuse_keras.export.export_model import (
+    calibration_images,
+    find_model_facts,
+    find_verification_samples,
+    plan_exports,
+)
 from transfuse_keras.export.formats import FORMATS
 from transfuse_keras.export.verification import BUDGETS
 from transfuse_keras.files import write_json
 from transfuse_keras.inference.predictor import as_predictor, load_predictor
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.runs.folder import run_task
-from transfuse_keras.runs.settings import Settings, describe
+from transfuse_keras.runs.settings import Settings, describe_settings
 from transfuse_keras.tasks import hip, polyp, prostate
 
 SIZE = (32, 48)
@@ -37,15 +42,15 @@ def wanted(lively_model, images):
 
 def test_a_plan_names_a_file_for_each_format_and_quantization(capsys):
     assert {quantize for *_, known in FORMATS.values() for quantize in known} == set(BUDGETS)
-    assert plan(["litert"], ["none", "float16", "dynamic", "int8"]) == [
+    assert plan_exports(["litert"], ["none", "float16", "dynamic", "int8"]) == [
         ("litert", "model.tflite", "none"),
         ("litert", "model-float16.tflite", "float16"),
         ("litert", "model-dynamic.tflite", "dynamic"),
         ("litert", "model-int8.tflite", "int8"),
     ]
-    assert plan(["saved_model"], ["none"]) == [("saved_model", "saved_model", "none")]
+    assert plan_exports(["saved_model"], ["none"]) == [("saved_model", "saved_model", "none")]
     assert capsys.readouterr().out == ""
-    assert plan(["onnx", "openvino"], ["none", "float16", "int8"]) == [
+    assert plan_exports(["onnx", "openvino"], ["none", "float16", "int8"]) == [
         ("onnx", "model.onnx", "none"),
         ("openvino", "model.xml", "none"),
         ("openvino", "model-float16.xml", "float16"),
@@ -60,7 +65,7 @@ def test_a_plan_names_a_file_for_each_format_and_quantization(capsys):
         ("openvino", ["dynamic"], "none float16"),
     ):
         with pytest.raises(InputError, match=f"^--format {name}: has --quantize {known} only.$"):
-            plan(["litert", name], given)
+            plan_exports(["litert", name], given)
 
 
 @pytest.fixture
@@ -148,10 +153,13 @@ def test_other_data_can_be_given(bereft, copied, tmp_path, capsys):
 
 
 def test_samples_are_those_of_the_run_or_none(phantoms_run):
-    found = find_samples(run_task(phantoms_run), phantoms_run, None, {"int8"})
+    found = find_verification_samples(run_task(phantoms_run), phantoms_run, None, {"int8"})
     assert [sample.name for sample in found["test"]] == [f"phantom-{i:04}" for i in range(8, 11)]
     assert len(found["train"]) == 6
-    assert find_samples(hip, None, None, {"none", "float16"}) == {"train": [], "test": []}
+    assert find_verification_samples(hip, None, None, {"none", "float16"}) == {
+        "train": [],
+        "test": [],
+    }
 
 
 def test_int8_is_calibrated_on_training_images_at_the_size_of_the_model(lively_model, capsys):
@@ -169,9 +177,9 @@ def test_int8_is_calibrated_on_training_images_at_the_size_of_the_model(lively_m
 
 
 def test_the_origin_of_a_model_names_its_data_but_not_where_it_lay(bereft):
-    assert origin_of(hip, bereft, None).data == "gone"
-    assert origin_of(hip, bereft, None).scores is None
-    nameless = origin_of(polyp, None, (0.5, 0.5))
+    assert find_model_facts(hip, bereft, None).data == "gone"
+    assert find_model_facts(hip, bereft, None).scores is None
+    nameless = find_model_facts(polyp, None, (0.5, 0.5))
     assert (nameless.data, nameless.scores, nameless.thresholds) == (None, None, {"polyp": 0.5})
 
 
@@ -221,7 +229,7 @@ def test_int8_from_the_command_line(phantoms_run, images, wanted, tmp_path, monk
 
 
 def test_damaged_scores_of_a_run_are_named(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(describe(Settings(hip))))
+    (tmp_path / "config.json").write_text(json.dumps(describe_settings(Settings(hip))))
     (tmp_path / "metrics.json").write_text('{"n": 3}')
     with pytest.raises(InputError, match=r"metrics.json: not the scores of a run .*'mean'"):
-        origin_of(hip, tmp_path, None)
+        find_model_facts(hip, tmp_path, None)

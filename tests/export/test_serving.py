@@ -25,7 +25,7 @@ from transfuse_keras.export.formats import export_onnx, export_openvino, export_
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predictor import as_predictor
 from transfuse_keras.model.transfuse import TransFuse
-from transfuse_keras.runs.sidecar import Origin, write_sidecar
+from transfuse_keras.runs.metadata import ModelFacts, write_metadata
 from transfuse_keras.tasks import hip
 
 pytestmark = pytest.mark.slow  # conversions and processes take seconds each
@@ -75,10 +75,10 @@ def describe(folder, model, exclusive=False):
     """Write saved_model.json with thresholds that half of the pixels reach; these thresholds."""
     maps = tk.predict(model, read_image(folder / "image.jpg"))
     thresholds = [float(x) for x in np.median(maps, axis=(0, 1))]
-    origin = Origin(
+    origin = ModelFacts(
         replace(hip, exclusive=exclusive), dict(zip(hip.classes, thresholds, strict=True))
     )
-    write_sidecar(folder / "saved_model", model, origin, "saved_model", "none", None)
+    write_metadata(folder / "saved_model", model, origin, "saved_model", "none", None)
     return thresholds
 
 

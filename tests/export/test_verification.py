@@ -19,13 +19,13 @@ from transfuse_keras.export.verification import (
     OverBudget,
     check_budget,
     export_verified,
-    held_out_of,
     mean_dice,
+    predict_held_out,
     verify,
 )
 from transfuse_keras.inference.predictor import as_predictor, load_predictor
 from transfuse_keras.model.transfuse import TransFuse
-from transfuse_keras.runs.sidecar import Origin
+from transfuse_keras.runs.metadata import ModelFacts
 from transfuse_keras.tasks import hip, prostate
 
 SIZE = (32, 48)
@@ -157,7 +157,7 @@ def test_nan_everywhere_is_over_budget_even_if_no_mask_differs(tmp_path):
 
 def test_images_to_compare_on_are_at_the_size_of_the_model(model):
     samples = phantom_samples(hip, (64, 96), 0, range(40))
-    against, spacing = held_out_of(model, hip, samples)
+    against, spacing = predict_held_out(model, hip, samples)
     assert against.source == "32 test images" and against.images.dtype == np.float32
     assert against.images.shape == (32, *SIZE, 3) and against.truths.shape == (32, *SIZE, 3)
     image, masks = samples[31].read()
@@ -171,7 +171,7 @@ def test_images_to_compare_on_are_at_the_size_of_the_model(model):
     )
     assert spacing == pytest.approx([2 * mm for mm in samples[0].spacing])
     unknown = [replace(sample, spacing=None) for sample in samples[:2]]
-    assert held_out_of(model, hip, unknown)[1] is None
+    assert predict_held_out(model, hip, unknown)[1] is None
 
 
 def test_of_a_volume_the_slice_that_shows_most_counts(smallest):
@@ -182,14 +182,14 @@ def test_of_a_volume_the_slice_that_shows_most_counts(smallest):
     slices = np.repeat(np.arange(5, dtype="float32"), 32 * 32 * 2).reshape(5, 32, 32, 2)
     spacing = [extent / 32 for extent in prostate.field]
     sample = Sample("v", "v", (3.0, *spacing), lambda: (slices, masks), slices=5)
-    against, found = held_out_of(model, prostate, [sample])
+    against, found = predict_held_out(model, prostate, [sample])
     np.testing.assert_array_equal(against.images, slices[[2]])
     np.testing.assert_array_equal(against.truths, masks[[2]])
     assert found == pytest.approx(spacing)
 
 
 def test_without_samples_the_images_are_noise_and_it_says_so(model):
-    against, spacing = held_out_of(model, hip, [])
+    against, spacing = predict_held_out(model, hip, [])
     assert against.truths is None and spacing is None and against.source == "4 images of noise"
     assert against.images.shape == (4, *SIZE, 3)
     assert against.images.min() < 2 and against.images.max() > 253
@@ -228,7 +228,7 @@ def against(files, tmp_path_factory):
     return HeldOut(images, truths, probabilities, "3 test images")
 
 
-ORIGIN = Origin(hip, dict.fromkeys(hip.classes, 0.5))
+ORIGIN = ModelFacts(hip, dict.fromkeys(hip.classes, 0.5))
 
 
 def writing(content):

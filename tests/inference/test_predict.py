@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from transfuse_keras.data.pictures import outline, overlay
-from transfuse_keras.data.resize import fit, unfit
+from transfuse_keras.data.resize import crop_field, uncrop_field
 from transfuse_keras.inference.masks import largest_component, to_masks
 from transfuse_keras.inference.predict import (
     predict,
@@ -66,9 +66,9 @@ def test_a_volume_is_predicted_slice_by_slice_on_its_own_grid(smallest):
     maps = predict_volume(model, volume, spacing, field)
     assert maps.shape == (11, 50, 41, 2) and maps.dtype == np.float32
     for i in (0, 7, 8, 10):  # the model sees z-scored values as they are
-        fitted = fit(volume[i], spacing[1:], field, (32, 48))
+        fitted = crop_field(volume[i], spacing[1:], field, (32, 48))
         found = np.asarray(keras.ops.sigmoid(model(fitted[None])["mask"]))[0]
-        wanted = unfit(found, (50, 41), spacing[1:], field)
+        wanted = uncrop_field(found, (50, 41), spacing[1:], field)
         np.testing.assert_allclose(maps[i], wanted, atol=1e-5)
     assert not maps[:, 0].any()  # 25 mm of rows, of which the field shows 16
 

@@ -45,7 +45,7 @@ STUBS = {
 
 
 @pytest.fixture
-def run_of(tmp_path, monkeypatch):
+def run_folder(tmp_path, monkeypatch):
     """A function from the name of a stub to its run folder."""
 
     def make(name):
@@ -76,7 +76,7 @@ def names(folder):
     return {path.name for path in folder.iterdir()}
 
 
-def test_overlapping_classes_get_a_mask_each(run_of, tmp_path):
+def test_overlapping_classes_get_a_mask_each(run_folder, tmp_path):
     image = blocks()
     save(tmp_path / "in" / "a.png", image)
     save(tmp_path / "in" / "b.JPG", image[:20])
@@ -84,7 +84,7 @@ def test_overlapping_classes_get_a_mask_each(run_of, tmp_path):
         (tmp_path / "in" / name).write_text("no image")
     (tmp_path / "in" / "deeper.png").mkdir()
     out = tmp_path / "new" / "out"
-    assert predict_files(run_of("hip"), [tmp_path / "in"], out) == 0
+    assert predict_files(run_folder("hip"), [tmp_path / "in"], out) == 0
     suffixes = [*(f"_{name}.png" for name in hip.classes), "_overlay.png"]
     assert names(out) == {stem + suffix for stem in "ab" for suffix in suffixes}
     for i, name in enumerate(hip.classes):
@@ -95,19 +95,19 @@ def test_overlapping_classes_get_a_mask_each(run_of, tmp_path):
     assert read(out / "b_pelvis.png").shape == (20, 60)
 
 
-def test_a_single_class_gets_one_mask_however_often_it_is_given(run_of, tmp_path, monkeypatch):
+def test_a_single_class_gets_one_mask_however_often_it_is_given(run_folder, tmp_path, monkeypatch):
     save(tmp_path / "in" / "a.png", blocks())
     monkeypatch.chdir(tmp_path)
     inputs = ["in", "in/a.png", tmp_path / "in" / "a.png", "in/../in/*.png"]
-    assert predict_files(run_of("polyp"), inputs, "out", overlays=False) == 0
+    assert predict_files(run_folder("polyp"), inputs, "out", overlays=False) == 0
     assert names(tmp_path / "out") == {"a.png"}
     np.testing.assert_array_equal(read(tmp_path / "out" / "a.png"), blocks()[..., 0])
 
 
-def test_exclusive_classes_get_a_label_map(run_of, tmp_path):
+def test_exclusive_classes_get_a_label_map(run_folder, tmp_path):
     image = np.repeat(np.uint8([0, 128, 255]), 20)[None].repeat(30, axis=0)
     save(tmp_path / "a.tif", image)
-    run, out = run_of("zones"), tmp_path / "out"
+    run, out = run_folder("zones"), tmp_path / "out"
     predict_files(run / "model.keras", [tmp_path / "a.tif"], out, overlays=False)
     labels = read(out / "a.png")
     assert labels.shape == (30, 60)
@@ -121,7 +121,7 @@ def test_exclusive_classes_get_a_label_map(run_of, tmp_path):
     assert (read(out / "a.png")[:, 22:38] == 0).all()
 
 
-def test_a_volume_gets_a_label_map_on_its_own_grid(run_of, tmp_path):
+def test_a_volume_gets_a_label_map_on_its_own_grid(run_folder, tmp_path):
     labels = np.zeros((5, 120, 100), "uint8")  # slices along the first axis
     labels[1:4, 20:70, 30:60], labels[2, 80:110, 10:90] = 1, 2
     affine = np.array([[0, -1.0, 0, 5], [0, 0, 1.5, 6], [4.0, 0, 0, 7], [0, 0, 0, 1]])
@@ -131,7 +131,7 @@ def test_a_volume_gets_a_label_map_on_its_own_grid(run_of, tmp_path):
         nibabel.save(nibabel.Nifti1Image(bright, affine), tmp_path / "in" / name)
     assert read_slices(tmp_path / "in" / "a.nii", 2)[1] == pytest.approx((4.0, 1.5, 1.0))
     out = tmp_path / "out"
-    assert predict_files(run_of("prostate"), [tmp_path / "in"], out) == 0
+    assert predict_files(run_folder("prostate"), [tmp_path / "in"], out) == 0
     assert names(out) == {"a.nii.gz", "a_overlay.png", "b.c.nii.gz", "b.c_overlay.png"}
     for name in ("a.nii.gz", "b.c.nii.gz"):
         written = nibabel.load(out / name)
@@ -143,7 +143,7 @@ def test_a_volume_gets_a_label_map_on_its_own_grid(run_of, tmp_path):
     assert read(out / "a_overlay.png").shape == (100, 120, 3)
 
 
-def test_flips_and_tiles_reach_the_model(run_of, tmp_path, monkeypatch):
+def test_flips_and_tiles_reach_the_model(run_folder, tmp_path, monkeypatch):
     shapes = []
 
     def run(images):
@@ -151,7 +151,7 @@ def test_flips_and_tiles_reach_the_model(run_of, tmp_path, monkeypatch):
         return thirds(images)[..., :1]
 
     save(tmp_path / "a.png", blocks())
-    model = run_of("polyp")
+    model = run_folder("polyp")
     monkeypatch.setattr(module, "load_predictor", lambda *_: Predictor(SIZE, 3, 1, run))
     predict_files(model, [tmp_path / "a.png"], tmp_path / "out", flips="hv", tile=True)
     # 40 x 60 in tiles of 16 x 32 that overlap by half
@@ -159,25 +159,25 @@ def test_flips_and_tiles_reach_the_model(run_of, tmp_path, monkeypatch):
     np.testing.assert_array_equal(read(tmp_path / "out" / "a.png"), blocks()[..., 0])
 
 
-def test_unreadable_files_do_not_stop_the_others(run_of, tmp_path, capsys):
+def test_unreadable_files_do_not_stop_the_others(run_folder, tmp_path, capsys):
     folder = tmp_path / "in"
     for i in range(10):
         save(folder / f"{i:02}.png", picture(i))
     for i in (*range(8), 9):  # a whole batch, and one of the next
         (folder / f"{i:02}.png").write_text("broken")
-    assert predict_files(run_of("polyp"), [folder], tmp_path / "out") == 9
+    assert predict_files(run_folder("polyp"), [folder], tmp_path / "out") == 9
     assert names(tmp_path / "out") == {"08.png", "08_overlay.png"}
     first, *others = capsys.readouterr().err.splitlines()
     assert "00.png: not a readable image" in first and len(others) == 8
 
 
-def test_volumes_of_other_channels_or_spacing_are_told(run_of, tmp_path, capsys):
+def test_volumes_of_other_channels_or_spacing_are_told(run_folder, tmp_path, capsys):
     folder = decathlon_folder(tmp_path, 3) / "imagesTr"
     values = np.random.default_rng(0).standard_normal((5, 6, 7, 2)).astype("float32")
     nibabel.save(nibabel.Nifti1Image(values[..., 0], np.eye(4)), folder / "case_00.nii.gz")
     far = np.diag([1.0, 1.0, 200.0, 1.0])
     nibabel.save(nibabel.Nifti1Image(values, far), folder / "case_01.nii.gz")
-    assert predict_files(run_of("prostate"), [folder], tmp_path / "out", overlays=False) == 2
+    assert predict_files(run_folder("prostate"), [folder], tmp_path / "out", overlays=False) == 2
     assert names(tmp_path / "out") == {"case_02.nii.gz"}
     first, second = capsys.readouterr().err.splitlines()
     assert "case_00.nii.gz: has 1 channels, the task 2" in first
@@ -206,22 +206,22 @@ def test_volumes_of_other_channels_or_spacing_are_told(run_of, tmp_path, capsys)
     ],
 )
 def test_arguments_are_refused_before_anything_is_written(
-    stub, arguments, message, run_of, tmp_path, monkeypatch
+    stub, arguments, message, run_folder, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     for path in ("in/a.png", "other/a.png", "clash/a_overlay.jpg"):
         save(tmp_path / path, blocks())
     decathlon_folder(tmp_path, 1)
     (tmp_path / "link").symlink_to(tmp_path / "in")
-    run, before = run_of(stub), sorted(tmp_path.rglob("*"))
+    run, before = run_folder(stub), sorted(tmp_path.rglob("*"))
     with pytest.raises(InputError, match=message.replace("(", r"\(")) as error:
         predict_files(run, **{"inputs": ["in"], "out": "out", **arguments})
     assert "\n" not in str(error.value) and sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_model_outside_a_run_needs_a_task(run_of, tmp_path):
+def test_a_model_outside_a_run_needs_a_task(run_folder, tmp_path):
     save(tmp_path / "in" / "a.png", blocks())
-    run_of("polyp")
+    run_folder("polyp")
     model, out = tmp_path / "alone" / "model.tflite", tmp_path / "out"
     wanted = r"model.tflite: lies in no run folder and has no .json beside it; give --task.$"
     with pytest.raises(InputError, match=wanted):
@@ -229,7 +229,7 @@ def test_a_model_outside_a_run_needs_a_task(run_of, tmp_path):
     assert predict_files(model, [tmp_path / "in"], out, task=polyp) == 0
 
 
-def test_few_images_are_in_memory_at_a_time(run_of, tmp_path, monkeypatch):
+def test_few_images_are_in_memory_at_a_time(run_folder, tmp_path, monkeypatch):
     alive, peak = [], [0]
 
     def read_counted(path, channels):
@@ -242,7 +242,7 @@ def test_few_images_are_in_memory_at_a_time(run_of, tmp_path, monkeypatch):
     for i in range(200):
         (tmp_path / f"{i}.png").touch()
     monkeypatch.setattr(module, "read_image", read_counted)
-    run, out = run_of("polyp"), tmp_path / "out"
+    run, out = run_folder("polyp"), tmp_path / "out"
     assert predict_files(run, [tmp_path], out, overlays=False) == 0
     assert len(names(out)) == 200
     assert peak[0] <= 3 * module.AT_ONCE and not alive

@@ -15,9 +15,9 @@ from transfuse_keras.training import checkpoints
 from transfuse_keras.training.callbacks import BeginEpoch
 from transfuse_keras.training.checkpoints import (
     SaveCheckpoints,
+    find_progress,
     is_intact,
     newest_intact,
-    progress_of,
 )
 from transfuse_keras.training.optimizer import create_optimizer
 
@@ -68,14 +68,14 @@ def test_the_last_two_and_the_best_are_kept(saved):
     run = saved(0.1, 0.7, 0.3, 0.5)
     assert names(run) == ["best.keras", "epoch-0003.keras", "epoch-0004.keras"]
     assert weight_in(run / "checkpoints" / "best.keras") == 2
-    progress = progress_of(run, "score")
+    progress = find_progress(run, "score")
     assert progress.checkpoint.name == "epoch-0004.keras" and progress.epochs == 4
     assert progress.best == 0.7 and [row["score"] for row in progress.rows][-1] == "0.5"
 
 
 def test_nothing_saved_is_the_start(tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    progress = progress_of(tmp_path, "score")
+    progress = find_progress(tmp_path, "score")
     assert progress == checkpoints.Progress() and progress.best == -math.inf
 
 
@@ -97,7 +97,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used_and_said(saved, capsys):
     run = saved(0.1, 0.2, 0.7)
     last = run / "checkpoints" / "epoch-0003.keras"
     last.write_bytes(last.read_bytes()[:-100])
-    progress = progress_of(run, "score")
+    progress = find_progress(run, "score")
     assert progress.epochs == 2 and progress.best == 0.2 and len(progress.rows) == 2
     assert f"{last}: damaged; going on from before it." in capsys.readouterr().out
     # epoch 2 was the best before, although best.keras is of epoch 3
@@ -110,7 +110,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used_and_said(saved, capsys):
 def test_a_lost_best_model_is_said_and_replaced(saved, capsys):
     run = saved(0.1, 0.7, 0.3, 0.5)
     (run / "checkpoints" / "best.keras").write_bytes(b"")
-    progress = progress_of(run, "score")
+    progress = find_progress(run, "score")
     assert progress.best == 0.5 and weight_in(run / "checkpoints" / "best.keras") == 4
     assert "best.keras: damaged or missing; the model of epoch 4" in capsys.readouterr().out
 
@@ -119,7 +119,7 @@ def test_a_history_that_lacks_an_epoch_stops(saved):
     run = saved(0.1, 0.7)
     (run / "history.csv").write_text("epoch,score\n1,0.1\n")
     with pytest.raises(InputError, match=r"history.csv: damaged or missing"):
-        progress_of(run, "score")
+        find_progress(run, "score")
 
 
 def compiled(recipe, precision="float32"):

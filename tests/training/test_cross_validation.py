@@ -11,7 +11,7 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.evaluate import read_cases
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.files import write_json, write_table
-from transfuse_keras.metrics.calibration import calibration_of, reliability
+from transfuse_keras.metrics.calibration import count_reliability, measure_calibration
 from transfuse_keras.training.cross_validation import (
     cleaning_helps,
     cross_validate,
@@ -79,14 +79,14 @@ class Trainer:
         write_json(run / "overlays" / "index.json", entries)
         truth = np.zeros((8, 8, 2), "uint8")
         truth[: index + 2] = 1
-        histograms = reliability(np.full((8, 8, 2), 0.1 * (index + 1), "float32"), truth)
+        histograms = count_reliability(np.full((8, 8, 2), 0.1 * (index + 1), "float32"), truth)
         write_json(
             run / "metrics.json",
             {
                 **{"task": "t", "data": "d", "variant": "Ti", "protocol": "p", "paper": {}},
                 **{"thresholds": {"a": 0.5, "b": 0.5}, "seconds_per_case": 0.1 * index},
                 **summarize(rows),
-                "calibration": calibration_of(histograms, ("a", "b")),
+                "calibration": measure_calibration(histograms, ("a", "b")),
             },
         )
 
@@ -163,9 +163,10 @@ def test_pooled_calibration_is_that_of_all_pixels():
     maps = rng.random((6, 16, 16, 2)).astype("float32")
     truth = (rng.random(maps.shape) < maps).astype("uint8")
     parts = [
-        calibration_of(reliability(m, t), ("a", "b")) for m, t in zip(maps, truth, strict=True)
+        measure_calibration(count_reliability(m, t), ("a", "b"))
+        for m, t in zip(maps, truth, strict=True)
     ]
-    whole = calibration_of(reliability(maps, truth), ("a", "b"))
+    whole = measure_calibration(count_reliability(maps, truth), ("a", "b"))
     pooled = pool_calibration(parts)
     for name in ("a", "b"):
         assert pooled[name]["ece"] == pytest.approx(whole[name]["ece"], rel=1e-6)

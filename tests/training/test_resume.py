@@ -9,7 +9,7 @@ from benchmarks.reliability import kill, runs, storage
 from transfuse_keras.cli import main
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.runs.folder import begin_run
-from transfuse_keras.runs.settings import Settings, describe, read_settings
+from transfuse_keras.runs.settings import Settings, describe_settings, read_settings
 from transfuse_keras.tasks import hip, polyp, prostate
 
 
@@ -21,11 +21,11 @@ def test_settings_come_back_from_config_json(tmp_path, task):
     begin_run(tmp_path / "run", settings, find_splits(hip))
     again = read_settings(tmp_path / "run" / "config.json")
     assert again.task == task and again.recipe == task.recipe and again.fold == (1, 5)
-    assert describe(again) == describe(settings)
+    assert describe_settings(again) == describe_settings(settings)
 
 
 def test_other_versions_are_said(tmp_path, capsys):
-    content = describe(Settings(hip))
+    content = describe_settings(Settings(hip))
     content["versions"]["keras"] = "3.0.0"
     (tmp_path / "config.json").write_text(json.dumps(content))
     read_settings(tmp_path / "config.json")

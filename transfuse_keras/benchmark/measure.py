@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 PATTERNS = ("model.keras", "saved_model", "*.tflite", "*.onnx", "*.xml")  # of a run folder
 KINDS = {".keras": "keras", ".tflite": "litert", ".onnx": "onnx", ".xml": "openvino"}
-RUNTIMES = {  # kind -> (name, module)
+RUNTIME_NAMES = {  # kind -> (name, module)
     "keras": ("Keras", "keras"),
     "saved_model": ("TensorFlow", "tensorflow"),
     "litert": ("LiteRT", "ai_edge_litert"),
@@ -64,9 +64,9 @@ def benchmark(path, image_size=None, threads=None, rounds=30):
             raise InputError(f"{name} {value}: give 1 or more.")
     with at_size(find_models(path), image_size and tuple(image_size)) as (files, model):
         gflop = count_flops(model.mask_model) / 1e9 if model else None
-        jobs = plan(files, threads, model and model.input_shape[1:3])
+        jobs = plan_measurements(files, threads, model and model.input_shape[1:3])
         size, peak, rows = measure(jobs, threads, rounds)
-    used = [RUNTIMES[settings["kind"]][1].replace("_", "-") for _, _, settings in jobs]
+    used = [RUNTIME_NAMES[settings["kind"]][1].replace("_", "-") for _, _, settings in jobs]
     for row in rows:
         row["peak_share"] = gflop and gflop * row["images_per_second"] / peak
     result = {
@@ -77,11 +77,11 @@ def benchmark(path, image_size=None, threads=None, rounds=30):
         "rounds": rounds,
         "rows": sorted(rows, key=lambda row: row["latency_ms"]),
     }
-    write_json((path.parent if kind_of(path) else path) / "benchmark.json", result)
+    write_json((path.parent if find_kind(path) else path) / "benchmark.json", result)
     return result
 
 
-def kind_of(path):
+def find_kind(path):
     """Of a model file or SavedModel folder a key of RUNTIMES, None of anything else."""
     if (path / "saved_model.pb").is_file():
         return "saved_model"
@@ -90,8 +90,8 @@ def kind_of(path):
 
 def find_models(path):
     """Paths of the models of a run folder; `path` itself if it is one."""
-    candidates = [path] if kind_of(path) else [x for y in PATTERNS for x in sorted(path.glob(y))]
-    files = [file for file in candidates if kind_of(file)]
+    candidates = [path] if find_kind(path) else [x for y in PATTERNS for x in sorted(path.glob(y))]
+    files = [file for file in candidates if find_kind(file)]
     if not files:
         raise InputError(
             f"{path}: no model is there; give a run folder, a .keras, .tflite, .onnx or .xml file "
@@ -129,7 +129,7 @@ def at_size(files, size):
         yield [file, saved_model, litert], model
 
 
-def plan(files, threads, size):
+def plan_measurements(files, threads, size):
     """What is to be measured; `size`: (height, width) for a .keras file.
 
     Returns: list of (Path, name of the runtime, settings of its runner).
@@ -138,8 +138,8 @@ def plan(files, threads, size):
     """
     jobs, missing = [], []
     for file in files:
-        kind = kind_of(file)
-        name, module = RUNTIMES[kind]
+        kind = find_kind(file)
+        name, module = RUNTIME_NAMES[kind]
         settings = {"kind": kind, "path": str(file), "threads": threads}
         if kind in ("onnx", "openvino") and find_spec(module) is None:
             missing.append(
@@ -170,7 +170,7 @@ def measure(jobs, threads, rounds):
     """Run all in turns.
 
     Args:
-        jobs: as `plan` gives them.
+        jobs: as `plan_measurements` gives them.
 
     Returns: (height, width) of the images; GFLOP/s of a float32 matrix product; rows without
     their share of it.

@@ -36,11 +36,11 @@ def augment(image, masks, task, rng):
 
     if (a.rotation or a.scale or a.shift) and happens("move"):
         image, masks = move(image, masks, a, rng)
-    mirrored, upended = (
+    mirrored, flipped_vertically = (
         asked and rng.random() < 0.5 for asked in (a.flip_horizontal, a.flip_vertical)
     )
-    if mirrored or upended:
-        image, masks = (flip(values, mirrored, upended) for values in (image, masks))
+    if mirrored or flipped_vertically:
+        image, masks = (flip(values, mirrored, flipped_vertically) for values in (image, masks))
     if mirrored and task.mirror_pairs:
         masks = masks[..., task.mirrored_classes]
     if (a.brightness or a.contrast or a.saturation or a.hue) and happens("colour"):
@@ -76,8 +76,8 @@ def move(image, masks, a, rng):
     return warp(image, cv2.INTER_LINEAR), warp(masks, cv2.INTER_NEAREST)
 
 
-def flip(values, mirrored, upended):
-    axis = -1 if mirrored and upended else int(mirrored)  # OpenCV's codes
+def flip(values, mirrored, flipped_vertically):
+    axis = -1 if mirrored and flipped_vertically else int(mirrored)  # OpenCV's codes
     return cv2.flip(values, axis).reshape(values.shape)
 
 

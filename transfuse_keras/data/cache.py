@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import psutil
 
-from transfuse_keras.data.resize import binary, fit, resize_image, resize_masks
+from transfuse_keras.data.resize import binary, crop_field, resize_image, resize_masks
 from transfuse_keras.data.samples import Sample
 
 log = logging.getLogger(__name__)
@@ -80,8 +80,8 @@ def fitted(image, masks, sample, size, field):
     if sample.slices is None:
         return resize_image(image, size)[None], resize_masks(masks, size)[None]
     spacing = sample.spacing[1:]
-    images = [fit(x, spacing, field, size) for x in image]
-    return np.stack(images), np.stack([binary(fit(x, spacing, field, size)) for x in masks])
+    images = [crop_field(x, spacing, field, size) for x in image]
+    return np.stack(images), np.stack([binary(crop_field(x, spacing, field, size)) for x in masks])
 
 
 def allocate(shape, dtype):

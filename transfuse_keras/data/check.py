@@ -122,7 +122,7 @@ def digest(image):
     return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).hexdigest()
 
 
-def digests_of(samples, images=None, size=None, field=None):
+def compute_digests(samples, images=None, size=None, field=None):
     """Name -> digest of samples; `images` are theirs as `read_resized` gives them, else they are
     read, in parallel: raises the InputError of the first bad one."""
     if images is not None:

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from transfuse_keras.data.pictures import overlay, visible
+from transfuse_keras.data.pictures import overlay, select_visible_slice
 from transfuse_keras.files import replacing
 
 COLUMNS, ROWS = 6, 4
@@ -36,7 +36,7 @@ def write_contact_sheet(path, splits, task):
         axis.set_axis_off()
     for axis, index in zip(axes, chosen, strict=False):  # the last row may not be full
         part, sample = samples[index]
-        image, masks = visible(*sample.read())
+        image, masks = select_visible_slice(*sample.read())
         axis.imshow(overlay(image, np.zeros_like(masks), truth=masks))
         axis.set_title(f"{part}: {sample.name[-28:]}", fontsize=7)
     with replacing(path) as temporary:

@@ -10,14 +10,14 @@ import numpy as np
 
 from transfuse_keras.errors import InputError
 
-LANES = 8  # at most, and at least that many samples in each
+MAX_SHARDS = 8  # at most, and at least that many samples in each
 
 
 class Order:
     """Iterating gives the batches of one epoch and moves on to the next.
 
-    Sample i belongs to lane i % lanes; every lane is shuffled for itself and the lanes are
-    interleaved. So process p of n, where n divides the lanes and the batch size, owns the samples
+    Sample i belongs to shard i % shards; every shard is shuffled for itself and the shards are
+    interleaved. So process p of n, where n divides the shards and the batch size, owns the samples
     i with i % n == p, and its part of every batch is rows p, p + n, ... of it.
 
     Args:
@@ -37,12 +37,12 @@ class Order:
 
     def __init__(self, count, batch_size, seed=None, part=(0, 1), whole=False):
         self.count, self.batch_size, self.seed, self.part = count, batch_size, seed, part
-        self.lanes = count_lanes(count, batch_size)
-        if (batch_size if seed is None else self.lanes) % part[1]:
+        self.shards = count_shards(count, batch_size)
+        if (batch_size if seed is None else self.shards) % part[1]:
             raise InputError(
                 f"{count} images in batches of {batch_size} cannot be shared by {part[1]} "
                 "processes: they must be 2, 4 or 8, divide the batch size and have "
-                f"{LANES} images each."
+                f"{MAX_SHARDS} images each."
             )
         self.batches = count // batch_size if whole else -(-count // batch_size)
         if whole and not self.batches:
@@ -60,17 +60,17 @@ class Order:
         order = np.arange(self.count)
         if self.seed is not None:
             rng = np.random.default_rng([self.seed, epoch])
-            for lane in range(self.lanes):
-                rng.shuffle(order[lane :: self.lanes])
+            for shard in range(self.shards):
+                rng.shuffle(order[shard :: self.shards])
         p, n = self.part
         for k in range(self.batches):
             batch = order[k * self.batch_size : (k + 1) * self.batch_size]
             yield batch[p::n] // n, epoch
 
 
-def count_lanes(count, batch_size):
-    """A power of two that divides the batch size and leaves no lane with few samples."""
-    lanes = math.gcd(LANES, batch_size)
-    while lanes > 1 and count < lanes * LANES:
-        lanes //= 2
-    return lanes
+def count_shards(count, batch_size):
+    """A power of two that divides the batch size and leaves no shard with few samples."""
+    shards = math.gcd(MAX_SHARDS, batch_size)
+    while shards > 1 and count < shards * MAX_SHARDS:
+        shards //= 2
+    return shards

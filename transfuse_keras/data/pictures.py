@@ -37,7 +37,7 @@ def outline(mask):
     return np.any(mask != np.stack(inner, axis=-1), axis=-1)
 
 
-def visible(image, *masks):
+def select_visible_slice(image, *masks):
     """What a person can look at: of a volume the slice with most of the last masks, its first
     channel from the darkest percent to the brightest as 0-255."""
     if image.ndim == 3:

@@ -11,7 +11,7 @@ from transfuse_keras.errors import InputError
 LARGEST = 2**28  # pixels, 16384 x 16384: what claims more is refused before it is decoded
 MOST_SCANS = 2**32  # pixels times scans of a progressive JPEG: each scan goes over all pixels
 # only these: Pillow would start Ghostscript for PostScript, whatever a file is called
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 CHUNK = 2**20  # pixels that are converted at a time
 JPEG = {".jpg", ".jpeg"}
 
@@ -48,7 +48,7 @@ def decode(path, what):
     """A file as a Pillow image, decoded and upright."""
     remedy = "replace it or take out its image too" if what == "mask" else "replace or remove it"
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        with Image.open(path, formats=IMAGE_FORMATS) as picture:
             pixels = picture.width * picture.height
             if pixels > LARGEST:
                 raise InputError(

@@ -60,13 +60,13 @@ def center(image, size):
     return image
 
 
-def fit(image, spacing, field, size):
+def crop_field(image, spacing, field, size):
     """A slice (H, W, C) resampled in plane to show `field` mm on `size` pixels, float32."""
     scaled = scaled_size(image.shape[:2], spacing, field, size)
     return center(resize_image(np.asarray(image, "float32"), scaled), size)
 
 
-def unfit(maps, shape, spacing, field):
+def uncrop_field(maps, shape, spacing, field):
     """Put maps (h, w, M) of a fitted slice back on its own grid: (*shape, M), 0 outside."""
     scaled = scaled_size(shape, spacing, field, maps.shape[:2])
     return resize_image(center(maps, scaled), tuple(shape))

@@ -18,7 +18,7 @@ def compare(first, second):
 
     Raises: InputError if a folder has no scores or they share no case.
     """
-    tables = [table_of(folder) for folder in (first, second)]
+    tables = [read_case_table(folder) for folder in (first, second)]
     cases = [case for case in dict.fromkeys(tables[0]["cases"]) if case in tables[1]["cases"]]
     if not cases:
         raise InputError(f"{second}: has no case of {first}; compare runs on the same test data.")
@@ -45,7 +45,7 @@ def compare(first, second):
     return rows
 
 
-def table_of(folder):
+def read_case_table(folder):
     """The cases.csv of a folder: {"rows": (case, class) -> row, "cases", "classes", "metrics"}."""
     path = folder / "cases.csv"
     if not path.is_file():

@@ -16,7 +16,7 @@ from transfuse_keras.metrics import (
     dice,
     surface_scores,
 )
-from transfuse_keras.metrics.calibration import BINS, calibration_of, reliability
+from transfuse_keras.metrics.calibration import BINS, count_reliability, measure_calibration
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Evaluation:
         rows: one dict per case and class: "case", "class", "truth_empty", "prediction_empty",
             then the scores.
         cleaned: the same after `largest_component`, for volumes; else empty.
-        calibration: class -> {"ece", "bins"}, see `calibration_of`.
+        calibration: class -> {"ece", "bins"}, see `measure_calibration`.
         seconds: of each prediction, reading and scoring left out.
     """
 
@@ -59,7 +59,7 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None):
         maps = predict_sample(predictor, sample, image, task, flips)
         masks = to_masks(maps, thresholds, task.exclusive)
         result.seconds.append(time.perf_counter() - start)
-        histograms += reliability(maps, truth)
+        histograms += count_reliability(maps, truth)
         if folder is not None and sample.save is not None:
             sample.save(folder / f"{sample.file_name}.nii.gz", masks)
         spacing = sample.spacing if in_mm else None
@@ -71,7 +71,7 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None):
         if task.field is not None:
             cleaned = score_case(truth, largest_component(masks), spacing, task.classes)
             result.cleaned += [{"case": sample.name, **row} for row in cleaned]
-    result.calibration = calibration_of(histograms, task.classes)
+    result.calibration = measure_calibration(histograms, task.classes)
     return result
 
 

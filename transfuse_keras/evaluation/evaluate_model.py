@@ -7,16 +7,16 @@ from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.evaluate import choose_thresholds
 from transfuse_keras.evaluation.report import write_report
-from transfuse_keras.evaluation.results import score, write_thresholds
+from transfuse_keras.evaluation.results import score_samples, write_thresholds
 from transfuse_keras.files import first_free, write_json
 from transfuse_keras.inference.predictor import load_predictor
-from transfuse_keras.runs.folder import config_of, find_run, own_data, own_samples
-from transfuse_keras.runs.sidecar import known_task
+from transfuse_keras.runs.folder import find_run, own_data, own_samples, read_config
+from transfuse_keras.runs.metadata import known_task
 
 log = logging.getLogger(__name__)
 
 
-def evaluate_run(
+def evaluate_model(
     model,
     data=None,
     out=None,
@@ -62,7 +62,7 @@ def evaluate_run(
     flips = task.flips if flips is None else flips
     samples = test_samples(task, data, run, spacing)
     name = "phantom" if data is None and own_data(run) is None else Path(data or own_data(run)).name
-    folder = choose_folder(out, run, name)
+    folder = choose_evaluation_folder(out, run, name)
     if threshold == "auto":
         if run is None:
             raise InputError(f"{model}: is in no run folder, so has no validation split for auto.")
@@ -77,17 +77,17 @@ def evaluate_run(
     log.info(f"Evaluation folder: {folder}")
     metrics = {
         **{"task": task.name, "data": str(data) if data else own_data(run) or "phantom"},
-        "variant": config_of(run)["recipe"]["variant"] if run else "unknown",
+        "variant": read_config(run)["recipe"]["variant"] if run else "unknown",
         "model": str(model),
         **({"precision": precision} if precision else {}),
-        **score(folder, predictor, task, samples, thresholds, flips),
+        **score_samples(folder, predictor, task, samples, thresholds, flips),
     }
     write_report(folder, metrics)
     write_json(folder / "metrics.json", metrics)
     return folder
 
 
-def choose_folder(out, run, name):
+def choose_evaluation_folder(out, run, name):
     """A folder to evaluate into: `out` if it is new or empty, else the first free one."""
     if out is None:
         return first_free(
@@ -100,7 +100,7 @@ def choose_folder(out, run, name):
 
 
 def test_samples(task, data, run, spacing):
-    """The samples to score, see `evaluate_run`."""
+    """The samples to score, see `evaluate_model`."""
     if data is None or (run is not None and own_data(run) == str(Path(data).resolve())):
         return own_samples(task, run, "test")
     listing = find_samples(task, data, spacing)

@@ -145,7 +145,7 @@ def learning_curves(history):
     return charts
 
 
-def reliability(bins, title):
+def draw_reliability(bins, title):
     """How often a pixel is true against its predicted probability, above the pixels a bin.
 
     Args:

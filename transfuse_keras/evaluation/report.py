@@ -11,11 +11,11 @@ from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.evaluation.figures import (
     data_uri,
     distributions,
+    draw_reliability,
     is_distance,
     label,
     learning_curves,
     number,
-    reliability,
 )
 from transfuse_keras.files import read_json, read_table, replacing
 
@@ -106,12 +106,12 @@ def read_rows(path):
 def template():
     loader = jinja2.PackageLoader("transfuse_keras.evaluation", ".")
     jinja = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    jinja.filters |= {"label": label, "score": score, "decimals": decimals}
+    jinja.filters |= {"label": label, "score": format_score, "decimals": decimals}
     jinja.filters["exponent"] = lambda value: f"{value:.1e}" if value else "0"
     return jinja.get_template("report.html")
 
 
-def score(value, metric=""):
+def format_score(value, metric=""):
     """A score with the decimals that its metric deserves; an en dash for no value."""
     return decimals(value, 2 if is_distance(metric) else 3)
 
@@ -131,7 +131,9 @@ def headline(metrics):
     """The figures to see first: [(name, text)]."""
     names = list(metrics["mean"])
     chosen = [name for name in ("dice", "hd95_mm", "hd95_px") if name in names] or names[:1]
-    figures = [(f"mean {label(name)}", score(metrics["mean"][name], name)) for name in chosen]
+    figures = [
+        (f"mean {label(name)}", format_score(metrics["mean"][name], name)) for name in chosen
+    ]
     return [*figures, ("test cases", metrics["n"])]
 
 
@@ -182,17 +184,17 @@ def statistic_rows(scores, statistics, columns):
     found = [statistics.get(column) or {} for column in columns]
     pairs = list(zip(found, columns, strict=True))
     rows = {
-        "95 % interval": [interval(of, column) for of, column in pairs],
-        "std": [score(of.get("std"), column) for of, column in pairs],
-        "median": [score(of.get("median"), column) for of, column in pairs],
+        "95 % interval": [format_interval(of, column) for of, column in pairs],
+        "std": [format_score(of.get("std"), column) for of, column in pairs],
+        "median": [format_score(of.get("median"), column) for of, column in pairs],
         "cases": [decimals(of.get("n", scores.get("n")), 0) for of in found],
     }
     known = [(heading, row) for heading, row in rows.items() if set(row) != {"–"}]
-    return [("", [score(scores.get(column), column) for column in columns]), *known]
+    return [("", [format_score(scores.get(column), column) for column in columns]), *known]
 
 
-def interval(statistics, metric):
-    bounds = [score(statistics.get(end), metric) for end in ("low", "high")]
+def format_interval(statistics, metric):
+    bounds = [format_score(statistics.get(end), metric) for end in ("low", "high")]
     return "–" if "–" in bounds else " to ".join(bounds)
 
 
@@ -203,7 +205,11 @@ def overviews(metrics, names):
 
     def rows(parts, columns):
         for name, of in parts:
-            yield name, of["n"], [score(of["mean"].get(column), column) for column in columns]
+            yield (
+                name,
+                of["n"],
+                [format_score(of["mean"].get(column), column) for column in columns],
+            )
 
     return [
         (heading, [(columns, rows(parts, columns)) for columns in tables(names)])
@@ -217,7 +223,7 @@ def calibration(metrics):
     for name, found in (metrics.get("calibration") or {}).items():
         if any(part["count"] < 0 for part in found["bins"]):
             raise ValueError(f"a bin of {name} holds less than no pixel")
-        yield name, found["ece"], reliability(found["bins"], name)
+        yield name, found["ece"], draw_reliability(found["bins"], name)
 
 
 def beside_paper(metrics):

@@ -5,14 +5,14 @@ import logging
 import cv2
 import numpy as np
 
-from transfuse_keras.data.pictures import enlarge, overlay, visible
+from transfuse_keras.data.pictures import enlarge, overlay, select_visible_slice
 from transfuse_keras.evaluation.evaluate import evaluate
 from transfuse_keras.evaluation.protocols import describe_protocol
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.files import replacing, write_json, write_table
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predict import predict_sample
-from transfuse_keras.runs.sidecar import update_thresholds
+from transfuse_keras.runs.metadata import update_thresholds
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def write_thresholds(run, thresholds, chosen):
     update_thresholds(run, thresholds)
 
 
-def score(folder, predictor, task, samples, thresholds, flips=""):
+def score_samples(folder, predictor, task, samples, thresholds, flips=""):
     """Score samples and leave tables and pictures.
 
     Args:
@@ -101,7 +101,7 @@ def write_overlays(folder, predictor, task, samples, rows, thresholds, flips):
             maps = predict_sample(predictor, sample, image, task, flips)
             masks = to_masks(maps, thresholds, task.exclusive)
             name = f"{number:02}_{rank}_{sample.file_name}.png"
-            picture = overlay(*enlarge(*visible(image, masks, truth)))
+            picture = overlay(*enlarge(*select_visible_slice(image, masks, truth)))
             cv2.imwrite(str(temporary / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             entry = {"file": name, "case": sample.name, "score": scores[sample.name]}
             index.append({**entry, "rank": rank})

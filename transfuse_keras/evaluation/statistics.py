@@ -46,10 +46,10 @@ def summarize(rows):
             summary["undefined"][name][metric] = int(undefined)
         values[empty] = np.nan
         for i, name in enumerate(classes):
-            figures = describe(values[:, i : i + 1])
+            figures = describe_scores(values[:, i : i + 1])
             summary["statistics"][name][metric] = figures
             summary["classes"][name][metric] = figures["mean"]
-        figures = describe(values)
+        figures = describe_scores(values)
         summary["statistics"]["mean"][metric] = figures
         summary["mean"][metric] = figures["mean"]
     return summary
@@ -71,7 +71,7 @@ def mean_of_classes(values):
         return means.sum(axis=-1) / seen.sum(axis=-1)
 
 
-def describe(values):
+def describe_scores(values):
     """Figures of one metric.
 
     Args:
@@ -92,11 +92,11 @@ def describe(values):
         "std": float(by_case.std(ddof=1)) if len(values) > 1 else math.nan,
         "median": float(np.median(by_case)),
     }
-    figures["low"], figures["high"] = interval(values)
+    figures["low"], figures["high"] = bootstrap_interval(values)
     return figures
 
 
-def interval(values):
+def bootstrap_interval(values):
     """Bootstrap 95 % percentile interval of `mean_of_classes` of (cases, classes), seeded; nan
     with fewer than two cases."""
     if len(values) < 2:
@@ -126,7 +126,7 @@ def paired(first, second):
     if not len(difference):
         return {**dict.fromkeys(("difference", "low", "high", "p"), math.nan), "n": 0}
     by_case = np.nanmean(difference, axis=1)
-    low, high = interval(difference)
+    low, high = bootstrap_interval(difference)
     return {
         "difference": float(mean_of_classes(difference)),
         "low": low,

@@ -10,18 +10,22 @@ from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.export.formats import FORMATS
-from transfuse_keras.export.verification import export_verified, fullest, held_out_of
+from transfuse_keras.export.verification import (
+    export_verified,
+    predict_held_out,
+    select_fullest_slice,
+)
 from transfuse_keras.files import read_json
 from transfuse_keras.model.load import load_model
 from transfuse_keras.runs.folder import (
-    config_of,
     find_run,
     own_data,
     own_samples,
+    read_config,
     run_task,
     run_thresholds,
 )
-from transfuse_keras.runs.sidecar import Origin
+from transfuse_keras.runs.metadata import ModelFacts
 from transfuse_keras.tasks.task import Task
 
 log = logging.getLogger(__name__)
@@ -30,7 +34,7 @@ log = logging.getLogger(__name__)
 CALIBRATED = 32  # training images that the ranges of int8 activations are found on
 
 
-def export_run(path, formats, quantizations=("none",), out=None, data=None):
+def export_model(path, formats, quantizations=("none",), out=None, data=None):
     """Export a trained model in several formats, each verified against the Keras model.
 
     Args:
@@ -46,20 +50,20 @@ def export_run(path, formats, quantizations=("none",), out=None, data=None):
     Raises: InputError if the model cannot be read, a format has none of the quantizations, or
     images are needed and not there; OverBudget if a file is not the same model.
     """
-    jobs = plan(formats, quantizations)
+    jobs = plan_exports(formats, quantizations)
     path = Path(path)
     model, run = load_model(path), find_run(path)
     out = Path(out or (path if path.is_dir() else path.parent))
-    task = run_task(run) if run else nameless_task(model)
-    splits = find_samples(task, run, data, {quantize for _, _, quantize in jobs})
-    against, spacing = held_out_of(model, task, splits["test"])
+    task = run_task(run) if run else create_unnamed_task(model)
+    splits = find_verification_samples(task, run, data, {quantize for _, _, quantize in jobs})
+    against, spacing = predict_held_out(model, task, splits["test"])
     int8 = {"dynamic", "int8"} & {quantize for _, _, quantize in jobs}
     if int8 and (against.truths is None or not against.truths.any()):
         raise InputError(
             "int8 weights are verified on labelled images: no test image shows any "
             "class; give --data."
         )
-    origin = origin_of(task, run, spacing)
+    origin = find_model_facts(task, run, spacing)
     calibration = None
     if any(quantize == "int8" for _, _, quantize in jobs):
         calibration = calibration_images(model, task, splits["train"])
@@ -71,7 +75,7 @@ def export_run(path, formats, quantizations=("none",), out=None, data=None):
         export_verified(model, out / file, name, quantize, against, origin, arguments)
 
 
-def plan(formats, quantizations):
+def plan_exports(formats, quantizations):
     """What to write: list of (format, file name, quantization)."""
     jobs = []
     for name in formats:
@@ -86,7 +90,7 @@ def plan(formats, quantizations):
     return jobs
 
 
-def nameless_task(model):
+def create_unnamed_task(model):
     """The task of a model that lies in no run: its classes have numbers."""
     if keeps_z_scores(model.normalization):
         raise InputError("A model of a task on volumes is exported from its run folder only.")
@@ -94,7 +98,7 @@ def nameless_task(model):
     return Task("unknown", names, channels=model.input_shape[-1])
 
 
-def find_samples(task, run, data, quantizations):
+def find_verification_samples(task, run, data, quantizations):
     """{"train", "test"} -> samples to calibrate and to verify on; empty where there are none."""
     if data is not None:
         return find_splits(task, data)
@@ -116,21 +120,23 @@ def calibration_images(model, task, samples):
     log.info(f"Calibrating int8 on {len(chosen)} training images (drawn with seed 0)")
     images = []
     for i in chosen:
-        image, _ = fullest(*read_fitted(samples[i], model.input_shape[1:3], task.field))
+        image, _ = select_fullest_slice(
+            *read_fitted(samples[i], model.input_shape[1:3], task.field)
+        )
         images.append(image)
     return np.stack(images)
 
 
-def origin_of(task, run, spacing):
-    """Origin of a model in a run folder, or in none."""
+def find_model_facts(task, run, spacing):
+    """ModelFacts of a model in a run folder, or in none."""
     if run is None:
-        return Origin(task, dict.fromkeys(task.classes, 0.5), spacing=spacing)
-    data = config_of(run)["data"]
+        return ModelFacts(task, dict.fromkeys(task.classes, 0.5), spacing=spacing)
+    data = read_config(run)["data"]
     scored = run / "metrics.json"
     metrics = read_json(scored)
     with blaming(scored, "not the scores of a run", "score the model again"):
         scores = metrics and {key: metrics[key] for key in ("n", "mean", "protocol")}
-    return Origin(
+    return ModelFacts(
         task,
         dict(zip(task.classes, run_thresholds(run, task.classes), strict=True)),
         data if data == "phantom" else Path(data).name,

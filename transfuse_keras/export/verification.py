@@ -12,7 +12,7 @@ from transfuse_keras.files import read_json, replacing, write_json
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predictor import as_predictor, load_predictor
 from transfuse_keras.metrics import dice
-from transfuse_keras.runs.sidecar import sidecar_path, write_sidecar
+from transfuse_keras.runs.metadata import metadata_path, write_metadata
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def held_out(model, images, truths, source):
     return HeldOut(images, truths, probabilities, source)
 
 
-def held_out_of(model, task, samples):
+def predict_held_out(model, task, samples):
     """HeldOut of the first samples, and the (row, column) mm of a pixel at the model's size.
 
     Of a volume the slice that shows most counts. Without samples the images are noise.
@@ -73,7 +73,7 @@ def held_out_of(model, task, samples):
         if sample.spacing is not None and task.field is None:
             pairs = zip(sample.spacing, image.shape, size, strict=False)
             spacings.append([mm * own / wanted for mm, own, wanted in pairs])
-        image, truth = fullest(*fitted(image, masks, sample, size, task.field))
+        image, truth = select_fullest_slice(*fitted(image, masks, sample, size, task.field))
         images.append(image)
         truths.append(truth)
     if task.field is not None:
@@ -83,7 +83,7 @@ def held_out_of(model, task, samples):
     return against, tuple(np.median(spacings, axis=0)) if spacings else None
 
 
-def fullest(images, masks):
+def select_fullest_slice(images, masks):
     """Of slices (D, H, W, C) and masks (D, H, W, M) the one that shows most."""
     index = masks.sum(axis=(1, 2, 3)).argmax()
     return images[index], masks[index]
@@ -155,7 +155,7 @@ def export_verified(model, path, name, quantize, against, origin, arguments=None
         name: a key of FORMATS.
         quantize: a key of BUDGETS.
         against: HeldOut.
-        origin: Origin.
+        origin: ModelFacts.
         arguments: further ones of the format's function.
 
     Raises: OverBudget; no file is left then, or the one that was there before. InputError if the
@@ -177,10 +177,10 @@ def export_verified(model, path, name, quantize, against, origin, arguments=None
         run = load_predictor(temporary).run
         verified = verify(run, against, thresholds, origin.task.exclusive)
         check_budget(path, quantize, verified)
-    write_sidecar(path, model, origin, name, quantize, verified)
+    write_metadata(path, model, origin, name, quantize, verified)
     write_json(file, {**known, path.name: verified})
     lost = "" if verified["dice"] is None else f", Dice {verified['dice']:.4f}"
     log.info(
-        f"Wrote {path} and {sidecar_path(path).name}: largest difference "
+        f"Wrote {path} and {metadata_path(path).name}: largest difference "
         f"{verified['largest_difference']:.1e}{lost} on {verified['images']}"
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from transfuse_keras.data.resize import fit, resize_image, unfit
+from transfuse_keras.data.resize import crop_field, resize_image, uncrop_field
 from transfuse_keras.errors import InputError
 from transfuse_keras.inference.predictor import as_predictor
 
@@ -106,9 +106,9 @@ def predict_volume(model, slices, spacing, field, flips="", mirrored_classes=Non
     maps = []
     for start in range(0, len(slices), AT_ONCE):
         part = slices[start : start + AT_ONCE]
-        fitted = np.stack([fit(image, spacing[1:], field, predictor.size) for image in part])
+        fitted = np.stack([crop_field(image, spacing[1:], field, predictor.size) for image in part])
         for found in predictor.run(fitted):
-            maps.append(unfit(found, slices.shape[1:3], spacing[1:], field))
+            maps.append(uncrop_field(found, slices.shape[1:3], spacing[1:], field))
     return np.stack(maps)
 
 

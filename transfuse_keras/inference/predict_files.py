@@ -14,14 +14,14 @@ from rich.progress import track
 
 from transfuse_keras.data.layouts.listing import SUFFIXES
 from transfuse_keras.data.nifti import is_nifti, read_slices, save_masks
-from transfuse_keras.data.pictures import overlay, visible
+from transfuse_keras.data.pictures import overlay, select_visible_slice
 from transfuse_keras.data.readers import read_image
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predict import averaged, predict_images, predict_volume
 from transfuse_keras.inference.predictor import load_predictor
-from transfuse_keras.runs.sidecar import known_task
+from transfuse_keras.runs.metadata import known_task
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,8 @@ def predict_files(
 
     Of an image are written STEM.png, 0/255 for a single class, or for exclusive ones a label map
     (k is class k - 1); else STEM_CLASS.png, 0/255, for each class. Of a volume STEM.nii.gz on its
-    own grid, see `nifti.save_masks`. STEM_overlay.png shows an image or the fullest slice.
+    own grid, see `nifti.save_masks`. STEM_overlay.png shows an image or the slice with most of
+    the masks.
 
     Args:
         model_path: what `load_predictor` takes.
@@ -202,7 +203,7 @@ def refuse_clashes(paths, out, task, overlays):
 
 def output_names(path, task, overlays):
     """Names of the files that are written for an input: the masks, then the overlay if any."""
-    stem = stem_of(path)
+    stem = strip_suffix(path)
     if task.field is not None:
         names = [f"{stem}.nii.gz"]
     elif task.exclusive or len(task.classes) == 1:
@@ -212,7 +213,7 @@ def output_names(path, task, overlays):
     return [*names, f"{stem}_overlay.png"] if overlays else names
 
 
-def stem_of(path):
+def strip_suffix(path):
     """The name of a file without .png, .nii, .nii.gz ..."""
     return Path(path.stem).stem if path.name.lower().endswith(".nii.gz") else path.stem
 
@@ -253,7 +254,7 @@ def write(out, path, image, masks, task, overlays):
         for i in range(len(task.classes)):
             save_png(out / names[i], 255 * masks[..., i])
     if overlays:
-        save_png(out / names[-1], overlay(*visible(image, masks)))
+        save_png(out / names[-1], overlay(*select_visible_slice(image, masks)))
 
 
 def save_png(path, pixels):

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from transfuse_keras.devices import mirrored
+from transfuse_keras.devices import has_replicas
 from transfuse_keras.layers.block import Block
 from transfuse_keras.layers.normalization import BatchNormalization
 
@@ -13,7 +13,7 @@ EPSILON, MOMENTUM = 1e-5, 0.9  # PyTorch's defaults (its momentum 0.1 is our 1 -
 def batch_norm(name):
     """BatchNormalization with the constants of the authors' code."""
     return BatchNormalization(
-        momentum=MOMENTUM, epsilon=EPSILON, name=name, synchronized=mirrored()
+        momentum=MOMENTUM, epsilon=EPSILON, name=name, synchronized=has_replicas()
     )
 
 

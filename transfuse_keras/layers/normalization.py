@@ -8,7 +8,7 @@ import keras
 from keras import layers, ops
 
 
-def once_known(x, upstream):
+def after_gradient(x, upstream):
     """`x`, but not before a number of the gradient `upstream` is known.
 
     TensorFlow runs every operation as soon as it can: without this, what is to be recomputed in
@@ -23,7 +23,7 @@ def once_known(x, upstream):
     return x * ops.cast(ops.where(ops.isnan(number), number, 1.0), x.dtype)
 
 
-def wide(x):
+def as_float32(x):
     """`x` in float32, or in float64 if it is."""
     return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
 
@@ -41,16 +41,16 @@ def normalize(x, gamma, beta, axes, epsilon):
     `wide(x)`'s dtype and without gradient.
     """
     others = tuple(range(len(x.shape) - 1))
-    mean, variance = ops.moments(wide(ops.stop_gradient(x)), axes, keepdims=True)
+    mean, variance = ops.moments(as_float32(ops.stop_gradient(x)), axes, keepdims=True)
 
     @ops.custom_gradient
     def apply(x, gamma, beta, mean, variance):
         inverse = ops.rsqrt(variance + epsilon)
-        y = (wide(x) - mean) * (inverse * gamma) + beta
+        y = (as_float32(x) - mean) * (inverse * gamma) + beta
 
         def gradient(upstream):
-            normal = (wide(once_known(x, upstream)) - mean) * inverse
-            along = wide(upstream)
+            normal = (as_float32(after_gradient(x, upstream)) - mean) * inverse
+            along = as_float32(upstream)
             d_gamma, d_beta = ops.sum(along * normal, others), ops.sum(along, others)
             along = along * gamma
             if tuple(axes) == others:

@@ -5,7 +5,7 @@ import numpy as np
 BINS = 15  # of the reliability curve
 
 
-def reliability(maps, truth):
+def count_reliability(maps, truth):
     """Histograms (3, M, BINS) over the probabilities: pixels, sum of probabilities, true pixels."""
     classes = maps.shape[-1]
     index = np.minimum((maps * BINS).astype("int64"), BINS - 1) + BINS * np.arange(classes)
@@ -18,11 +18,11 @@ def reliability(maps, truth):
     )
 
 
-def calibration_of(histograms, classes):
+def measure_calibration(histograms, classes):
     """Reliability curve and expected calibration error of each class.
 
     Args:
-        histograms: sum of `reliability` over cases.
+        histograms: sum of `count_reliability` over cases.
         classes: names of the M classes.
 
     Returns: class -> {"ece": mean |confidence - frequency| over the pixels, "bins": [{"confidence":

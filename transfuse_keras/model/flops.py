@@ -27,7 +27,7 @@ def count_flops(model):
     """
     image = tf.TensorSpec((1, *model.input_shape[1:]), model.input_dtype)
     function = tf.function(lambda x: model(x, training=False)).get_concrete_function(image)
-    operations = list(operations_of(function.graph))
+    operations = list(count_operations(function.graph))
     unknown = {op.type for op in operations if UNSEEN.search(op.type)} - set(COUNTS)
     if unknown:
         names = ", ".join(sorted(unknown))
@@ -35,11 +35,11 @@ def count_flops(model):
     return sum(2 * COUNTS[op.type](op) for op in operations if op.type in COUNTS)
 
 
-def operations_of(graph):
+def count_operations(graph):
     """Operations of a graph and of the functions it calls: Keras wraps grouped convolutions."""
     for op in graph.get_operations():
         if op.type.endswith("PartitionedCall"):
-            yield from operations_of(graph._get_function(op.get_attr("f").name).graph)
+            yield from count_operations(graph._get_function(op.get_attr("f").name).graph)
         else:
             yield op
 

@@ -13,7 +13,7 @@ from transfuse_keras.model.initial_weights import load_weights
 from transfuse_keras.model.losses import StructureLoss
 from transfuse_keras.model.multiscale import Sizes, model_for, train_steps
 from transfuse_keras.model.variants import resolve_variant
-from transfuse_keras.weights import normalization_of
+from transfuse_keras.weights import find_normalization
 
 # The authors' code weighs the heads so. The paper's text, read literally, swaps the last two
 # (beta = .3 on f0, gamma = .2 on t2): pass loss_weights to compile for that.
@@ -85,7 +85,7 @@ class TransFuse(keras.Model):
         self.position_grid = position_grid
         self.cnn_config = cnn and keras.saving.serialize_keras_object(cnn)
         self.own_normalization = normalization
-        self._normalization = normalization_of(spec.cnn if cnn is None else None, spec.vit)
+        self._normalization = find_normalization(spec.cnn if cnn is None else None, spec.vit)
         if weights is not None:
             load_weights(self, weights)
 
@@ -228,10 +228,10 @@ class TransFuse(keras.Model):
         return call(inputs, training=training, **kwargs)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return super().compute_loss(x, spread(y, y_pred), y_pred, sample_weight, training)
+        return super().compute_loss(x, share_target(y, y_pred), y_pred, sample_weight, training)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        return super().compute_metrics(x, spread(y, y_pred), y_pred, sample_weight)
+        return super().compute_metrics(x, share_target(y, y_pred), y_pred, sample_weight)
 
     def get_config(self):
         variant = self.variant if isinstance(self.variant, str) else asdict(self.variant)
@@ -248,6 +248,6 @@ class TransFuse(keras.Model):
         }
 
 
-def spread(mask, outputs):
+def share_target(mask, outputs):
     """The same mask as the target of every head, unless targets are given per head."""
     return mask if isinstance(mask, dict) else dict.fromkeys(outputs, mask)

@@ -6,15 +6,22 @@ from pathlib import Path
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError, blaming
-from transfuse_keras.files import PART, first_free, read_json, read_table, write_json, write_table
-from transfuse_keras.runs.settings import describe
+from transfuse_keras.files import (
+    TEMPORARY_PREFIX,
+    first_free,
+    read_json,
+    read_table,
+    write_json,
+    write_table,
+)
+from transfuse_keras.runs.settings import describe_settings
 from transfuse_keras.tasks.task import as_task
 
 CONFIG, SPLIT, COMPLETE = "config.json", "split.csv", "metrics.json"
-LEVELS = 3  # a model is at most two folders deep in its run: checkpoints/best.keras
+MAX_DEPTH = 3  # a model is at most two folders deep in its run: checkpoints/best.keras
 
 
-def choose_folder(out, name):
+def choose_run_folder(out, name):
     """The folder of a new run: `out` if it is new or empty, else the first free
     savedmodels/<name>[-N]."""
     if out is None:
@@ -47,19 +54,19 @@ def begin_run(run, settings, splits):
     """Write what a run starts with, unless it is there."""
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
     if not (run / CONFIG).exists():
-        write_json(run / CONFIG, describe(settings))
+        write_json(run / CONFIG, describe_settings(settings))
     if not (run / SPLIT).exists():
         write_split(run / SPLIT, splits)
 
 
 def is_leftover(path):
     """Whether a file or folder is what a killed process had not finished writing."""
-    return path.name.startswith(PART)
+    return path.name.startswith(TEMPORARY_PREFIX)
 
 
 def remove_leftovers(run):
     """Remove what a killed process had not finished writing."""
-    for path in [path for path in run.rglob(f"{PART}*") if is_leftover(path)]:
+    for path in [path for path in run.rglob(f"{TEMPORARY_PREFIX}*") if is_leftover(path)]:
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -86,7 +93,7 @@ def refuse_other_split(run, splits):
         raise InputError(f"{path}: the data is not what the run began with; start a new run.")
 
 
-def config_of(run):
+def read_config(run):
     """The content of a run's config.json, with all that scoring on its own data needs.
 
     Raises: InputError if it is missing, damaged or of something else.
@@ -103,13 +110,13 @@ def own_data(run):
     """The folder that a run was trained on, or None for phantoms."""
     if run is None:
         raise InputError("The model is in no run folder; give --data.")
-    data = config_of(run)["data"]
+    data = read_config(run)["data"]
     return None if data == "phantom" else data
 
 
 def own_samples(task, run, part):
     """The samples of a split of the run's own data, by its split.csv."""
-    config, data = config_of(run), own_data(run)
+    config, data = read_config(run), own_data(run)
     size, spacing = tuple(config["recipe"]["image_size"]), config.get("spacing")
     if data is None:
         return find_splits(task, None, size, config["seed"])[part]
@@ -124,7 +131,7 @@ def find_run(path):
     """The run folder that a model belongs to: `path` itself or the first of two folders above it
     that holds a config.json; None without one."""
     path = Path(path).absolute()
-    candidates = [path, *path.parents][:LEVELS]
+    candidates = [path, *path.parents][:MAX_DEPTH]
     return next((folder for folder in candidates if (folder / "config.json").is_file()), None)
 
 

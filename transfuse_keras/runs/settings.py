@@ -83,7 +83,7 @@ def backend():
     return keras.backend.backend()
 
 
-def describe(settings):
+def describe_settings(settings):
     """The content of config.json: the settings, with absolute paths, and what they ran with."""
     data, weights = settings.data, settings.weights
     return {
@@ -117,7 +117,7 @@ def read_settings(path):
             }
         )
         made_with = {"backend": content["backend"], **content["versions"]}
-    ours = describe(settings)
+    ours = describe_settings(settings)
     ours = {"backend": ours["backend"], **ours["versions"]}
     other = [f"{x} {made_with.get(x)}, now {ours[x]}" for x in ours if made_with.get(x) != ours[x]]
     if other:

@@ -79,7 +79,7 @@ class Recipe:
 
 # What --recipe changes in a task's own: "scratch" is for branches without pretrained weights;
 # how it was found is in docs/results.md.
-RECIPES = {
+RECIPE_CHANGES = {
     "paper": {},
     "scratch": {
         "learning_rate": 1e-3,

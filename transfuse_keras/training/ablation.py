@@ -1,25 +1,22 @@
 """The paper's Tables 5 and 6: their rows trained with one recipe, the scores beside the paper's."""
 
 import logging
-import time
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from transfuse_keras.data.cache import count_images
-from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError
-from transfuse_keras.evaluation.compare import table_of
-from transfuse_keras.evaluation.statistics import describe
+from transfuse_keras.evaluation.compare import read_case_table
+from transfuse_keras.evaluation.statistics import describe_scores
 from transfuse_keras.files import replacing
 from transfuse_keras.model.flops import count_flops
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.model.variants import ABLATIONS, resolve_variant
 from transfuse_keras.runs.folder import COMPLETE
 from transfuse_keras.training.series import begin_series, train_series
-from transfuse_keras.training.train import create_model, train
+from transfuse_keras.training.train import train
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +80,7 @@ def same_model(row):
 
 
 @cache
-def size_of(variant, row, input_shape):
+def measure_size(variant, row, input_shape):
     """(trainable parameters with one class, floating-point operations of an image) of a row.
 
     Raises: InputError for an unknown variant.
@@ -103,7 +100,7 @@ def list_rows(variant="S", numbers=tuple(TABLES), input_shape=(192, 256, 3)):
         heads = ["row", table.title, "parameters", "GFLOP", *(f"paper: {x}" for x in table.columns)]
         yield from ("", line(heads), "| --- " * len(heads) + "|")
         for row, (what, figures) in table.rows.items():
-            count, flops = size_of(variant, same_model(row), input_shape)
+            count, flops = measure_size(variant, same_model(row), input_shape)
             cells = [row, what, f"{count:,}", f"{flops / 1e9:.1f}"]
             yield line(cells + [f"{figure:.3f}" for figure in figures])
 
@@ -129,13 +126,12 @@ def ablate(settings, numbers, folder, seeds=2, rows=None, resume=False):
     if not wanted:
         raise InputError(f"--rows {' '.join(rows)}: not in Table {numbers[0]}.")
     wanted = list(dict.fromkeys(map(same_model, wanted)))
-    trainings = {run_of(folder, row, seed): (row, seed) for seed in range(seeds) for row in wanted}
+    trainings = {
+        run_folder(folder, row, seed): (row, seed) for seed in range(seeds) for row in wanted
+    }
     missing = [row for run, (row, _) in trainings.items() if not (run / COMPLETE).is_file()]
-    hours = hours_of(settings, missing)
     begin_series(folder, SETTINGS, asdict(settings), resume)
-    log.info(
-        f"{len(missing)} trainings, about {hours:.1f} hours on this machine without the scoring."
-    )
+    log.info(f"{len(missing)} of {len(trainings)} trainings are to be done.")
 
     def train_row(run, begun):
         row, seed = trainings[run]
@@ -151,36 +147,13 @@ def ablate(settings, numbers, folder, seeds=2, rows=None, resume=False):
     write_tables(folder, settings, seeds)
 
 
-def run_of(folder, row, seed):
+def run_folder(folder, row, seed):
     return folder / f"{same_model(row)}-seed{seed}"
 
 
 def row_settings(settings, row):
     recipe = settings.recipe
     return replace(settings, recipe=replace(recipe, variant=f"{recipe.variant}:{row}"))
-
-
-def hours_of(settings, rows):
-    """Hours that the training of rows takes: by a step of TransFuse, measured now, and their
-    floating-point operations."""
-    if not rows:
-        return 0.0
-    recipe, task = settings.recipe, settings.task
-    splits = find_splits(
-        task, settings.data, recipe.image_size, settings.seed, settings.spacing, settings.fold
-    )
-    batches = -(-count_images(splits["train"][: settings.limit]) // recipe.batch_size)
-    shape = (*recipe.image_size, task.channels)
-    model = create_model(row_settings(settings, "E.6"), batches)
-    images = np.zeros((recipe.batch_size, *shape), "float32")
-    masks = np.zeros((recipe.batch_size, *recipe.image_size, len(task.classes)), "float32")
-    for _ in range(2):  # the first builds the graph
-        began = time.perf_counter()
-        model.train_on_batch(images, masks)
-    seconds = time.perf_counter() - began
-    sizes = {row: size_of(recipe.variant, row, shape)[1] for row in {*rows, "E.6"}}
-    share = sum(sizes[row] for row in rows) / sizes["E.6"]
-    return share * seconds * batches * recipe.epochs / 3600
 
 
 def write_tables(folder, settings, seeds):
@@ -205,7 +178,7 @@ def format_table(table, folder, settings, seeds):
     heads = ["row", table.title, "parameters", *columns, *(f"paper: {x}" for x in table.columns)]
     lines = [line(heads), "| --- " * len(heads) + "|"]
     for row, (what, figures) in table.rows.items():
-        count, _ = size_of(recipe.variant, same_model(row), shape)
+        count, _ = measure_size(recipe.variant, same_model(row), shape)
         cells = [scores[row].get(column, "-") for column in columns]
         cells = [row, what, f"{count:,}", *cells, *(f"{figure:.3f}" for figure in figures)]
         lines.append(line(cells))
@@ -227,8 +200,8 @@ def format_table(table, folder, settings, seeds):
 
 def read_scores(folder, row, seeds, metrics):
     """{"metric" or "metric, test set": "mean [low, high] (every seed)"} of the complete runs."""
-    runs = [run_of(folder, row, seed) for seed in range(seeds)]
-    tables = [table_of(run) for run in runs if (run / COMPLETE).is_file()]
+    runs = [run_folder(folder, row, seed) for seed in range(seeds)]
+    tables = [read_case_table(run) for run in runs if (run / COMPLETE).is_file()]
     if not tables:
         return {}
     sets = {}
@@ -239,19 +212,19 @@ def read_scores(folder, row, seeds, metrics):
         for name, cases in sets.items():
             if metric in tables[0]["metrics"]:
                 column = metric if len(sets) == 1 else f"{metric}, {name}"
-                cells[column] = describe_seeds([values_of(x, cases, metric) for x in tables])
+                cells[column] = describe_seeds([select_values(x, cases, metric) for x in tables])
     return cells
 
 
-def values_of(table, cases, metric):
+def select_values(table, cases, metric):
     """(cases, classes) of a metric, nan where the truth is empty."""
     rows = [[table["rows"][case, name] for name in table["classes"]] for case in cases]
     return np.array([[np.nan if x["truth_empty"] else x[metric] for x in row] for row in rows])
 
 
 def describe_seeds(values):
-    figures = describe(np.mean(values, axis=0))
-    each = ", ".join(f"{describe(x)['mean']:.3f}" for x in values)
+    figures = describe_scores(np.mean(values, axis=0))
+    each = ", ".join(f"{describe_scores(x)['mean']:.3f}" for x in values)
     return f"{figures['mean']:.3f} [{figures['low']:.3f}, {figures['high']:.3f}] ({each})"
 
 

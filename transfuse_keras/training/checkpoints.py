@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 
-from transfuse_keras.devices import alone
+from transfuse_keras.devices import without_distribution
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 from transfuse_keras.training.callbacks import read_history
@@ -37,7 +37,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         path = self.folder / f"epoch-{epoch + 1:04}.keras"
-        with replacing(path) as temporary, alone():
+        with replacing(path) as temporary, without_distribution():
             self.model.save(temporary)
         if logs[self.monitor] > self.best:
             self.best = logs[self.monitor]
@@ -56,7 +56,7 @@ def checkpoints(folder):
     return sorted(folder.glob("epoch-*.keras"))
 
 
-def epoch_of(path):
+def read_epoch(path):
     """How many epochs were trained when a checkpoint was saved."""
     return int(path.stem.removeprefix("epoch-"))
 
@@ -111,7 +111,7 @@ class Progress:
     best: float = -math.inf
 
 
-def progress_of(run, monitor, first=True):
+def find_progress(run, monitor, first=True):
     """The Progress of a run that was interrupted; what is damaged or lost is said.
 
     Args:
@@ -125,7 +125,7 @@ def progress_of(run, monitor, first=True):
     checkpoint = newest_intact(folder)
     if checkpoint is None:
         return Progress()
-    epochs = epoch_of(checkpoint)
+    epochs = read_epoch(checkpoint)
     rows = read_history(run / "history.csv", epochs)
     scores = [float(row[monitor]) for row in rows]
     best = max(scores)

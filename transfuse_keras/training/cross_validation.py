@@ -11,7 +11,7 @@ from transfuse_keras.evaluation.report import read_metrics, write_report
 from transfuse_keras.evaluation.results import WORST
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.files import read_json, replacing, write_json, write_table
-from transfuse_keras.metrics.calibration import BINS, calibration_of
+from transfuse_keras.metrics.calibration import BINS, measure_calibration
 from transfuse_keras.training.series import begin_series, train_series
 
 SETTINGS = "cross-validation.json"
@@ -90,7 +90,7 @@ def pool_calibration(parts):
                 index = min(int(found["confidence"] * BINS), BINS - 1)
                 shares = np.array([1, found["confidence"], found["frequency"]])
                 histograms[:, i, index] += found["count"] * shares
-    return calibration_of(histograms, list(parts[0]))
+    return measure_calibration(histograms, list(parts[0]))
 
 
 def pool_overlays(folder, parts):

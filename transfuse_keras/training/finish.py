@@ -5,10 +5,10 @@ from pathlib import Path
 
 from transfuse_keras.evaluation.evaluate import choose_thresholds
 from transfuse_keras.evaluation.report import write_report
-from transfuse_keras.evaluation.results import score, write_thresholds
-from transfuse_keras.export.verification import OverBudget, export_verified, held_out_of
+from transfuse_keras.evaluation.results import score_samples, write_thresholds
+from transfuse_keras.export.verification import OverBudget, export_verified, predict_held_out
 from transfuse_keras.files import write_json
-from transfuse_keras.runs.sidecar import Origin
+from transfuse_keras.runs.metadata import ModelFacts
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +38,13 @@ def write_results(run, model, task, splits, data, threshold=None):
         write_thresholds(run, thresholds, threshold)
     metrics = {
         **{"task": task.name, "data": data, "variant": model.variant},
-        **score(run, model, task, splits["test"], thresholds, task.flips),
+        **score_samples(run, model, task, splits["test"], thresholds, task.flips),
     }
 
     log.info("Exporting saved_model and model.tflite")
-    against, spacing = held_out_of(model, task, splits["test"])
+    against, spacing = predict_held_out(model, task, splits["test"])
     scores = {key: metrics[key] for key in ("n", "mean", "protocol")}
-    origin = Origin(task, thresholds, Path(data).name, spacing, scores)
+    origin = ModelFacts(task, thresholds, Path(data).name, spacing, scores)
     failure = None
     for name, file in (("saved_model", "saved_model"), ("litert", "model.tflite")):
         try:

@@ -2,7 +2,7 @@
 
 import keras
 
-from transfuse_keras.devices import mirrored
+from transfuse_keras.devices import has_replicas
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
@@ -22,7 +22,7 @@ class Adam(keras.optimizers.Adam):
 
 def sum_over_replicas(tensors):
     """Each of a list of tensors added up over all replicas of tf.distribute; else as they are."""
-    if not mirrored():
+    if not has_replicas():
         return tensors
     import tensorflow as tf
 
@@ -33,7 +33,7 @@ def create_optimizer(recipe, batches):
     """Adam as a recipe wants it, for so many training batches in an epoch."""
     beta_1, beta_2 = recipe.betas
     return Adam(
-        learning_rate_of(recipe, batches),
+        create_learning_rate(recipe, batches),
         beta_1=beta_1,
         beta_2=beta_2,
         global_clipnorm=recipe.clip_norm,
@@ -42,7 +42,7 @@ def create_optimizer(recipe, batches):
     )
 
 
-def learning_rate_of(recipe, batches):
+def create_learning_rate(recipe, batches):
     """The learning rate of a recipe: a number, or a schedule of the optimiser's iterations."""
     if recipe.warm_up is None:
         return recipe.learning_rate

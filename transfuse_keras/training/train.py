@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 
 from transfuse_keras.data.cache import count_images, read_part
-from transfuse_keras.data.check import digests_of, find_copies
+from transfuse_keras.data.check import compute_digests, find_copies
 from transfuse_keras.data.order import Order
 from transfuse_keras.data.pipeline import batches
 from transfuse_keras.data.splits import find_splits
@@ -33,7 +33,7 @@ from transfuse_keras.model.load import load_model, load_weights
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.runs.folder import (
     begin_run,
-    choose_folder,
+    choose_run_folder,
     refuse_other_split,
     remove_leftovers,
 )
@@ -77,7 +77,7 @@ def train(settings, out=None, resume=False, devices=None, job=None):
             "with exact masks. Scores on phantoms say nothing about patients."
         )
     first = job is None or job[2] == 0
-    run = choose_folder(out, task.name) if first and not resume else Path(out)
+    run = choose_run_folder(out, task.name) if first and not resume else Path(out)
     splits = find_splits(
         task, settings.data, recipe.image_size, settings.seed, settings.spacing, settings.fold
     )
@@ -90,12 +90,12 @@ def train(settings, out=None, resume=False, devices=None, job=None):
         refuse_other_split(run, splits)
         if first:
             remove_leftovers(run)
-        progress = checkpoints.progress_of(run, MONITOR, first)
+        progress = checkpoints.find_progress(run, MONITOR, first)
     best = run / "checkpoints" / checkpoints.BEST
     try:
         if progress.epochs < recipe.epochs:
             with joined(*job) if job else nullcontext():
-                fit(settings, splits, run, progress, devices or job)
+                fit_model(settings, splits, run, progress, devices or job)
     finally:
         if first and best.is_file():
             with replacing(run / "model.keras") as temporary:
@@ -122,7 +122,7 @@ def finish_with_tensorflow(run):
         sys.exit(code)  # it has said why
 
 
-def fit(settings, splits, run, progress, distributed):
+def fit_model(settings, splits, run, progress, distributed):
     """Train from where `progress` is to the last epoch.
 
     Args:
@@ -137,7 +137,7 @@ def fit(settings, splits, run, progress, distributed):
     keras.utils.set_random_seed(settings.seed)
     with all_devices() if distributed else nullcontext(), computing_in(settings.precision):
         check_devices(settings.recipe.batch_size, settings.precision, JIT[settings.jit])
-        order = order_of(settings, splits["train"])
+        order = create_order(settings, splits["train"])
         model = create_model(settings, len(order), load=progress.checkpoint is None)
         log.info(describe_computing(model, settings.precision, settings.jit))
         training, validation = read_batches(settings, splits, model.normalization, order)
@@ -164,7 +164,7 @@ def fit(settings, splits, run, progress, distributed):
         )
 
 
-def order_of(settings, samples):
+def create_order(settings, samples):
     """The Order of this process's part of the training samples."""
     count, whole = count_images(samples), replicas() > 1
     return Order(count, settings.recipe.batch_size, settings.seed, processes(), whole)
@@ -198,7 +198,7 @@ def refuse_copies(splits, arrays, size, field):
     for part, samples in splits.items():
         if any(sample.name not in digests for sample in samples):
             images = arrays[part][0] if part in arrays else None
-            digests.update(digests_of(samples, images, size, field))
+            digests.update(compute_digests(samples, images, size, field))
     errors, _ = find_copies(splits, digests)
     if errors:
         raise InputError(errors[0])

@@ -115,7 +115,7 @@ def assign(variables, tensors, ignored=(), source=None, position_grid=None):
             try:
                 values[name] = keras_layout(tensor, variable.shape, position_grid)
             except ValueError as error:
-                raise ValueError(f"{name_of(source)}{name}: {error}") from error
+                raise ValueError(f"{name_source(source)}{name}: {error}") from error
             if values[name].shape != tuple(variable.shape):
                 problems.append(f"{name} has shape {tensor.shape}, which does not fit")
             elif not np.isfinite(values[name]).all():
@@ -125,7 +125,7 @@ def assign(variables, tensors, ignored=(), source=None, position_grid=None):
     if problems:
         shown = "; ".join(problems[:20]) + ("; ..." if len(problems) > 20 else "")
         raise ValueError(
-            f"{name_of(source)}{len(problems)} tensors do not match the model: {shown}."
+            f"{name_source(source)}{len(problems)} tensors do not match the model: {shown}."
         )
     for name, variable in variables.items():
         variable.assign(values[name])
@@ -133,6 +133,6 @@ def assign(variables, tensors, ignored=(), source=None, position_grid=None):
         log.info(line)
 
 
-def name_of(source):
+def name_source(source):
     """The beginning of an error: the file at fault, or nothing if there is none."""
     return f"{source}: " if isinstance(source, (str, Path)) else ""

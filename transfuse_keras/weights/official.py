@@ -6,7 +6,7 @@ import re
 import keras
 import numpy as np
 
-from transfuse_keras.weights.assign import LEAVES, assign, name_of, torch_layout, torch_name
+from transfuse_keras.weights.assign import LEAVES, assign, name_source, torch_layout, torch_name
 from transfuse_keras.weights.readers import read_tensors
 from transfuse_keras.weights.timm import timm_names
 
@@ -110,8 +110,8 @@ def load_official(model, source, skip_heads=False, position_grid=None):
         ignored = (*UNUSED, HEADS)
     elif CLASSES in tensors and tensors[CLASSES].size != model.classes:
         raise ValueError(
-            f"{name_of(source)}weights for {tensors[CLASSES].size} classes do not fit a model of "
-            f"{model.classes}; skip_heads=True (--skip-heads) loads all but the heads."
+            f"{name_source(source)}weights for {tensors[CLASSES].size} classes do not fit a "
+            f"model of {model.classes}; skip_heads=True (--skip-heads) loads all but the heads."
         )
     assign(variables, tensors, ignored, source, position_grid)
     if skip_heads:

@@ -61,7 +61,7 @@ def default_weights(branch):
     return next(name for name in PUBLISHED if name.partition(".")[0] == branch)
 
 
-def normalization_of(cnn, vit):
+def find_normalization(cnn, vit):
     """(mean, std) of RGB / 255 that both branches' published weights expect.
 
     Args:

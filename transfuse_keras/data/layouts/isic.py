@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from transfuse_keras.data.layouts.listing import Listing, image_files, split_of
+from transfuse_keras.data.layouts.listing import Listing, find_split_word, image_files
 from transfuse_keras.data.readers import read_pair
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.errors import InputError
@@ -54,7 +54,7 @@ def find(task, directory, spacing=None):
                     stem,
                     spacing,
                     partial(read_pair, path, (masks[stem],), task.classes, task.channels),
-                    split=split_of(inner),
+                    split=find_split_word(inner),
                     files=(path, masks[stem]),
                 )
             )

@@ -49,7 +49,7 @@ def image_files(folder, errors):
     return paths
 
 
-def split_of(name):
+def find_split_word(name):
     """The split that a file or folder name speaks of ("TrainDataset", "official_split_val"), or
     None if it speaks of none or of several."""
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
@@ -57,7 +57,7 @@ def split_of(name):
     return found.pop() if len(found) == 1 else None
 
 
-def read_table(path, columns):
+def read_stems(path, columns):
     """Rows of a CSV file as stem -> list of the other cells.
 
     A first line whose cell says "stem", "name", "image", "file" or "filename" is a heading; image
@@ -89,7 +89,7 @@ def read_groups(folder):
     """Stem -> patient or video by groups.csv or sequences.csv; empty without such a file."""
     for name, column in (("groups.csv", "group"), ("sequences.csv", "sequence")):
         if (folder / name).is_file():
-            table = read_table(folder / name, ("stem", column))
+            table = read_stems(folder / name, ("stem", column))
             return {stem: cells[0] for stem, cells in table.items()}
     return {}
 
@@ -98,7 +98,7 @@ def read_spacings(folder, errors):
     """Stem -> (row, column) mm by spacing.csv (stem,mm or stem,row,column), if there is one."""
     path = folder / "spacing.csv"
     spacings = {}
-    for stem, cells in (read_table(path, ("stem", "mm")) if path.is_file() else {}).items():
+    for stem, cells in (read_stems(path, ("stem", "mm")) if path.is_file() else {}).items():
         try:
             numbers = tuple(float(cell) for cell in cells[:2] if cell)
             spacings[stem] = check_spacing(numbers if len(numbers) > 1 else numbers * 2)

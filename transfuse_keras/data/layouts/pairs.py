@@ -13,11 +13,11 @@ from transfuse_keras.data.dicom import dicom_header, is_dicom
 from transfuse_keras.data.layouts.listing import (
     Listing,
     check_spacing,
+    find_split_word,
     image_files,
     join_copies,
     read_groups,
     read_spacings,
-    split_of,
     without_suffix,
 )
 from transfuse_keras.data.readers import JPEG, read_pair
@@ -43,7 +43,7 @@ def find(task, directory, spacing=None):
     for folder, images, masks in folders:
         part = find_pairs(task, folder, images, masks, spacing)
         inner = folder.relative_to(directory)
-        splits = {split_of(name) for name in inner.parts} - {None}
+        splits = {find_split_word(name) for name in inner.parts} - {None}
         split = splits.pop() if len(splits) == 1 else None
         # the only pair of folders needs no prefix
         prefix = f"{inner.as_posix()}/" if len(folders) > 1 else ""
@@ -96,7 +96,7 @@ def find_pairs(task, folder, image_folder, mask_folder, spacing):
     splits = read_split_files(folder, images, listing)
     used = set()
     for stem, path in images.items():
-        paths, missing = masks_of(stem, masks, task.classes)
+        paths, missing = find_masks(stem, masks, task.classes)
         used.update(paths)
         if missing:
             wanted = mask_folder / f"{stem}{missing if missing != '.' else ''}.png"
@@ -132,7 +132,7 @@ def find_pairs(task, folder, image_folder, mask_folder, spacing):
     return listing
 
 
-def masks_of(stem, masks, classes):
+def find_masks(stem, masks, classes):
     """Paths of the masks of an image, and "." or the ending of the first that is missing."""
     for ending in MASK_ENDINGS:
         if stem + ending in masks:
@@ -148,7 +148,7 @@ def read_split_files(folder, images, listing):
     """Stem -> split by text files such as official_split_train.txt, one stem a line."""
     splits = {}
     for path in sorted(folder.glob("*.txt")):
-        split = split_of(path.stem)
+        split = find_split_word(path.stem)
         if split is None:
             continue
         try:

@@ -16,13 +16,13 @@ from transfuse_keras.cli import main
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.results import write_thresholds
 from transfuse_keras.files import write_json
-from transfuse_keras.runs.sidecar import (
-    Origin,
+from transfuse_keras.runs.metadata import (
+    ModelFacts,
     known_task,
-    read_sidecar,
-    sidecar_path,
+    metadata_path,
+    read_metadata,
     update_thresholds,
-    write_sidecar,
+    write_metadata,
 )
 from transfuse_keras.tasks import TASKS, Task, hip, prostate
 
@@ -79,9 +79,9 @@ def written(path, task, thresholds):
     shape = (None, *SIZE, task.channels)
     mean_std = task.normalization or ((0.5,) * task.channels, (0.25,) * task.channels)
     model = SimpleNamespace(variant="Ti", input_shape=shape, normalization=mean_std)
-    origin = Origin(task, dict(zip(task.classes, thresholds, strict=True)))
-    write_sidecar(path, model, origin, "litert", "none", None)
-    return json.loads(sidecar_path(path).read_text())
+    origin = ModelFacts(task, dict(zip(task.classes, thresholds, strict=True)))
+    write_metadata(path, model, origin, "litert", "none", None)
+    return json.loads(metadata_path(path).read_text())
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -91,7 +91,7 @@ def test_a_task_and_its_thresholds_come_back(task, tmp_path):
     assert about["input"]["values"] == (
         "z-scored by volume and channel" if task == prostate else "RGB, 0-255"
     )
-    found, kept = read_sidecar(tmp_path / "model.tflite")
+    found, kept = read_metadata(tmp_path / "model.tflite")
     assert kept == thresholds
     for name in ("name", "classes", "channels", "exclusive", "mirror_pairs", "field"):
         assert getattr(found, name) == getattr(task, name)
@@ -102,9 +102,9 @@ def test_a_task_and_its_thresholds_come_back(task, tmp_path):
 def test_its_name_is_that_of_the_model_and_json(name, tmp_path):
     written(tmp_path / name, Task("eye", ("lens", "iris"), exclusive=True), (0.5, 0.25))
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.json"]
-    assert read_sidecar(tmp_path / name)[0].exclusive
-    assert read_sidecar(tmp_path / "another.tflite") is None
-    assert read_sidecar("") is None
+    assert read_metadata(tmp_path / name)[0].exclusive
+    assert read_metadata(tmp_path / "another.tflite") is None
+    assert read_metadata("") is None
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_damaged_one_is_told(what, value, tmp_path):
     for content in (json.dumps(about), json.dumps(about)[:-9], "[]", "", "[" * 200_000):
         file.write_text(content)
         with pytest.raises(InputError, match="damaged") as error:
-            read_sidecar(tmp_path / "model.tflite")
+            read_metadata(tmp_path / "model.tflite")
         said = str(error.value)
         assert said.startswith(f"{file}: damaged") and said.endswith("; export the model again.")
         assert "\n" not in said
@@ -159,7 +159,7 @@ def test_other_thresholds_of_a_run_reach_all_its_models_and_nothing_else(tmp_pat
     update_thresholds(tmp_path / "absent", new)  # nothing was exported yet
 
 
-def masks_of(out, stem):
+def find_masks(out, stem):
     return {
         name: cv2.imread(str(out / f"{stem}_{name}.png"), cv2.IMREAD_UNCHANGED)
         for name in hip.classes
@@ -170,12 +170,12 @@ def test_a_model_carried_away_predicts_with_its_own_thresholds(carried, tmp_path
     save(tmp_path / "in" / "a.png", picture(1))
     command = ["predict", "--model", str(carried), "--input", str(tmp_path / "in")]
     assert main([*command, "--out", str(tmp_path / "out")]) == 0
-    masks = masks_of(tmp_path / "out", "a")
+    masks = find_masks(tmp_path / "out", "a")
     # every probability reaches 0, none 1
     assert (masks["pelvis"] == 255).all() and not masks["left_femur"].any()
     assert main([*command, "--threshold", "1", "--out", str(tmp_path / "out")]) == 0
-    assert not masks_of(tmp_path / "out", "a")["pelvis"].any()
-    sidecar_path(carried).unlink()
+    assert not find_masks(tmp_path / "out", "a")["pelvis"].any()
+    metadata_path(carried).unlink()
     capsys.readouterr()
     assert main([*command, "--out", str(tmp_path / "alone")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -184,7 +184,7 @@ def test_a_model_carried_away_predicts_with_its_own_thresholds(carried, tmp_path
     )
     assert not (tmp_path / "alone").exists()
     assert main([*command, "--task", "hip", "--out", str(tmp_path / "alone")]) == 0
-    half = masks_of(tmp_path / "alone", "a")["pelvis"]
+    half = find_masks(tmp_path / "alone", "a")["pelvis"]
     assert 0 < np.count_nonzero(half) < half.size
 
 
@@ -198,7 +198,7 @@ def test_a_model_carried_away_is_scored_with_its_own_thresholds(carried, tmp_pat
     assert metrics["classes"]["pelvis"]["recall"] == 1
     assert main([*command, "--threshold", "auto", "--out", str(tmp_path / "auto")]) == 2
     assert "is in no run folder, so has no validation split" in capsys.readouterr().err
-    sidecar_path(carried).unlink()
+    metadata_path(carried).unlink()
     assert main([*command, "--out", str(tmp_path / "alone")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "model.tflite: is in no run folder and has no .json beside it; give --task." in line

@@ -16,7 +16,7 @@ PACKAGES = ("transfuse-keras", "keras", "tensorflow", "ai-edge-litert", "ai-edge
 
 
 @dataclass(frozen=True)
-class Origin:
+class ModelFacts:
     """What is known of a trained model besides its graph.
 
     Attributes:
@@ -34,18 +34,18 @@ class Origin:
     scores: dict | None = None
 
 
-def sidecar_path(path):
+def metadata_path(path):
     """model.tflite.json of model.tflite, saved_model.json of the folder saved_model."""
     return path.parent / f"{path.name}.json"  # a folder may have no name: "."
 
 
-def write_sidecar(path, model, origin, kind, quantize, verified):
+def write_metadata(path, model, origin, kind, quantize, verified):
     """Write the file that travels with an exported model.
 
     Args:
         path: Path of the exported file or folder.
         model: TransFuse.
-        origin: Origin.
+        origin: ModelFacts.
         kind: "saved_model", "litert", "onnx" or "openvino".
         quantize: "none", "float16", "dynamic" or "int8".
         verified: what `verify` gave.
@@ -77,10 +77,10 @@ def write_sidecar(path, model, origin, kind, quantize, verified):
         "verified": verified,
         "versions": versions(*PACKAGES),
     }
-    write_json(sidecar_path(path), content)
+    write_json(metadata_path(path), content)
 
 
-def read_sidecar(path):
+def read_metadata(path):
     """What is written beside an exported model.
 
     Args:
@@ -90,7 +90,7 @@ def read_sidecar(path):
 
     Raises: InputError if it is damaged.
     """
-    file = sidecar_path(Path(path))
+    file = metadata_path(Path(path))
     content = read_json(file, REMEDY)
     if content is None:
         return None
@@ -116,7 +116,7 @@ def known_task(model):
     it, else None; `model` is its path."""
     run = find_run(model)
     if run is None:
-        return read_sidecar(model)
+        return read_metadata(model)
     task = run_task(run)
     return task, run_thresholds(run, task.classes)
 
