@@ -3,6 +3,7 @@
 Nothing here imports Keras before a test asks for it: tests of files and folders start at once.
 """
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,22 @@ SMALLEST = Variant("resnet18", "deit_tiny_patch16_224", 1, (16, 8, 8))
 def seeded():
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(0)
+
+
+class Printer(logging.Handler):
+    """Prints what the library logs, as the command line does: so `capsys` sees it."""
+
+    def emit(self, record):
+        print(record.getMessage(), file=sys.stderr if record.levelno >= 30 else sys.stdout)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_on_the_command_line():
+    logger, printer = logging.getLogger("transfuse_keras"), Printer()
+    logger.addHandler(printer)
+    logger.setLevel("INFO")
+    yield
+    logger.removeHandler(printer)
 
 
 @pytest.fixture
