@@ -17,10 +17,6 @@ from transfuse_keras.errors import InputError
 log = logging.getLogger(__name__)
 
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-JIT = {"auto": "auto", "on": True, "off": False}  # as Keras' jit_compile
-
-
 def all_devices():
     """The context in which a model, its optimizer and its metrics are built and fit on all devices.
 
@@ -130,7 +126,7 @@ def computing_in(precision):
     scales the loss, so that small gradients do not vanish.
 
     Args:
-        precision: one of PRECISIONS.
+        precision: "float32", "mixed_bfloat16" or "mixed_float16".
     """
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)

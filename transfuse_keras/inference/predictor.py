@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from transfuse_keras.devices import JIT, computing_in, resolve_jit
+from transfuse_keras.devices import computing_in, resolve_jit
 from transfuse_keras.errors import InputError
 from transfuse_keras.inference import runtimes
 from transfuse_keras.model.load import load_model
+from transfuse_keras.runs.settings import JIT
 
 EXPORTED = {".tflite": runtimes.litert, ".onnx": runtimes.onnx, ".xml": runtimes.openvino}
 

@@ -4,11 +4,11 @@ import math
 
 import keras
 
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import Failure, InputError
 from transfuse_keras.files import read_table, write_table
 
 
-class NonFiniteLoss(RuntimeError):
+class NonFiniteLoss(Failure):
     """The loss became nan or infinite."""
 
 

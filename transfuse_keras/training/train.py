@@ -16,7 +16,6 @@ from transfuse_keras.data.order import Order
 from transfuse_keras.data.pipeline import batches
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.devices import (
-    JIT,
     all_devices,
     check_devices,
     compute_deterministically,
@@ -37,6 +36,8 @@ from transfuse_keras.runs.folder import (
     refuse_other_split,
     remove_leftovers,
 )
+from transfuse_keras.runs.logfile import begin_log, logging_to_folder
+from transfuse_keras.runs.settings import JIT
 from transfuse_keras.training import checkpoints
 from transfuse_keras.training.callbacks import BeginEpoch, StopOnNonFiniteLoss, WriteHistory
 from transfuse_keras.training.finish import write_results
@@ -49,6 +50,7 @@ log = logging.getLogger(__name__)
 MONITOR = "val_mask_dice"
 
 
+@logging_to_folder()
 def train(settings, out=None, resume=False, devices=None, job=None):
     """Train a task and leave a run folder.
 
@@ -61,7 +63,7 @@ def train(settings, out=None, resume=False, devices=None, job=None):
         job: (coordinator, number of processes, index of this one) to train on several hosts, see
             `joined`; `out` must then be a folder that all of them see.
 
-    Returns: Path of the run folder. It holds config.json, split.csv, checkpoints/, logs/
+    Returns: Path of the run folder. It holds config.json, split.csv, log.txt, checkpoints/, logs/
     (TensorBoard), history.csv, model.keras, saved_model/, model.tflite, export.json, cases.csv,
     overlays/, predictions/ (of volumes), report.html and, last, metrics.json. Scored and exported
     is the best model in float32, whatever it was trained in.
@@ -90,6 +92,7 @@ def train(settings, out=None, resume=False, devices=None, job=None):
         refuse_other_split(run, splits)
         if first:
             remove_leftovers(run)
+            begin_log(run)
         progress = checkpoints.find_progress(run, MONITOR, first)
     best = run / "checkpoints" / checkpoints.BEST
     try:
