@@ -62,7 +62,7 @@ def check_numbers(figures):
     for name, value in figures.items():
         if not name or isinstance(value, str):
             raise ValueError(f"{name!r} is {value!r}, not a number")
-        float(value or 0)
+        float(0 if value is None else value)
 
 
 def read_exports(path):

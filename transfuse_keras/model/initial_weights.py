@@ -4,6 +4,8 @@ import logging
 import warnings
 from pathlib import Path
 
+import keras
+
 from transfuse_keras.model.archive import read_model
 from transfuse_keras.model.variants import resolve_variant
 from transfuse_keras.weights.hub import download
@@ -15,7 +17,7 @@ from transfuse_keras.weights.timm import load_timm
 log = logging.getLogger(__name__)
 
 
-def load_weights(model, source, skip_heads=False):
+def load_weights(model: keras.Model, source: str | Path, skip_heads: bool = False) -> None:
     """Load weights of any known kind into a TransFuse.
 
     Args:

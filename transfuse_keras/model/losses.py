@@ -1,5 +1,7 @@
 """Boundary-weighted IoU + binary cross entropy (paper, Loss Function; Qin et al. 2019)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -35,7 +37,12 @@ class StructureLoss(keras.losses.Loss):
     Call: mask (B, H, W, M) of 0/1, logits (B, H, W, M) -> scalar (with the default reduction).
     """
 
-    def __init__(self, name="structure_loss", reduction="sum_over_batch_size", **kwargs):
+    def __init__(
+        self,
+        name: str = "structure_loss",
+        reduction: str | None = "sum_over_batch_size",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, reduction=reduction, **kwargs)
 
     def call(self, y_true, y_pred):

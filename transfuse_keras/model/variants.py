@@ -35,12 +35,12 @@ class Variant:
     sequential: bool = False
     fusion: tuple[str, ...] = PARTS
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (self.cnn and self.vit) and (self.sequential or not (self.cnn or self.vit)):
             raise ValueError("A Variant needs a CNN or a transformer, a sequential one both.")
 
     @property
-    def parallel(self):
+    def parallel(self) -> bool:
         """Whether there are two branches side by side, so that there is something to fuse."""
         return bool(self.cnn and self.vit) and not self.sequential
 

@@ -2,6 +2,8 @@
 
 import logging
 import re
+from collections.abc import Mapping
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -84,7 +86,12 @@ def official_state(model):
     return state | dict.fromkeys(counters, np.zeros((), "int64"))
 
 
-def load_official(model, source, skip_heads=False, position_grid=None):
+def load_official(
+    model: keras.Model,
+    source: str | Path | Mapping[str, np.ndarray],
+    skip_heads: bool = False,
+    position_grid: tuple[int, int] | None = None,
+) -> None:
     """Load an authors' checkpoint into a TransFuse of the same variant.
 
     Position embeddings are resized (bilinear, align_corners) when the checkpoint was made for
@@ -104,7 +111,8 @@ def load_official(model, source, skip_heads=False, position_grid=None):
     Raises: ValueError naming the tensors that are missing, unexpected or misshapen; the model
     is then unchanged.
     """
-    variables, tensors, ignored = official_names(model), read_tensors(source), UNUSED
+    variables, tensors = official_names(model), read_tensors(source)
+    ignored: tuple[str, ...] = UNUSED
     if skip_heads:
         variables = {n: v for n, v in variables.items() if not re.match(HEADS, n)}
         ignored = (*UNUSED, HEADS)
