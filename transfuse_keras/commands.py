@@ -51,7 +51,8 @@ def run_train(out=None, resume=False, source=None, devices=None, **given):
     run = find_begun(out, resume, source, given)
     if run is None:
         settings = find_settings(given, source)
-        refuse_taken(out)
+        if not job or job[2] == 0:  # the others find what process 0 has begun
+            refuse_taken(out)
     else:
         settings = read_settings(run / CONFIG)
         refuse_other_settings(run, settings, given, source)
@@ -239,6 +240,7 @@ def run_predict(model, input, out, task=None, no_overlays=False, **options):
     failed = predict_files(
         Path(model), input, Path(out), task=task, overlays=not no_overlays, **options
     )
+    log.info(f"Done: {out}")
     return 1 if failed else 0
 
 

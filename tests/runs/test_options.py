@@ -96,6 +96,16 @@ def test_all_options_that_differ_from_the_run_are_named_at_once(trained, tmp_pat
     assert "give --processes too" in capsys.readouterr().err
 
 
+def test_a_process_that_comes_later_finds_the_run_that_the_first_began(
+    trained, monkeypatch, tmp_path
+):
+    hosts = SimpleNamespace(check_job=lambda *job: None)
+    monkeypatch.setitem(sys.modules, "transfuse_keras.training.hosts", hosts)
+    command = [*ARGUMENTS, "--out", begin(tmp_path / "run"), "--coordinator", "here:1"]
+    assert train(*command, "--processes", 2, "--process", 1) == 0 and len(trained) == 1
+    assert train(*command, "--processes", 2, "--process", 0) == 2 and len(trained) == 1
+
+
 def test_a_recipe_that_the_run_has_is_no_other_setting(trained, tmp_path):
     command = ["--task", "hip", "--recipe", "scratch", "--lr", 0.5, "--out", tmp_path / "run"]
     assert train(*command) == 0
