@@ -1,4 +1,4 @@
-"""One door to every CNN branch."""
+"""Every CNN branch by its name."""
 
 from collections.abc import Callable
 from functools import partial
