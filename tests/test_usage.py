@@ -185,3 +185,29 @@ def test_tensorflow_is_silent_unless_asked(monkeypatch):
         monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
         assert ask(*words) == 0
         assert cli.os.environ.get("TF_CPP_MIN_LOG_LEVEL") == level
+
+
+def test_a_complete_training_says_what_to_type_next(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [".venv/bin/transfuse"])
+    monkeypatch.setattr(commands.shutil, "which", lambda name: None)
+    commands.log_next_commands(Path("my run"))
+    lines = capsys.readouterr().out.splitlines()
+    typed = [line.partition("#")[0].split() for line in lines[1:]]
+    assert [words[:2] for words in typed] == [
+        [".venv/bin/transfuse", name] for name in ("predict", "evaluate", "report")
+    ]
+    assert all("'my run'" in line for line in lines[1:])
+
+
+@pytest.mark.slow
+def test_tensorflow_starts_without_a_line_on_stderr():
+    code = "from transfuse_keras import commands; commands.import_tensorflow()"
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", code + "; import tensorflow as tf; tf.ones(2)"],
+            env={"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": level},
+            capture_output=True,
+        ).stderr
+        for level in "30"
+    ]
+    assert found[0] == b"" and b"cpu" in found[1].lower()
