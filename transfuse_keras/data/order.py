@@ -51,21 +51,38 @@ class Order:
                 "need it; give a smaller --batch-size."
             )
         self.epoch = 0
+        self.known = None  # (epoch, its permutation)
 
     def __len__(self):
         return self.batches
 
     def __iter__(self):
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        order = np.arange(self.count)
-        if self.seed is not None:
-            rng = np.random.default_rng([self.seed, epoch])
-            for shard in range(self.shards):
-                rng.shuffle(order[shard :: self.shards])
-        p, n = self.part
+        epoch = self.begin()
         for k in range(self.batches):
-            batch = order[k * self.batch_size : (k + 1) * self.batch_size]
-            yield batch[p::n] // n, epoch
+            yield self.batch(k, epoch)
+
+    def batch(self, k, epoch):
+        """Batch k of an epoch: what iterating gives."""
+        p, n = self.part
+        batch = self.permutation(epoch)[k * self.batch_size : (k + 1) * self.batch_size]
+        return batch[p::n] // n, epoch
+
+    def permutation(self, epoch):
+        """All samples in the order of an epoch."""
+        known = self.known  # threads that load batches share it
+        if known is None or known[0] != epoch:
+            order = np.arange(self.count)
+            if self.seed is not None:
+                rng = np.random.default_rng([self.seed, epoch])
+                for shard in range(self.shards):
+                    rng.shuffle(order[shard :: self.shards])
+            known = self.known = epoch, order
+        return known[1]
+
+    def begin(self):
+        """The epoch of an iteration that begins now; the next one is another."""
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        return epoch
 
 
 def count_shards(count, batch_size):

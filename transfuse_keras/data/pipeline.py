@@ -9,6 +9,7 @@ from transfuse_keras.data.order import Order
 from transfuse_keras.data.samples import SPLITS
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError
+from transfuse_keras.versions import backend
 
 
 def dataset(
@@ -76,15 +77,15 @@ def batches(images, masks, task, normalization, order, augmented=False, padded=F
         padded: fill an incomplete last batch with empty images of weight 0, as several devices
             must share it equally.
 
-    Returns: tf.data.Dataset of float32 images and masks and, if padded, weights (B,).
+    Returns: float32 images and masks and, if padded, weights (B,): a tf.data.Dataset, or with
+    another backend than TensorFlow a keras.utils.PyDataset of the same batches.
     """
-    import tensorflow as tf
-
     normalize = normalizer(normalization, images.dtype)
     p, n = order.part
     rows = order.batch_size // n
 
-    def load(indices, epoch):
+    def load(k, epoch):
+        indices, _ = order.batch(k, epoch)
         size = rows if padded else len(indices)
         batch = np.zeros((size, *images.shape[1:]), "float32")
         truth = np.zeros((size, *masks.shape[1:]), "float32")
@@ -94,19 +95,39 @@ def batches(images, masks, task, normalization, order, augmented=False, padded=F
                 rng = np.random.default_rng([order.seed, epoch, index * n + p])
                 image, mask = augment(image, mask, task, rng)
             batch[row], truth[row] = normalize(image), mask
+        if not padded:
+            return batch, truth
         return batch, truth, (np.arange(size) < len(indices)).astype("float32")
 
-    def load_batch(indices, epoch):
-        parts = tf.numpy_function(load, [indices, epoch], (tf.float32,) * 3)
-        for part, shape in zip(parts, (images.shape[1:], masks.shape[1:], ()), strict=True):
-            part.set_shape((rows if padded else None, *shape))
-        return tuple(parts) if padded else tuple(parts[:2])
+    if backend() != "tensorflow":
+        from transfuse_keras.data.batches import Batches
 
-    signature = tf.TensorSpec((None,), "int64"), tf.TensorSpec((), "int64")
-    # OpenCV lets go of Python's lock, so threads of one process load side by side
+        return Batches(load, order)
+    shapes = [(rows if padded else None, *x.shape[1:]) for x in (images, masks)]
+    return tensorflow_dataset(load, order, [*shapes, (rows,)] if padded else shapes)
+
+
+def tensorflow_dataset(load, order, shapes):
+    """The batches that `load` of (number, epoch) gives, as a tf.data.Dataset of these shapes."""
+    import tensorflow as tf
+
+    def load_batch(k, epoch):
+        parts = tf.numpy_function(load, [k, epoch], (tf.float32,) * len(shapes))
+        for part, shape in zip(parts, shapes, strict=True):
+            part.set_shape(shape)
+        return tuple(parts)
+
+    def begin(_):
+        return tf.numpy_function(order.begin, [], tf.int64)
+
+    # Not from a generator: TensorFlow then tells malloc to give memory back at once, and a
+    # quarter of a training's time goes into getting it again.
     return (
-        tf.data.Dataset.from_generator(lambda: order, output_signature=signature)
+        tf.data.Dataset.range(1)
+        .map(begin)
+        .flat_map(lambda epoch: tf.data.Dataset.range(len(order)).map(lambda k: (k, epoch)))
         .apply(tf.data.experimental.assert_cardinality(len(order)))
+        # OpenCV lets go of Python's lock, so threads of one process load side by side
         .map(load_batch, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
     )

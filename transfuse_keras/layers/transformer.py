@@ -28,7 +28,11 @@ def gelu_with_slope(x):
     """
     below = 0.5 * (1.0 + ops.erf(x * math.sqrt(0.5)))
     slope = below + x * ops.exp(-0.5 * ops.square(x)) / math.sqrt(2 * math.pi)
-    return x * below, lambda upstream: upstream * slope
+
+    def gradient(*arguments, upstream=None):
+        return (arguments[0] if upstream is None else upstream) * slope  # PyTorch names it
+
+    return x * below, gradient
 
 
 def dense(units, name):

@@ -7,7 +7,7 @@ from pathlib import Path
 from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.files import read_json
 from transfuse_keras.tasks.task import Recipe, Task, as_task, tuples
-from transfuse_keras.versions import versions
+from transfuse_keras.versions import backend, versions
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +74,6 @@ class Settings:
             )
         if not 0 <= self.seed < 2**32:
             raise InputError(f"The seed must be between 0 and {2**32 - 1}, not {self.seed}.")
-
-
-def backend():
-    """The name of Keras' backend, which is imported here and not before."""
-    import keras
-
-    return keras.backend.backend()
 
 
 def describe_settings(settings):
