@@ -26,6 +26,12 @@ class Variant:
         sequential: the transformer does not work beside the CNN, on the image, but on the CNN's
             map at stride 16, each pixel of which is a patch.
         fusion: what BiFusion consists of, see there.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> small = tk.Variant("resnet18", "deit_tiny_patch16_224", depth=2, widths=(32, 16, 8))
+        >>> small.parallel  # tk.TransFuse(small) builds it
+        True
     """
 
     cnn: str | keras.Model | None
