@@ -33,6 +33,12 @@ def create_vit(
     after the final LayerNorm, in row-major order.
 
     Raises: ValueError for an unknown name.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> vit = tk.create_vit("deit_tiny_patch16_224", input_shape=(64, 32, 3), depth=1)
+        >>> vit.output_shape
+        (None, 8, 192)
     """
     if name not in VITS:
         raise ValueError(f"Unknown transformer {name!r}; known are {', '.join(VITS)}.")

@@ -44,6 +44,13 @@ def dataset(
     float32 (B,) weights where they are padded.
 
     Raises: InputError if the folder, the split or a file cannot be used.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> data = tk.dataset(tk.tasks.skin, split="val", image_size=(32, 48), batch_size=4)
+        >>> images, masks = next(iter(data))
+        >>> images.numpy().shape, masks.numpy().shape
+        ((4, 32, 48, 3), (4, 32, 48, 1))
     """
     if split not in SPLITS:
         raise InputError(f"Unknown split '{split}'; known are: {', '.join(SPLITS)}.")

@@ -54,7 +54,15 @@ class ImageScore(keras.metrics.Metric):
 
 @keras.saving.register_keras_serializable("transfuse_keras")
 class DiceScore(ImageScore):
-    """Mean Dice coefficient of single images, `metrics.dice`; see ImageScore."""
+    """Mean Dice coefficient of single images, `metrics.dice`; see ImageScore.
+
+    Example:
+        >>> import numpy as np
+        >>> import transfuse_keras as tk
+        >>> truth, logits = np.ones((1, 2, 2, 1)), np.array([9, -9, -9, -9]).reshape(1, 2, 2, 1)
+        >>> round(float(tk.metrics.DiceScore()(truth, logits)), 6)
+        0.4
+    """
 
     def __init__(self, classes=1, name="dice", **kwargs):
         super().__init__(classes, name, **kwargs)
@@ -65,7 +73,15 @@ class DiceScore(ImageScore):
 
 @keras.saving.register_keras_serializable("transfuse_keras")
 class IoUScore(ImageScore):
-    """Mean intersection over union of single images, `metrics.iou`; see ImageScore."""
+    """Mean intersection over union of single images, `metrics.iou`; see ImageScore.
+
+    Example:
+        >>> import numpy as np
+        >>> import transfuse_keras as tk
+        >>> truth, logits = np.ones((1, 2, 2, 1)), np.array([9, -9, -9, -9]).reshape(1, 2, 2, 1)
+        >>> round(float(tk.metrics.IoUScore()(truth, logits)), 6)
+        0.25
+    """
 
     def __init__(self, classes=1, name="iou", **kwargs):
         super().__init__(classes, name, **kwargs)

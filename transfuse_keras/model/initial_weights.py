@@ -32,6 +32,12 @@ def load_weights(model, source, skip_heads=False):
 
     Raises: ValueError if the source is missing, damaged or does not fit. The model is then
     unchanged, but for `.weights.h5` and for a second branch that fails after the first was loaded.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> model = tk.TransFuse("Ti", input_shape=(32, 32, 3))
+        >>> model.save("model.keras")
+        >>> tk.load_weights(model, "model.keras", skip_heads=True)
     """
     path = Path(source)
     if source == "imagenet":

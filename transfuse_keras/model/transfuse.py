@@ -46,6 +46,12 @@ class TransFuse(keras.Model):
 
     Raises: ValueError for an unknown variant, an unusable shape, CNN or weights file, or branches
     whose published weights expect different normalisation.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> model = tk.TransFuse("Ti", input_shape=(32, 32, 3), classes=2)
+        >>> model.output["mask"].shape
+        (None, 32, 32, 2)
     """
 
     _sizes = None  # at which `fit` trains, if at several

@@ -28,6 +28,12 @@ class Variant:
         fusion: what BiFusion consists of, see there.
         skips: without a transformer, the decoder of a U-Net: the CNN's maps at strides 8 and 4
             are its skip connections.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> small = tk.Variant("resnet18", "deit_tiny_patch16_224", depth=2, widths=(32, 16, 8))
+        >>> small.parallel  # tk.TransFuse(small) builds it
+        True
     """
 
     cnn: str | keras.Model | None

@@ -23,6 +23,12 @@ class Augmentation:
             deviation kept; `gamma_inverted` is the same on the negative.
         probability: how often a change is made, by its name; "move" is rotation, scale and shift
             together, "colour" brightness, contrast, saturation and hue. 1 for those not named.
+
+    Example:
+        >>> from transfuse_keras.tasks import Augmentation
+        >>> augmentation = Augmentation(rotation=10, flip_horizontal=True, brightness=0.2)
+        >>> augmentation.contrast  # what is not named does not change
+        0.0
     """
 
     rotation: float = 0.0
@@ -60,6 +66,12 @@ class Recipe:
         scales: train every batch at these multiples of the image size, a step each; see
             `TransFuse.compile`.
         counts: phantoms in (training, validation, test), where a recipe is for phantoms.
+
+    Example:
+        >>> from transfuse_keras.tasks import Recipe
+        >>> recipe = Recipe("Ti", image_size=(128, 128), epochs=10, batch_size=8)
+        >>> recipe.learning_rate
+        0.0001
     """
 
     variant: str = "S"
@@ -114,6 +126,12 @@ class Task:
         paper: the paper's figures for this task, for comparison in reports.
 
     Raises: ValueError if the values contradict one another.
+
+    Example:
+        >>> from transfuse_keras.tasks import Task
+        >>> knee = Task("knee", classes=("left", "right"), mirror_pairs=(("left", "right"),))
+        >>> knee.mirrored_classes
+        [1, 0]
     """
 
     name: str

@@ -49,6 +49,12 @@ log = logging.getLogger(__name__)
 MONITOR = "val_mask_dice"
 
 
+# What the weights start from. Each step replaces what the step before gave:
+# 1. random numbers, drawn with settings.seed;
+# 2. --weights imagenet or a folder: the published weights of the branches, the rest stays random;
+# 3. --weights with a run, a .keras file or the authors' checkpoint: all layers, or with
+#    --skip-heads all but the heads;
+# 4. --resume: the newest undamaged checkpoint of the run; 2 and 3 are then left out.
 def train(settings, out=None, resume=False, devices=None, job=None):
     """Train a task and leave a run folder.
 

@@ -103,6 +103,13 @@ def load_official(model, source, skip_heads=False, position_grid=None):
 
     Raises: ValueError naming the tensors that are missing, unexpected or misshapen; the model
     is then unchanged.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> from transfuse_keras.weights import official_state
+        >>> model = tk.TransFuse("Ti", input_shape=(32, 32, 3))
+        >>> checkpoint = official_state(model)  # in place of a file such as "TransFuse.pth"
+        >>> tk.load_official(model, checkpoint)
     """
     variables, tensors, ignored = official_names(model), read_tensors(source), UNUSED
     if skip_heads:

@@ -63,6 +63,14 @@ def load_timm(branch, source, position_grid=None, patches=True):
 
     Raises: ValueError naming the tensors that are missing, unexpected or misshapen; the branch
     is then unchanged.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> from transfuse_keras.weights import official_state
+        >>> model = tk.TransFuse("Ti", input_shape=(32, 32, 3))
+        >>> tensors = {n.removeprefix("resnet."): x for n, x in official_state(model).items()}
+        >>> cnn = {n: x for n, x in tensors.items() if n.startswith(("conv1", "bn1", "layer"))}
+        >>> tk.load_timm(model.cnn, cnn)  # or a file such as "resnet18-f37072fd.pth"
     """
     variables, tensors = timm_names(branch), read_tensors(source)
     if not patches:
