@@ -37,7 +37,7 @@ def dataset(
         shard: (index, count): this is worker `index` of `count`, which reads every count-th
             image only (of volumes all, to keep every count-th slice). The batches of all workers
             are together those of one; for that an incomplete last batch is left out in training
-            and padded by images of weight 0 otherwise.
+            and padded by images of weight 0 otherwise, for which the others weigh more.
 
     Returns: batches of float32 (B, H, W, C), normalised, and float32 (B, H, W, M) of 0/1, and of
     float32 (B,) weights where they are padded.
@@ -64,7 +64,8 @@ def dataset(
 def batches(images, masks, task, normalization, order, augmented=False, padded=False):
     """Batches of arrays, augmented if wanted.
 
-    The augmentation of a sample is a function of the order's seed, the epoch and the sample.
+    The augmentation of a sample is a function of the order's seed, the epoch and the sample, and
+    of its draw where it was drawn besides.
 
     Args:
         images: (N, H, W, C), uint8 or float32; kept as they are, not copied.
@@ -74,7 +75,8 @@ def batches(images, masks, task, normalization, order, augmented=False, padded=F
         order: Order of the N samples.
         augmented: whether to augment; needs an order with a seed.
         padded: fill an incomplete last batch with empty images of weight 0, as several devices
-            must share it equally.
+            must share it equally. The others weigh so much more that the mean over batches, each
+            the mean over its rows, is that over the images.
 
     Returns: tf.data.Dataset of float32 images and masks and, if padded, weights (B,).
     """
@@ -83,26 +85,29 @@ def batches(images, masks, task, normalization, order, augmented=False, padded=F
     normalize = normalizer(normalization, images.dtype)
     p, n = order.part
     rows = order.batch_size // n
+    weight = len(order) * order.batch_size / order.count
 
-    def load(indices, epoch):
+    def load(indices, draws, epoch):
         size = rows if padded else len(indices)
         batch = np.zeros((size, *images.shape[1:]), "float32")
         truth = np.zeros((size, *masks.shape[1:]), "float32")
-        for row, index in enumerate(indices):
+        for row, (index, draw) in enumerate(zip(indices, draws, strict=True)):
             image, mask = images[index], masks[index]
             if augmented:
-                rng = np.random.default_rng([order.seed, epoch, index * n + p])
+                key = [order.seed, epoch, index * n + p]
+                rng = np.random.default_rng([*key, draw] if draw else key)
                 image, mask = augment(image, mask, task, rng)
             batch[row], truth[row] = normalize(image), mask
-        return batch, truth, (np.arange(size) < len(indices)).astype("float32")
+        weights = np.where(np.arange(size) < len(indices), weight, 0)
+        return batch, truth, weights.astype("float32")
 
-    def load_batch(indices, epoch):
-        parts = tf.numpy_function(load, [indices, epoch], (tf.float32,) * 3)
+    def load_batch(*batch):
+        parts = tf.numpy_function(load, batch, (tf.float32,) * 3)
         for part, shape in zip(parts, (images.shape[1:], masks.shape[1:], ()), strict=True):
             part.set_shape((rows if padded else None, *shape))
         return tuple(parts) if padded else tuple(parts[:2])
 
-    signature = tf.TensorSpec((None,), "int64"), tf.TensorSpec((), "int64")
+    signature = (*(tf.TensorSpec((None,), "int64"),) * 2, tf.TensorSpec((), "int64"))
     # OpenCV lets go of Python's lock, so threads of one process load side by side
     return (
         tf.data.Dataset.from_generator(lambda: order, output_signature=signature)

@@ -16,6 +16,8 @@ class Published:
         normalization: (mean, std) of RGB / 255 that the weights were trained with.
         image_size: height and width in pixels they were trained at.
         revision: commit of the repository, or its branch where the commit is not known to us.
+        sha256: of the file, in hexadecimal; None where it is not known to us. What is loaded is
+            checked against it, and recorded in any case, see `weights.hub`.
         file: its name in the repository `timm/<key of PUBLISHED>`.
     """
 
@@ -25,6 +27,7 @@ class Published:
     image_size: int = 224
     revision: str = "main"
     file: str = "model.safetensors"
+    sha256: str | None = None
 
 
 BSD, APACHE, IN1K, IN21K = "bsd-3-clause", "apache-2.0", "ImageNet-1k", "ImageNet-21k"
