@@ -21,8 +21,7 @@ import keras
 import numpy as np
 
 from transfuse_keras.data.splits import find_splits
-from transfuse_keras.files import read_table
-from transfuse_keras.runs.folder import remove_leftovers
+from transfuse_keras.files import read_table, remove_leftovers
 from transfuse_keras.runs.settings import Settings
 from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import RECIPE_CHANGES

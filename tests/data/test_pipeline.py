@@ -136,10 +136,8 @@ def test_what_does_not_fit_into_memory_is_kept_in_a_file(monkeypatch, capsys, tm
     samples = find_samples(tk.tasks.hip, hip_folder(tmp_path)).samples
     in_memory = read_resized(samples, (32, 32))
 
-    class Full:
-        available = 10_000
-
-    monkeypatch.setattr(cache.psutil, "virtual_memory", Full)
+    # images take 36 KiB, masks too: each alone would fit into half
+    monkeypatch.setattr(cache, "available_memory", lambda: 2 * 50 * 2**10)
     in_file = read_resized(samples, (32, 32))
     assert all(isinstance(part, np.memmap) for part in in_file)
     assert "do not fit into memory: kept in a file" in capsys.readouterr().out
@@ -149,7 +147,7 @@ def test_what_does_not_fit_into_memory_is_kept_in_a_file(monkeypatch, capsys, tm
     assert sum(len(x) for x, _ in train) == 8
     monkeypatch.setattr(cache.os, "posix_fallocate", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        allocate((10_000, 2), "uint8")
+        allocate(((100_000, 2), "uint8"))
 
 
 def full_disk(*_):

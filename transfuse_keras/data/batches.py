@@ -25,4 +25,4 @@ class Batches(keras.utils.PyDataset):
         return self.load(k, self.order.epoch)
 
     def on_epoch_end(self):
-        self.order.begin()
+        self.order.begin_epoch()

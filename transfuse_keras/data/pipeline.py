@@ -38,7 +38,7 @@ def dataset(
         shard: (index, count): this is worker `index` of `count`, which reads every count-th
             image only (of volumes all, to keep every count-th slice). The batches of all workers
             are together those of one; for that an incomplete last batch is left out in training
-            and padded by images of weight 0 otherwise.
+            and padded by images of weight 0 otherwise, for which the others weigh more.
 
     Returns: batches of float32 (B, H, W, C), normalised, and float32 (B, H, W, M) of 0/1, and of
     float32 (B,) weights where they are padded.
@@ -72,7 +72,8 @@ def dataset(
 def batches(images, masks, task, normalization, order, augmented=False, padded=False):
     """Batches of arrays, augmented if wanted.
 
-    The augmentation of a sample is a function of the order's seed, the epoch and the sample.
+    The augmentation of a sample is a function of the order's seed, the epoch and the sample, and
+    of its draw where it was drawn besides.
 
     Args:
         images: (N, H, W, C), uint8 or float32; kept as they are, not copied.
@@ -82,7 +83,8 @@ def batches(images, masks, task, normalization, order, augmented=False, padded=F
         order: Order of the N samples.
         augmented: whether to augment; needs an order with a seed.
         padded: fill an incomplete last batch with empty images of weight 0, as several devices
-            must share it equally.
+            must share it equally. The others weigh so much more that the mean over batches, each
+            the mean over its rows, is that over the images.
 
     Returns: float32 images and masks and, if padded, weights (B,): a tf.data.Dataset, or with
     another backend than TensorFlow a keras.utils.PyDataset of the same batches.
@@ -90,21 +92,24 @@ def batches(images, masks, task, normalization, order, augmented=False, padded=F
     normalize = normalizer(normalization, images.dtype)
     p, n = order.part
     rows = order.batch_size // n
+    weight = len(order) * order.batch_size / order.count
 
     def load(k, epoch):
-        indices, _ = order.batch(k, epoch)
+        indices, draws, _ = order.batch(k, epoch)
         size = rows if padded else len(indices)
         batch = np.zeros((size, *images.shape[1:]), "float32")
         truth = np.zeros((size, *masks.shape[1:]), "float32")
-        for row, index in enumerate(indices):
+        for row, (index, draw) in enumerate(zip(indices, draws, strict=True)):
             image, mask = images[index], masks[index]
             if augmented:
-                rng = np.random.default_rng([order.seed, epoch, index * n + p])
+                key = [order.seed, epoch, index * n + p]
+                rng = np.random.default_rng([*key, draw] if draw else key)
                 image, mask = augment(image, mask, task, rng)
             batch[row], truth[row] = normalize(image), mask
         if not padded:
             return batch, truth
-        return batch, truth, (np.arange(size) < len(indices)).astype("float32")
+        weights = np.where(np.arange(size) < len(indices), weight, 0)
+        return batch, truth, weights.astype("float32")
 
     if backend() != "tensorflow":
         from transfuse_keras.data.batches import Batches
@@ -125,7 +130,7 @@ def tensorflow_dataset(load, order, shapes):
         return tuple(parts)
 
     def begin(_):
-        return tf.numpy_function(order.begin, [], tf.int64)
+        return tf.numpy_function(order.begin_epoch, [], tf.int64)
 
     # Not from a generator: TensorFlow then tells malloc to give memory back at once, and a
     # quarter of a training's time goes into getting it again.

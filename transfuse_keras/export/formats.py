@@ -14,6 +14,7 @@ from transfuse_keras.export.quantize import quantize_dynamic, quantize_int8
 from transfuse_keras.files import replacing
 from transfuse_keras.layers.upsampling import resizing_by
 from transfuse_keras.weights import official_state
+from transfuse_keras.weights.official import official_metadata
 
 
 def serving_model(model):
@@ -163,10 +164,10 @@ def export_pytorch(model, path):
     """Write the weights as .safetensors under the names, shapes and dtypes of the authors' code.
 
     A TransFuse-S or L-R50 of their input size (192x256, or 384x512 for their L_384) runs there
-    as it is; position embeddings keep the model's own grid.
+    as it is; position embeddings keep the model's own grid, which the file's metadata names.
     """
     with replacing(path) as temporary:
-        temporary.write_bytes(save(official_state(model)))
+        temporary.write_bytes(save(official_state(model), official_metadata(model)))
 
 
 FORMATS = {  # name -> (function of model and path, file, how it can be quantised)

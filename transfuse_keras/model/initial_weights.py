@@ -4,9 +4,10 @@ import logging
 import warnings
 from pathlib import Path
 
+from transfuse_keras.errors import InputError
 from transfuse_keras.model.archive import read_model
 from transfuse_keras.model.variants import resolve_variant
-from transfuse_keras.weights.hub import download
+from transfuse_keras.weights.hub import download, pin
 from transfuse_keras.weights.official import load_official, official_state
 from transfuse_keras.weights.published import default_weights
 from transfuse_keras.weights.readers import READERS
@@ -15,7 +16,7 @@ from transfuse_keras.weights.timm import load_timm
 log = logging.getLogger(__name__)
 
 
-def load_weights(model, source, skip_heads=False):
+def load_weights(model, source, skip_heads=False, pins=None):
     """Load weights of any known kind into a TransFuse.
 
     Args:
@@ -29,6 +30,7 @@ def load_weights(model, source, skip_heads=False):
             a `.weights.h5` file of the same model;
             an authors' checkpoint, see `load_official`.
         skip_heads: leave the three heads as they are, to fine-tune for other classes.
+        pins: what "imagenet" has to be, see `pin_downloads`.
 
     Raises: ValueError if the source is missing, damaged or does not fit. The model is then
     unchanged, but for `.weights.h5` and for a second branch that fails after the first was loaded.
@@ -41,7 +43,7 @@ def load_weights(model, source, skip_heads=False):
     """
     path = Path(source)
     if source == "imagenet":
-        load_branches(model, lambda names: download([default_weights(name) for name in names]))
+        load_branches(model, lambda names: download(list(map(default_weights, names)), pins))
     elif path.is_dir() and not (path / "model.keras").is_file():
         load_branches(model, lambda names: [find_weights(path, name) for name in names])
     elif path.is_dir() or path.suffix == ".keras":
@@ -61,13 +63,37 @@ def load_weights(model, source, skip_heads=False):
 def load_branches(model, find):
     """Load the published weights of both branches; `find` turns their names into paths."""
     variant = resolve_variant(model.variant)
-    names = {"cnn": variant.cnn, "vit": variant.vit}
-    names = {branch: name for branch, name in names.items() if name}
+    names = branch_names(variant)
     if model.cnn_config is not None:
         del names["cnn"]
         log.info("The CNN is your own and keeps its weights.")
     for branch, path in zip(names, find(list(names.values())), strict=True):
         load_timm(model.get_layer(branch), path, patches=not variant.sequential)
+
+
+def branch_names(variant):
+    """{"cnn" and "vit": a key of CNNS or VITS}, without a branch that the Variant does not have."""
+    names = {"cnn": variant.cnn, "vit": variant.vit}
+    return {branch: name for branch, name in names.items() if name}
+
+
+def pin_downloads(settings):
+    """What a training's weights="imagenet" are, downloaded and recorded for its config.json.
+
+    Args:
+        settings: Settings.
+
+    Returns: its `downloads` if it has them, else as `weights.hub.pin`; None for other weights.
+
+    Raises: InputError if they cannot be had.
+    """
+    if settings.weights != "imagenet" or settings.downloads:
+        return settings.downloads
+    try:
+        variant = resolve_variant(settings.recipe.variant)
+        return pin([default_weights(name) for name in branch_names(variant).values()])
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def find_weights(folder, branch):

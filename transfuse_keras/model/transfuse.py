@@ -19,6 +19,8 @@ from transfuse_keras.weights import find_normalization
 # (beta = .3 on f0, gamma = .2 on t2): pass loss_weights to compile for that.
 LOSS_WEIGHTS = {"mask": 0.5, "transformer": 0.3, "fusion": 0.2}
 
+MOST_CLASSES = 1024
+
 
 @keras.saving.register_keras_serializable("transfuse_keras")
 class TransFuse(keras.Model):
@@ -76,9 +78,10 @@ class TransFuse(keras.Model):
         if cnn is not None and spec.cnn is None:
             raise ValueError("cnn= replaces the CNN of a variant, and this one has none.")
         height, width, _ = check_shape(input_shape)
-        if classes < 1:
-            raise ValueError(f"classes must be at least 1, not {classes}.")
+        if not 0 < classes <= MOST_CLASSES:
+            raise ValueError(f"classes must be from 1 to {MOST_CLASSES}, not {classes}.")
         position_grid = tuple(position_grid or (height // PATCH_SIZE, width // PATCH_SIZE))
+        check_shape((*(PATCH_SIZE * side for side in position_grid), 1))
         if isinstance(cnn, dict):
             cnn = keras.saving.deserialize_keras_object(cnn)
         cnn = cnn and as_pyramid(cnn)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 # what BiFusion consists of, in the order in which Table 6 adds them
 PARTS = ("spatial_attention", "channel_attention", "product")
 
+WIDEST = 4096  # channels, four times those of the paper's largest
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -45,6 +47,8 @@ class Variant:
     skips: bool = False
 
     def __post_init__(self):
+        if not all(0 < width <= WIDEST for width in self.widths):
+            raise ValueError(f"The widths of a Variant are from 1 to {WIDEST}, not {self.widths}.")
         if not (self.cnn and self.vit) and (self.sequential or not (self.cnn or self.vit)):
             raise ValueError("A Variant needs a CNN or a transformer, a sequential one both.")
         if self.skips and (self.vit or not self.cnn):

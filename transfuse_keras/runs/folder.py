@@ -1,19 +1,20 @@
 """The folder of a run: chosen, begun, found again."""
 
-import shutil
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.files import (
-    TEMPORARY_PREFIX,
-    first_free,
+    is_leftover,
+    make_first_free,
     read_json,
     read_table,
     write_json,
     write_table,
 )
+from transfuse_keras.runs.lock import LOCK, locked
 from transfuse_keras.runs.settings import describe_settings
 from transfuse_keras.tasks.task import as_task
 
@@ -22,15 +23,44 @@ MAX_DEPTH = 3  # a model is at most two folders deep in its run: checkpoints/bes
 
 
 def choose_run_folder(out, name):
-    """The folder of a new run: `out` if it is new or empty, else the first free
-    savedmodels/<name>[-N]."""
+    """Make the folder of a new run: `out` if it is new or empty, else the first free
+    savedmodels/<name>[-N]. Returns: its Path.
+
+    Raises: InputError if `out` holds something else than what a killed process left.
+    """
     if out is None:
-        return first_free(Path("savedmodels") / name)
+        return make_first_free(Path("savedmodels") / name)
     run = Path(out)
-    if run.exists() and (not run.is_dir() or any(not is_leftover(x) for x in run.iterdir())):
+    if run.exists() and not run.is_dir() or is_used(run):
         remedy = ", or --resume" if (run / CONFIG).is_file() else ""
         raise InputError(f"{run}: already holds something else; give --out a new folder{remedy}.")
+    run.mkdir(parents=True, exist_ok=True)
     return run
+
+
+def is_used(folder):
+    """Whether a folder holds more than a lock and what a killed process had not finished."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return any(not is_leftover(x) and not x.name.startswith(LOCK) for x in files)
+
+
+@contextmanager
+def writing_run(out, name, resume):
+    """Within this context a run folder belongs to this process: yields its Path.
+
+    Args:
+        out, name: as `choose_run_folder` takes them.
+        resume: take the folder `out` as it is.
+
+    Raises: InputError if another process is writing there. A folder that stays empty is removed.
+    """
+    run = Path(out) if resume else choose_run_folder(out, name)
+    try:
+        with locked(run):
+            yield run
+    finally:
+        with suppress(OSError):  # as it does if anything is in there
+            run.rmdir()
 
 
 def find_unfinished(out, name):
@@ -57,20 +87,6 @@ def begin_run(run, settings, splits):
         write_json(run / CONFIG, describe_settings(settings))
     if not (run / SPLIT).exists():
         write_split(run / SPLIT, splits)
-
-
-def is_leftover(path):
-    """Whether a file or folder is what a killed process had not finished writing."""
-    return path.name.startswith(TEMPORARY_PREFIX)
-
-
-def remove_leftovers(run):
-    """Remove what a killed process had not finished writing."""
-    for path in [path for path in run.rglob(f"{TEMPORARY_PREFIX}*") if is_leftover(path)]:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def split_rows(splits):
@@ -129,10 +145,24 @@ def own_samples(task, run, part):
 
 def find_run(path):
     """The run folder that a model belongs to: `path` itself or the first of two folders above it
-    that holds a config.json; None without one."""
+    that holds the config.json of a run; None without one."""
     path = Path(path).absolute()
     candidates = [path, *path.parents][:MAX_DEPTH]
-    return next((folder for folder in candidates if (folder / "config.json").is_file()), None)
+    return next((folder for folder in candidates if is_run(folder)), None)
+
+
+def is_run(folder):
+    """Whether the config.json in a folder is that of a run: many programs write such a file.
+
+    One that is damaged counts if another file of a run is beside it.
+    """
+    if not (folder / CONFIG).is_file():
+        return False
+    try:
+        content = read_json(folder / CONFIG)
+    except InputError:
+        return any((folder / name).exists() for name in (SPLIT, "checkpoints", "model.keras"))
+    return isinstance(content, dict) and ("schema" in content or {"task", "recipe"} <= set(content))
 
 
 def run_task(run):

@@ -12,6 +12,7 @@ from transfuse_keras.versions import backend, versions
 log = logging.getLogger(__name__)
 
 
+KERAS_EPSILON = 1e-7  # of runs from before it was in the recipe
 PACKAGES = ("keras", "tensorflow", "numpy", "opencv-python-headless")
 
 
@@ -33,6 +34,12 @@ class Settings:
         precision: "float32", "mixed_bfloat16" or "mixed_float16", see `computing_in`.
         jit: "on", "off" or "auto": whether XLA compiles the training.
         deterministic: use only operations that give the same result every time.
+        validation: whether images are held out to choose the best epoch; else all are trained
+            on, and the last epoch is scored.
+        restart: epoch from which on the learning rate follows a new cosine, in a run that goes on
+            for longer than it was begun for.
+        downloads: name of downloaded weights -> {"revision", "sha256"} of what was loaded, which
+            a repeated run is held to; see `weights.hub`.
     """
 
     task: Task
@@ -48,6 +55,9 @@ class Settings:
     precision: str = "float32"
     jit: str = "auto"
     deterministic: bool = False
+    validation: bool = True
+    restart: int = 0
+    downloads: dict | None = None
 
     def __post_init__(self):
         if self.recipe is None:
@@ -64,6 +74,8 @@ class Settings:
             "learning rate": recipe.learning_rate,
             "number of accumulated batches": recipe.accumulate,
             "limit": 1 if self.limit is None else self.limit,
+            "epsilon": recipe.epsilon,
+            "patience": 1 if recipe.patience is None else recipe.patience,
         }
         for name, number in numbers.items():
             if not number > 0:
@@ -71,6 +83,19 @@ class Settings:
         if recipe.warm_up is not None and not 0 <= recipe.warm_up < 1:
             raise InputError(
                 f"The recipe's warm_up must be from 0 to below 1, not {recipe.warm_up}."
+            )
+        shares = {
+            "weight decay": recipe.weight_decay,
+            "decay of the mean weights (ema)": recipe.ema,
+            "share of foreground": recipe.foreground,
+        }
+        for name, share in shares.items():
+            if share is not None and not 0 <= share < 1:
+                raise InputError(f"The {name} must be from 0 to below 1, not {share}.")
+        if not self.validation and (self.threshold == "auto" or recipe.patience):
+            raise InputError(
+                "Without validation images there is nothing to choose thresholds or the end of the "
+                "training by: leave out --threshold auto and --patience."
             )
         if not 0 <= self.seed < 2**32:
             raise InputError(f"The seed must be between 0 and {2**32 - 1}, not {self.seed}.")
@@ -105,7 +130,7 @@ def read_settings(path):
             **{
                 **plain,
                 "task": as_task(content["task"]),
-                "recipe": Recipe(**plain["recipe"]),
+                "recipe": Recipe(**{"epsilon": KERAS_EPSILON, **plain["recipe"]}),
                 "data": None if content["data"] == "phantom" else content["data"],
             }
         )

@@ -56,13 +56,19 @@ class Recipe:
         variant: as `TransFuse` takes it, by name.
         image_size: (height, width) that images are resized to.
         epochs, batch_size, learning_rate: of the training.
-        betas: Adam's decay rates.
+        betas, epsilon: Adam's decay rates, and what keeps its steps finite; by default PyTorch's.
+        weight_decay: of AdamW, on kernels alone; None for plain Adam.
+        ema: decay of the running mean of the weights that is then scored and exported, such as
+            0.999; None: the weights of the last step are.
         warm_up: share of the steps in which the learning rate rises from 0 to its value; along a
             cosine it falls to 0 then. None: it does not change.
+        patience: stop when the validation score has not risen for so many epochs; None: never.
         dropout: see `TransFuse`.
         clip_norm, clip_value: the global gradient norm, or every element of the gradient, is
             clipped to this; at most one of them.
         accumulate: the gradients of so many batches are averaged for one step of the optimiser.
+        foreground: share of each batch whose images show a class at least; where one does not,
+            another takes its place (nnU-Net: 0.33). None: as they come.
         scales: train every batch at these multiples of the image size, a step each; see
             `TransFuse.compile`.
         counts: phantoms in (training, validation, test), where a recipe is for phantoms.
@@ -80,11 +86,16 @@ class Recipe:
     batch_size: int = 16
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.999)
+    epsilon: float = 1e-8
+    weight_decay: float | None = None
+    ema: float | None = None
     warm_up: float | None = None
+    patience: int | None = None
     dropout: float = 0.2
     clip_norm: float | None = 2.0
     clip_value: float | None = None
     accumulate: int = 1
+    foreground: float | None = None
     scales: tuple[float, ...] | None = None
     counts: tuple[int, int, int] | None = None
 
