@@ -1,4 +1,4 @@
-"""Picture files decoded by Pillow, upright; what Pillow would read wrong is read or refused here."""
+"""Picture files decoded by Pillow, upright; what Pillow reads wrong is read right or refused."""
 
 import warnings
 

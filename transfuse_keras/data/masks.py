@@ -4,9 +4,9 @@ import numpy as np
 
 from transfuse_keras.data.decode import LOSSY, decode
 from transfuse_keras.data.palettes import palette_values
+from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.errors import InputError
 
-IGNORED = 255  # in masks of 0/1: a pixel that the task leaves out, in every class
 ROUNDING = 1e-3  # a value so near to a whole number is that number
 LABEL = 31  # what is a label at most, where a mask of one class goes up to 255
 JPEG_NOISE = 16  # grey levels that JPEG leaves between the channels of a grey image
@@ -143,8 +143,8 @@ def refuse_labels(found, path):
     if low.size and high.size == 1:
         shown = ", ".join(["0", *map(show, low[:3]), *["..."] * (low.size > 3)])
         raise InputError(
-            f"{path}: holds {shown} and {show(high[0])}, so it is no mask of two values; if {show(high[0])} marks pixels to leave out, give "
-            f"ignore={show(high[0])} in a task file."
+            f"{path}: holds {shown} and {show(high[0])}, so it is no mask of two values; if "
+            f"{show(high[0])} marks pixels to leave out, give ignore={show(high[0])} in a task file."
         )
 
 
@@ -163,7 +163,9 @@ def read_values(path, count):
     if picture.format in LOSSY:
         lossy = "JPEG" if picture.format == "MPO" else picture.format
     if picture.info["deep"]:
-        raise InputError(f"{path}: is a colour image of 16 bits; save the mask as a single channel.")
+        raise InputError(
+            f"{path}: is a colour image of 16 bits; save the mask as a single channel."
+        )
     if picture.mode == "P":
         found = palette_values(picture, count, path)
         if found is not None:

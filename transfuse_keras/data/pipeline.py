@@ -6,8 +6,10 @@ from transfuse_keras.data.augmentation import augment
 from transfuse_keras.data.cache import count_images, read_part
 from transfuse_keras.data.normalization import default_normalization, normalizer
 from transfuse_keras.data.order import Order
+from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.data.samples import SPLITS
 from transfuse_keras.data.splits import find_splits
+from transfuse_keras.data.value_range import fix_value_range
 from transfuse_keras.errors import InputError
 
 
@@ -39,8 +41,8 @@ def dataset(
             are together those of one; for that an incomplete last batch is left out in training
             and padded by images of weight 0 otherwise.
 
-    Returns: batches of float32 (B, H, W, C), normalised, and float32 (B, H, W, M) of 0/1, and of
-    float32 (B,) weights where they are padded.
+    Returns: batches of float32 (B, H, W, C), normalised, and float32 (B, H, W, M) of 0/1; further
+    of float32 weights: (B,) where they are padded, (B, H, W) where the task has `ignore`.
 
     Raises: InputError if the folder, the split or a file cannot be used.
     """
@@ -48,7 +50,8 @@ def dataset(
         raise InputError(f"Unknown split '{split}'; known are: {', '.join(SPLITS)}.")
     recipe = task.recipe if directory is not None else task.phantom_recipe or task.recipe
     size = tuple(image_size or recipe.image_size)
-    samples = find_splits(task, directory, size, seed)[split]
+    task, splits = fix_value_range(task, find_splits(task, directory, size, seed))
+    samples = splits[split]
     if not samples:
         raise InputError(f"{directory}: has no samples in the {split} split.")
     arrays = read_part(samples, size, task.field, shard)
@@ -68,7 +71,7 @@ def batches(images, masks, task, normalization, order, augmented=False, padded=F
 
     Args:
         images: (N, H, W, C), uint8 or float32; kept as they are, not copied.
-        masks: uint8 (N, H, W, M) of 0/1.
+        masks: uint8 (N, H, W, M) of 0/1 and IGNORED.
         task: Task.
         normalization: (mean, std) of image / 255.
         order: Order of the N samples.
@@ -76,31 +79,38 @@ def batches(images, masks, task, normalization, order, augmented=False, padded=F
         padded: fill an incomplete last batch with empty images of weight 0, as several devices
             must share it equally.
 
-    Returns: tf.data.Dataset of float32 images and masks and, if padded, weights (B,).
+    Returns: tf.data.Dataset of float32 images and masks and, if padded, weights (B,) of the
+    images; if the task has `ignore`, weights (B, H, W) of the pixels, 0 where they are left out.
     """
     import tensorflow as tf
 
     normalize = normalizer(normalization, images.dtype)
     p, n = order.part
     rows = order.batch_size // n
+    ignoring = task.ignore is not None
+    weight_shape = masks.shape[1:3] if ignoring else ()
 
     def load(indices, epoch):
         size = rows if padded else len(indices)
         batch = np.zeros((size, *images.shape[1:]), "float32")
         truth = np.zeros((size, *masks.shape[1:]), "float32")
+        weights = np.zeros((size, *weight_shape), "float32")
         for row, index in enumerate(indices):
             image, mask = images[index], masks[index]
             if augmented:
                 rng = np.random.default_rng([order.seed, epoch, index * n + p])
                 image, mask = augment(image, mask, task, rng)
-            batch[row], truth[row] = normalize(image), mask
-        return batch, truth, (np.arange(size) < len(indices)).astype("float32")
+            batch[row], truth[row] = normalize(image), mask == 1
+            weights[row] = mask[..., 0] != IGNORED if ignoring else 1
+        return batch, truth, weights
 
     def load_batch(indices, epoch):
         parts = tf.numpy_function(load, [indices, epoch], (tf.float32,) * 3)
-        for part, shape in zip(parts, (images.shape[1:], masks.shape[1:], ()), strict=True):
+        for part, shape in zip(
+            parts, (images.shape[1:], masks.shape[1:], weight_shape), strict=True
+        ):
             part.set_shape((rows if padded else None, *shape))
-        return tuple(parts) if padded else tuple(parts[:2])
+        return tuple(parts) if padded or ignoring else tuple(parts[:2])
 
     signature = tf.TensorSpec((None,), "int64"), tf.TensorSpec((), "int64")
     # OpenCV lets go of Python's lock, so threads of one process load side by side

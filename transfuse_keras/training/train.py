@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -15,6 +16,7 @@ from transfuse_keras.data.check import compute_digests, find_copies
 from transfuse_keras.data.order import Order
 from transfuse_keras.data.pipeline import batches
 from transfuse_keras.data.splits import find_splits
+from transfuse_keras.data.value_range import fix_value_range
 from transfuse_keras.devices import (
     JIT,
     all_devices,
@@ -81,6 +83,9 @@ def train(settings, out=None, resume=False, devices=None, job=None):
     splits = find_splits(
         task, settings.data, recipe.image_size, settings.seed, settings.spacing, settings.fold
     )
+    if not resume:  # a run keeps the range, or the lack of one, that it began with
+        task, splits = fix_value_range(task, splits)
+        settings = replace(settings, task=task)
     splits["train"] = splits["train"][: settings.limit]
     for part, samples in splits.items():
         if not samples:

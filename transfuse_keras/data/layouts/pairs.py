@@ -179,7 +179,9 @@ def read_split_files(folder, images, listing):
 
 def warn(listing, folder, groups, spacings, images):
     """Add what training can live with but a user wants to know."""
-    jpeg = sum(path.suffix.lower() in (".jpg", ".jpeg") for s in listing.samples for path in s.files[1:])
+    jpeg = sum(
+        path.suffix.lower() in (".jpg", ".jpeg") for s in listing.samples for path in s.files[1:]
+    )
     if jpeg:
         listing.warnings.append(f"{folder}: {jpeg} masks are JPEG files: thresholded at one half.")
     for name, table in (("groups.csv or sequences.csv", groups), ("spacing.csv", spacings)):
