@@ -18,12 +18,12 @@ def augment(image, masks, task, rng):
     """Change an image and its masks at random, as `task.augmentation` says.
 
     Rotation, scale and shift are one affine warp: bilinear on the image, nearest on the masks,
-    so these stay 0/1; what comes in from outside is 0. A horizontal flip exchanges the maps of
-    `task.mirror_pairs`.
+    so these keep their values; what comes in from outside is 0, background. A horizontal flip
+    exchanges the maps of `task.mirror_pairs`.
 
     Args:
         image: (H, W, C), uint8 0-255 or float32 z-scored.
-        masks: uint8 (H, W, M) of 0/1.
+        masks: uint8 (H, W, M) of 0/1 and IGNORED.
         task: Task.
         rng: numpy Generator; the same state gives the same result.
 

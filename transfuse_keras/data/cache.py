@@ -23,8 +23,8 @@ def read_resized(samples, size, field=None):
         field: of the task: (height, width) in mm that a slice of a volume shows.
 
     Returns: images (N, *size, C), uint8 or, of volumes, float32, and masks uint8 (N, *size, M)
-    of 0/1. N counts images or all slices of the volumes. What does not fit into half of the memory
-    that may still be taken is kept in temporary files.
+    of 0/1 and IGNORED. N counts images or all slices of the volumes. What does not fit into half
+    of the memory that may still be taken is kept in temporary files.
 
     Raises: InputError of the first sample that cannot be read.
     """

@@ -12,6 +12,13 @@ from rich.progress import track
 from transfuse_keras.data.cache import fitted, read_fitted
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.layouts.listing import describe_spacing
+from transfuse_keras.data.readings import (
+    describe_sample,
+    gather,
+    read_as_trained,
+    warn_of_masks,
+)
+from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.data.splits import complete_splits
 from transfuse_keras.errors import InputError
 
@@ -25,7 +32,10 @@ class Report:
         warnings: sentences on what it does not refuse but a person may want to mend.
         notes: sentences on how the data will be used.
         splits: part -> list of Sample that can be read.
-        pixels: sample name -> (pixels of the image, pixels of each class), at native size.
+        pixels: sample name -> (pixels of the image, pixels of each class), at native size; those
+            that the task ignores are not counted.
+        ignored: sample name -> number of pixels that the task ignores.
+        readings: how masks were read, in words -> files.
     """
 
     errors: list[str] = field(default_factory=list)
@@ -33,6 +43,8 @@ class Report:
     notes: list[str] = field(default_factory=list)
     splits: dict = field(default_factory=dict)
     pixels: dict = field(default_factory=dict)
+    ignored: dict = field(default_factory=dict)
+    readings: dict = field(default_factory=dict)
 
     def table(self, classes):
         """Lines of a table: samples, patients and frequency of the classes for each split."""
@@ -76,6 +88,7 @@ def check(task, directory, spacing=None):
         splits = {"all": listing.samples}
     names = {sample.name: part for part, samples in splits.items() for sample in samples}
     listed = [sample for sample in listing.samples if sample.name in names]
+    listed, splits = read_as_trained(report, task, listed, splits)
     digests = inspect_all(report, listed, task)
     errors, warnings = find_copies(splits, digests)
     report.errors += errors
@@ -85,6 +98,8 @@ def check(task, directory, spacing=None):
         for part, samples in splits.items()
     }
     warn_of_spacing(report, listed)
+    warn_of_masks(report, task)
+    report.errors, report.warnings = gather(report.errors), gather(report.warnings)
     if listed:
         report.notes.append(describe_spacing(listed))
     return report
@@ -99,8 +114,10 @@ def inspect_all(report, samples, task):
         except InputError as error:
             return error
         small = fitted(image, masks, sample, task.recipe.image_size, task.field)
-        found = masks.sum(axis=tuple(range(masks.ndim - 1)), dtype="int64")
-        return digest(small[0]), masks[..., 0].size, found.tolist()
+        found = [np.count_nonzero(masks[..., i] == 1) for i in range(masks.shape[-1])]
+        ignored = np.count_nonzero(masks[..., 0] == IGNORED)
+        counted = masks[..., 0].size - ignored
+        return digest(small[0]), counted, found, ignored, describe_sample(sample, task)
 
     digests = {}
     with ThreadPoolExecutor() as pool:
@@ -110,8 +127,10 @@ def inspect_all(report, samples, task):
             if isinstance(result, InputError):
                 report.errors.append(str(result))
                 continue
-            digests[sample.name], size, found = result
+            digests[sample.name], size, found, report.ignored[sample.name], phrases = result
             report.pixels[sample.name] = size, found
+            for phrase in phrases:
+                report.readings.setdefault(phrase, []).append(sample.files[-1])
             if not any(found):
                 report.warnings.append(f"{sample.files[-1]}: the mask is empty.")
     return digests

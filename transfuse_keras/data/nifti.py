@@ -6,7 +6,7 @@ import warnings
 import nibabel
 import numpy as np
 
-from transfuse_keras.data.readers import check_labels
+from transfuse_keras.data.masks import check_labels, snap
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 
@@ -121,7 +121,7 @@ def read_volume(image_path, mask_path, classes, channels, labels):
     image = to_slices(values, axis)
     if mask_path is None:
         return image, None
-    found = decode(mask_path)
+    found = snap(decode(mask_path), mask_path)
     if found.shape != values.shape[:3]:
         raise InputError(
             f"{mask_path}: is {found.shape} voxels, but its image {image_path} is "

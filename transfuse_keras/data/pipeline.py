@@ -6,8 +6,10 @@ from transfuse_keras.data.augmentation import augment
 from transfuse_keras.data.cache import count_images, read_part
 from transfuse_keras.data.normalization import default_normalization, normalizer
 from transfuse_keras.data.order import Order
+from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.data.samples import SPLITS
 from transfuse_keras.data.splits import find_splits
+from transfuse_keras.data.value_range import fix_value_range
 from transfuse_keras.errors import InputError
 from transfuse_keras.versions import backend
 
@@ -40,8 +42,8 @@ def dataset(
             are together those of one; for that an incomplete last batch is left out in training
             and padded by images of weight 0 otherwise, for which the others weigh more.
 
-    Returns: batches of float32 (B, H, W, C), normalised, and float32 (B, H, W, M) of 0/1, and of
-    float32 (B,) weights where they are padded.
+    Returns: batches of float32 (B, H, W, C), normalised, and float32 (B, H, W, M) of 0/1; further
+    of float32 weights: (B,) where they are padded, (B, H, W) where the task has `ignore`.
 
     Raises: InputError if the folder, the split or a file cannot be used.
 
@@ -56,7 +58,8 @@ def dataset(
         raise InputError(f"Unknown split '{split}'; known are: {', '.join(SPLITS)}.")
     recipe = task.recipe if directory is not None else task.phantom_recipe or task.recipe
     size = tuple(image_size or recipe.image_size)
-    samples = find_splits(task, directory, size, seed)[split]
+    task, splits = fix_value_range(task, find_splits(task, directory, size, seed))
+    samples = splits[split]
     if not samples:
         raise InputError(f"{directory}: has no samples in the {split} split.")
     arrays = read_part(samples, size, task.field, shard)
@@ -77,7 +80,7 @@ def batches(images, masks, task, normalization, order, augmented=False, padded=F
 
     Args:
         images: (N, H, W, C), uint8 or float32; kept as they are, not copied.
-        masks: uint8 (N, H, W, M) of 0/1.
+        masks: uint8 (N, H, W, M) of 0/1 and IGNORED.
         task: Task.
         normalization: (mean, std) of image / 255.
         order: Order of the N samples.
@@ -86,37 +89,41 @@ def batches(images, masks, task, normalization, order, augmented=False, padded=F
             must share it equally. The others weigh so much more that the mean over batches, each
             the mean over its rows, is that over the images.
 
-    Returns: float32 images and masks and, if padded, weights (B,): a tf.data.Dataset, or with
-    another backend than TensorFlow a keras.utils.PyDataset of the same batches.
+    Returns: float32 images and masks and, if padded, weights (B,) of the images; if the task has
+    `ignore`, weights (B, H, W) of the pixels, 0 where they are left out. It is a tf.data.Dataset,
+    or with another backend than TensorFlow a keras.utils.PyDataset of the same batches.
     """
     normalize = normalizer(normalization, images.dtype)
     p, n = order.part
     rows = order.batch_size // n
-    weight = len(order) * order.batch_size / order.count
+    weight = len(order) * order.batch_size / order.count if padded else 1
+    ignoring = task.ignore is not None
+    weight_shape = masks.shape[1:3] if ignoring else ()
 
     def load(k, epoch):
         indices, draws, _ = order.batch(k, epoch)
         size = rows if padded else len(indices)
         batch = np.zeros((size, *images.shape[1:]), "float32")
         truth = np.zeros((size, *masks.shape[1:]), "float32")
+        weights = np.zeros((size, *weight_shape), "float32")
         for row, (index, draw) in enumerate(zip(indices, draws, strict=True)):
             image, mask = images[index], masks[index]
             if augmented:
                 key = [order.seed, epoch, index * n + p]
                 rng = np.random.default_rng([*key, draw] if draw else key)
                 image, mask = augment(image, mask, task, rng)
-            batch[row], truth[row] = normalize(image), mask
-        if not padded:
-            return batch, truth
-        weights = np.where(np.arange(size) < len(indices), weight, 0)
-        return batch, truth, weights.astype("float32")
+            batch[row], truth[row] = normalize(image), mask == 1
+            weights[row] = weight * (mask[..., 0] != IGNORED) if ignoring else weight
+        return (batch, truth, weights) if padded or ignoring else (batch, truth)
 
     if backend() != "tensorflow":
         from transfuse_keras.data.batches import Batches
 
         return Batches(load, order)
-    shapes = [(rows if padded else None, *x.shape[1:]) for x in (images, masks)]
-    return tensorflow_dataset(load, order, [*shapes, (rows,)] if padded else shapes)
+    count = rows if padded else None
+    shapes = [(count, *images.shape[1:]), (count, *masks.shape[1:])]
+    shapes += [(count, *weight_shape)] if padded or ignoring else []
+    return tensorflow_dataset(load, order, shapes)
 
 
 def tensorflow_dataset(load, order, shapes):

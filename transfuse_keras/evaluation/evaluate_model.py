@@ -11,7 +11,7 @@ from transfuse_keras.evaluation.results import score_samples, write_thresholds
 from transfuse_keras.files import first_free, write_json
 from transfuse_keras.inference.predictor import load_predictor
 from transfuse_keras.runs.folder import find_run, own_data, own_samples, read_config
-from transfuse_keras.runs.metadata import known_task
+from transfuse_keras.runs.metadata import keep_value_range, known_task
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ def evaluate_model(
                 f"{model}: is in no run folder and has no .json beside it; give --task."
             )
         task = known[0]
+    task = keep_value_range(task, known)
     predictor = load_predictor(model, precision, jit)
     if (predictor.channels, predictor.classes) != (task.channels, len(task.classes)):
         raise InputError(

@@ -21,7 +21,7 @@ from transfuse_keras.files import replacing
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predict import averaged, predict_images, predict_volume
 from transfuse_keras.inference.predictor import load_predictor
-from transfuse_keras.runs.metadata import known_task
+from transfuse_keras.runs.metadata import keep_value_range, known_task
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def predict_files(
         raise InputError(
             f"{model_path}: lies in no run folder and has no .json beside it; give --task."
         )
-    task = task or known[0]
+    task = keep_value_range(task or known[0], known)
     if (predictor.channels, predictor.classes) != (task.channels, len(task.classes)):
         raise InputError(
             f"{model_path}: takes {predictor.channels} channels and gives {predictor.classes} "
@@ -236,7 +236,7 @@ def read_ahead(paths, task, count):
 def read(path, task):
     """An image and None, or the slices of a volume and their spacing; see their readers."""
     if task.field is None:
-        return read_image(path, task.channels), None
+        return read_image(path, task.channels, task.value_range), None
     return read_slices(path, task.channels)
 
 

@@ -1,9 +1,9 @@
 """Overlap of two masks of one case and class.
 
-All take truth and prediction as boolean arrays of one shape, of any rank and at least one pixel,
-return a float in [0, 1] without unit, and raise ValueError if the shapes differ. They count
-pixels, so pixel spacing does not matter. The names are scikit-learn's: Dice is its F1 score, IoU
-its Jaccard score. What empty masks score is said with each.
+All take truth and prediction as boolean arrays of one shape, of any rank, return a float in
+[0, 1] without unit, and raise ValueError if the shapes differ. They count pixels, so pixel spacing
+does not matter. The names are scikit-learn's: Dice is its F1 score, IoU its Jaccard score. What
+empty masks score is said with each.
 """
 
 import numpy as np
@@ -57,7 +57,7 @@ def pixel_accuracy(truth, prediction):
     """Share of the pixels, background included, on which the masks agree.
 
     Args, errors: as in this module. Returns: float in [0, 1]; empty masks are no exception: both
-    empty agree everywhere.
+    empty agree everywhere. Of no pixels at all it is 1.
 
     Example:
         >>> import transfuse_keras as tk
@@ -66,7 +66,7 @@ def pixel_accuracy(truth, prediction):
         0.75
     """
     _, extra, missed = counts(truth, prediction)
-    return 1 - (extra + missed) / np.size(truth)
+    return 1 - (extra + missed) / max(np.size(truth), 1)
 
 
 def precision(truth, prediction):

@@ -130,6 +130,10 @@ class Task:
         field: (height, width) in mm for tasks on volumes: their slices are resampled in plane so
             that the image shows this field, padded and cropped about the centre. Volumes are
             z-scored by channel instead of normalised as RGB. None for tasks on images.
+        ignore: value of the mask's pixels that are left out, as 255 is in PASCAL VOC: they have
+            weight 0 in the loss and are not scored. None: every pixel counts. For tasks on images.
+        value_range: (black, white) of images of more than 8 bits. None: found on the training
+            images and kept with the model; see docs/data.md.
         patient: regular expression of the part of a file's stem that names the patient, from its
             beginning; files of one patient never part in a split.
         protocols: what is scored besides the general scores, keys of evaluation.PROTOCOLS.
@@ -154,6 +158,8 @@ class Task:
     exclusive: bool = False
     mirror_pairs: tuple[tuple[str, str], ...] = ()
     field: tuple[float, float] | None = None
+    ignore: int | None = None
+    value_range: tuple[float, float] | None = None
     patient: str = "[^_]+"
     protocols: tuple[str, ...] = ()
     flips: str = ""
@@ -167,6 +173,15 @@ class Task:
             raise ValueError(f"Task {self.name}: classes must be a tuple of different names.")
         if self.field is None and self.channels not in (1, 3):
             raise ValueError(f"Task {self.name}: images have 1 or 3 channels, not {self.channels}.")
+
+        if self.ignore is not None and (
+            self.field is not None or 0 <= self.ignore <= len(self.classes)
+        ):
+            raise ValueError(
+                f"Task {self.name}: ignore is for tasks on images, and no label: not {self.ignore}."
+            )
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            raise ValueError(f"Task {self.name}: value_range is (black, white), black first.")
 
     @property
     def mirrored_classes(self):

@@ -16,6 +16,7 @@ from transfuse_keras.data.check import compute_digests, find_copies
 from transfuse_keras.data.order import Order
 from transfuse_keras.data.pipeline import batches
 from transfuse_keras.data.splits import find_splits
+from transfuse_keras.data.value_range import fix_value_range
 from transfuse_keras.devices import (
     JIT,
     all_devices,
@@ -133,6 +134,9 @@ def train_run(settings, run, first, resume, distributed, job, epochs):
     Returns: {"train", "val", "test"} -> list of Sample, and the Settings, with `epochs`.
     """
     splits = find_run_splits(settings)
+    if not resume:  # a run keeps the range, or the lack of one, that it began with
+        task, splits = fix_value_range(settings.task, splits)
+        settings = replace(settings, task=task)
     progress = checkpoints.Progress()
     if resume:
         refuse_other_split(run, splits)

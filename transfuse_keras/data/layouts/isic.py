@@ -53,7 +53,15 @@ def find(task, directory, spacing=None):
                     stem,
                     stem,
                     spacing,
-                    partial(read_pair, path, (masks[stem],), task.classes, task.channels),
+                    partial(
+                        read_pair,
+                        path,
+                        (masks[stem],),
+                        task.classes,
+                        task.channels,
+                        ignore=task.ignore,
+                        value_range=task.value_range,
+                    ),
                     split=find_split_word(inner),
                     files=(path, masks[stem]),
                 )

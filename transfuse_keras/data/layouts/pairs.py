@@ -20,7 +20,7 @@ from transfuse_keras.data.layouts.listing import (
     read_spacings,
     without_suffix,
 )
-from transfuse_keras.data.readers import JPEG, read_pair
+from transfuse_keras.data.readers import read_pair
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.errors import InputError
 
@@ -119,7 +119,15 @@ def find_pairs(task, folder, image_folder, mask_folder, spacing):
                 stem,
                 group if isinstance(group, str) else group.group() if group else stem,
                 own_spacing or spacing,
-                partial(read_pair, path, paths, task.classes, task.channels),
+                partial(
+                    read_pair,
+                    path,
+                    paths,
+                    task.classes,
+                    task.channels,
+                    ignore=task.ignore,
+                    value_range=task.value_range,
+                ),
                 split=splits.get(stem),
                 files=(path, *paths),
             )
@@ -171,7 +179,9 @@ def read_split_files(folder, images, listing):
 
 def warn(listing, folder, groups, spacings, images):
     """Add what training can live with but a user wants to know."""
-    jpeg = sum(path.suffix.lower() in JPEG for s in listing.samples for path in s.files[1:])
+    jpeg = sum(
+        path.suffix.lower() in (".jpg", ".jpeg") for s in listing.samples for path in s.files[1:]
+    )
     if jpeg:
         listing.warnings.append(f"{folder}: {jpeg} masks are JPEG files: thresholded at one half.")
     for name, table in (("groups.csv or sequences.csv", groups), ("spacing.csv", spacings)):
