@@ -1,23 +1,17 @@
 """Image and mask files as arrays."""
 
-import warnings
-
 import numpy as np
 from PIL import Image, ImageOps
 
 from transfuse_keras.data.dicom import is_dicom, read_dicom
+from transfuse_keras.data.quiet import LARGEST, reading
 from transfuse_keras.errors import InputError
 
-LARGEST = 2**28  # pixels, 16384 x 16384: what claims more is refused before it is decoded
 MOST_SCANS = 2**32  # pixels times scans of a progressive JPEG: each scan goes over all pixels
 # only these: Pillow would start Ghostscript for PostScript, whatever a file is called
 IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 CHUNK = 2**20  # pixels that are converted at a time
 JPEG = {".jpg", ".jpeg"}
-
-# what Pillow says of a damaged file comes in the one sentence of ours, or does not matter
-warnings.filterwarnings("ignore", module=r"PIL\.")
-Image.MAX_IMAGE_PIXELS = LARGEST // 2  # Pillow warns of more, and refuses twice as many
 
 
 def read_image(path, channels=3):
@@ -48,7 +42,7 @@ def decode(path, what):
     """A file as a Pillow image, decoded and upright."""
     remedy = "replace it or take out its image too" if what == "mask" else "replace or remove it"
     try:
-        with Image.open(path, formats=IMAGE_FORMATS) as picture:
+        with reading(), Image.open(path, formats=IMAGE_FORMATS) as picture:
             pixels = picture.width * picture.height
             if pixels > LARGEST:
                 raise InputError(
