@@ -33,6 +33,11 @@ def read_image(path, channels=3):
         else:
             mode = "L" if picture.mode in ("1", "L", "LA") else "RGB"
             pixels = np.atleast_3d(np.asarray(picture.convert(mode)))
+    return with_channels(pixels, channels)
+
+
+def with_channels(pixels, channels):
+    """Pixels (H, W, 1) or (H, W, 3) as (H, W, channels)."""
     if channels == 1 and pixels.shape[2] == 3:
         return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
     return np.repeat(pixels, channels, axis=2) if pixels.shape[2] == 1 < channels else pixels

@@ -107,6 +107,9 @@ class Task:
         field: (height, width) in mm for tasks on volumes: their slices are resampled in plane so
             that the image shows this field, padded and cropped about the centre. Volumes are
             z-scored by channel instead of normalised as RGB. None for tasks on images.
+        channel_suffixes: endings of the names of a case's files where a volume has one file a
+            channel, in the order of the channels, as ("_T2", "_ADC"); nnU-Net's "_0000", "_0001"
+            ... without it.
         patient: regular expression of the part of a file's stem that names the patient, from its
             beginning; files of one patient never part in a split.
         protocols: what is scored besides the general scores, keys of evaluation.PROTOCOLS.
@@ -125,6 +128,7 @@ class Task:
     exclusive: bool = False
     mirror_pairs: tuple[tuple[str, str], ...] = ()
     field: tuple[float, float] | None = None
+    channel_suffixes: tuple[str, ...] = ()
     patient: str = "[^_]+"
     protocols: tuple[str, ...] = ()
     flips: str = ""
@@ -136,6 +140,8 @@ class Task:
             raise ValueError(f"Task {self.name}: mirror_pairs names {min(unknown)}, not a class.")
         if isinstance(self.classes, str) or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"Task {self.name}: classes must be a tuple of different names.")
+        if len(self.channel_suffixes) not in (0, self.channels):
+            raise ValueError(f"Task {self.name}: give one of channel_suffixes for each channel.")
         if self.field is None and self.channels not in (1, 3):
             raise ValueError(f"Task {self.name}: images have 1 or 3 channels, not {self.channels}.")
 
