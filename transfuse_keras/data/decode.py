@@ -1,24 +1,18 @@
 """Picture files decoded by Pillow, upright; what Pillow reads wrong is read right or refused."""
 
-import warnings
-
 import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from transfuse_keras.data.quiet import LARGEST, reading
 from transfuse_keras.errors import InputError
 
-LARGEST = 2**28  # pixels, 16384 x 16384: what claims more is refused before it is decoded
 MOST_SCANS = 2**32  # pixels times scans of a progressive JPEG: each scan goes over all pixels
 # only these: Pillow would start Ghostscript for PostScript, whatever a file is called
 IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 LOSSY = {"JPEG", "MPO", "WEBP", "JPEG2000"}  # formats that may change values
 PHOTOMETRIC, BITS, EXTRA_SAMPLES = 262, 258, 338  # TIFF tags
 MIN_IS_WHITE, PREMULTIPLIED = 0, 1  # their values
-
-# what Pillow says of a damaged file comes in the one sentence of ours, or does not matter
-warnings.filterwarnings("ignore", module=r"PIL\.")
-Image.MAX_IMAGE_PIXELS = LARGEST // 2  # Pillow warns of more, and refuses twice as many
 
 
 def decode(path, what):
@@ -36,7 +30,7 @@ def decode(path, what):
     """
     remedy = "replace it or take out its image too" if what == "mask" else "replace or remove it"
     try:
-        with Image.open(path, formats=IMAGE_FORMATS) as picture:
+        with reading(), Image.open(path, formats=IMAGE_FORMATS) as picture:
             refuse_bomb(picture, path)
             # the further pictures of an MPO, which cameras write, are previews
             count = getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1
@@ -91,7 +85,7 @@ def has_deep_colours(picture, path):
 def is_deep(path):
     """Whether a file is an image of more than 8 bits, by its header; False if it is none."""
     try:
-        with Image.open(path, formats=IMAGE_FORMATS) as picture:
+        with reading(), Image.open(path, formats=IMAGE_FORMATS) as picture:
             return is_grey_and_deep(picture) or has_deep_colours(picture, path)
     except Exception:  # whoever reads the file tells what is wrong with it
         return False
@@ -99,7 +93,7 @@ def is_deep(path):
 
 def decode_deep_colours(path):
     """A colour image of 16 bits that `decode` has accepted: uint16 (H, W, 3), RGB, upright."""
-    with Image.open(path, formats=IMAGE_FORMATS) as picture:
+    with reading(), Image.open(path, formats=IMAGE_FORMATS) as picture:
         tags = getattr(picture, "tag_v2", {})
         if tags.get(EXTRA_SAMPLES, (0,))[0] == PREMULTIPLIED:
             raise InputError(f"{path}: its transparency has darkened its colours; save it without.")

@@ -144,7 +144,8 @@ def refuse_labels(found, path):
         shown = ", ".join(["0", *map(show, low[:3]), *["..."] * (low.size > 3)])
         raise InputError(
             f"{path}: holds {shown} and {show(high[0])}, so it is no mask of two values; if "
-            f"{show(high[0])} marks pixels to leave out, give ignore={show(high[0])} in a task file."
+            f"{show(high[0])} marks pixels to leave out, give ignore={show(high[0])} in a task "
+            "file."
         )
 
 

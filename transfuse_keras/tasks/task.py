@@ -134,6 +134,9 @@ class Task:
             weight 0 in the loss and are not scored. None: every pixel counts. For tasks on images.
         value_range: (black, white) of images of more than 8 bits. None: found on the training
             images and kept with the model; see docs/data.md.
+        channel_suffixes: endings of the names of a case's files where a volume has one file a
+            channel, in the order of the channels, as ("_T2", "_ADC"); nnU-Net's "_0000", "_0001"
+            ... without it.
         patient: regular expression of the part of a file's stem that names the patient, from its
             beginning; files of one patient never part in a split.
         protocols: what is scored besides the general scores, keys of evaluation.PROTOCOLS.
@@ -160,6 +163,7 @@ class Task:
     field: tuple[float, float] | None = None
     ignore: int | None = None
     value_range: tuple[float, float] | None = None
+    channel_suffixes: tuple[str, ...] = ()
     patient: str = "[^_]+"
     protocols: tuple[str, ...] = ()
     flips: str = ""
@@ -171,6 +175,8 @@ class Task:
             raise ValueError(f"Task {self.name}: mirror_pairs names {min(unknown)}, not a class.")
         if isinstance(self.classes, str) or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"Task {self.name}: classes must be a tuple of different names.")
+        if len(self.channel_suffixes) not in (0, self.channels):
+            raise ValueError(f"Task {self.name}: give one of channel_suffixes for each channel.")
         if self.field is None and self.channels not in (1, 3):
             raise ValueError(f"Task {self.name}: images have 1 or 3 channels, not {self.channels}.")
 
