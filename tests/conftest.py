@@ -3,7 +3,6 @@
 Nothing here imports Keras before a test asks for it: tests of files and folders start at once.
 """
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
 
+from transfuse_keras.cli import printing
 from transfuse_keras.model.variants import Variant
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -24,20 +24,11 @@ def seeded():
         sys.modules["keras"].utils.set_random_seed(0)
 
 
-class Printer(logging.Handler):
-    """Prints what the library logs, as the command line does: so `capsys` sees it."""
-
-    def emit(self, record):
-        print(record.getMessage(), file=sys.stderr if record.levelno >= 30 else sys.stdout)
-
-
 @pytest.fixture(autouse=True)
 def logging_as_on_the_command_line():
-    logger, printer = logging.getLogger("transfuse_keras"), Printer()
-    logger.addHandler(printer)
-    logger.setLevel("INFO")
-    yield
-    logger.removeHandler(printer)
+    """What the library logs is printed, so that `capsys` sees it."""
+    with printing():
+        yield
 
 
 @pytest.fixture

@@ -1,54 +1,138 @@
-"""The `transfuse` command: the only place that reads arguments."""
+"""The `transfuse` command: the only place that reads arguments. It imports no heavy library."""
 
 import argparse
+import logging
+import os
 import sys
+import traceback
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from difflib import get_close_matches
 
-from transfuse_keras import commands
-from transfuse_keras.devices import JIT, PRECISIONS
-from transfuse_keras.errors import InputError
-from transfuse_keras.export.formats import FORMATS
-from transfuse_keras.export.verification import BUDGETS, OverBudget
-from transfuse_keras.model.variants import ABLATIONS
+from transfuse_keras import __version__, commands
+from transfuse_keras.errors import Failure, InputError
+from transfuse_keras.export.budgets import BUDGETS, QUANTIZATIONS
+from transfuse_keras.model.variants import ABLATIONS, VARIANTS
+from transfuse_keras.runs.settings import JIT, PRECISIONS
+from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import RECIPE_CHANGES
-from transfuse_keras.training.ablation import TABLES
-from transfuse_keras.training.callbacks import NonFiniteLoss
+from transfuse_keras.training.paper_tables import TABLES
 
+TASK_HELP = f"{', '.join(TASKS)}, or a .py file that holds a Task"
 MODEL_HELP = "run folder, .keras, .tflite, .onnx or OpenVINO .xml file, or SavedModel folder"
-TASK_HELP = "hip, polyp, skin, prostate, or a .py file that holds a Task"
+WRITE_FILES = ("train", "evaluate", "predict", "report", "export")  # what they print is no result
+EXIT_CODES = """\
+exit codes:
+  0    done
+  1    the work failed: a training, an export, some inputs, or `check` found errors
+  2    the input cannot be used; one sentence says why and what to do
+  130  interrupted
+
+TRANSFUSE_DEBUG=1 is --debug for every command. Documentation: README.md and docs/"""
 
 
 def main(argv=None):
     """Run the command line.
 
-    Returns: the exit code: 0 done, 1 training or an export failed (or training would), 2 unusable
-    input, 130 interrupted.
+    Returns: the exit code, see EXIT_CODES.
     """
-    arguments = parser().parse_args(argv)
+    given = parse(sys.argv[1:] if argv is None else argv)
+    name = given.pop("command")
+    debug = given.pop("debug", os.environ.get("TRANSFUSE_DEBUG", "0") not in ("", "0"))
+    verbose, quiet = given.pop("verbose", debug), given.pop("quiet", False)
+    if not debug:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    with printing(level), without_progress() if quiet and name in WRITE_FILES else nullcontext():
+        try:
+            return getattr(commands, f"run_{name}")(**given) or 0
+        except (InputError, OSError, Failure, KeyboardInterrupt) as error:
+            code, sentence = describe_error(error, name)
+            if debug:
+                traceback.print_exc()
+            else:
+                print(f"transfuse: {' '.join(sentence.splitlines())}", file=sys.stderr)
+            return code
+
+
+def describe_error(error, command):
+    """(exit code, sentence) of what a command raised."""
+    if isinstance(error, KeyboardInterrupt):
+        again = "; repeat the command with --resume to go on" * (command in ("train", "ablate"))
+        return 130, f"interrupted{again}."
+    if isinstance(error, OSError):
+        file = error.filename2 or error.filename
+        named = file and error.strerror
+        return 2, f"{file}: {error.strerror}." if named else " ".join(str(error).split())
+    return 1 if isinstance(error, Failure) else 2, str(error)
+
+
+class Printer(logging.Handler):
+    """Prints messages as they are: warnings and errors on stderr, the others on stdout."""
+
+    def emit(self, record):
+        to = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+        print(self.format(record), file=to, flush=True)
+
+
+PRINTER = Printer()
+
+
+@contextmanager
+def printing(level=logging.INFO):
+    """Within this context what the package logs at `level` and above is printed."""
+    logger = logging.getLogger("transfuse_keras")
+    before, added = (logger.level, PRINTER.level), PRINTER not in logger.handlers
+    logger.addHandler(PRINTER)
+    logger.setLevel(min(level, logging.INFO))  # for log.txt, which --quiet does not shorten
+    PRINTER.setLevel(level)
     try:
-        return arguments.run(arguments) or 0
-    except InputError as error:
-        return fail(2, error)
-    except OSError as error:
-        return fail(2, describe_os_error(error))
-    except (NonFiniteLoss, OverBudget) as error:
-        return fail(1, error)
-    except KeyboardInterrupt:
-        return fail(130, "interrupted; --resume goes on with a training after its last epoch")
+        yield
+    finally:
+        logger.setLevel(before[0])
+        PRINTER.setLevel(before[1])
+        if added:
+            logger.removeHandler(PRINTER)
 
 
-def fail(code, message):
-    print(f"transfuse: {' '.join(str(message).splitlines())}", file=sys.stderr)
-    return code
+@contextmanager
+def without_progress():
+    """Within this context stdout is empty: Keras prints a line for each epoch, rich a bar."""
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
-def describe_os_error(error):
-    """What the system said, behind the file that it was about."""
-    file = error.filename2 or error.filename
-    return f"{file}: {error.strerror}." if file and error.strerror else " ".join(str(error).split())
+def parse(argv):
+    """{name: value} of the command and of the options that were given."""
+    top = parser()
+    names = [argument for argument in argv if not argument.startswith("-")][:1]
+    known = top.commands.choices
+    if names and names[0] not in known:
+        top.error(f"unknown command '{names[0]}'{suggest(names[0], known)}")
+    asked = known[names[0]] if names else top
+    options = [x for action in asked._actions for x in action.option_strings]
+    for argument in argv:
+        name = argument.partition("=")[0]
+        if name.startswith("--") and not any(option.startswith(name) for option in options):
+            asked.error(f"unknown option {name}{suggest(name, options)}")
+    return vars(top.parse_args(argv))
+
+
+def suggest(name, known):
+    """What was probably meant, in brackets; empty if nothing is near."""
+    words = {word.lstrip("-"): word for word in known}
+    near = get_close_matches(name.lstrip("-"), words, 1)
+    return f" (did you mean {words[near[0]]}?)" if near else ""
 
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one sentence, without the usage."""
+
+    def __init__(self, **arguments):
+        super().__init__(
+            argument_default=argparse.SUPPRESS,  # so that what was not given is not there
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **arguments,
+        )
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
@@ -56,151 +140,248 @@ class Parser(argparse.ArgumentParser):
 
 def parser():
     """The argument parser of all commands."""
-    top = Parser(prog="transfuse", description="TransFuse for Keras 3.")
-    subparsers = top.add_subparsers(required=True, metavar="COMMAND")
-    train = subparsers.add_parser("train", help="train a task, score it and export the model")
-    train.set_defaults(run=commands.run_train)
-    add = train.add_argument
-    add_settings(add)
-    add("--seed", type=int, help="by default 0")
-    add("--out", metavar="DIR", help="run folder; by default savedmodels/TASK, TASK-2, ...")
-    add("--folds", type=int, metavar="N", help="cross-validation with N folds")
-    add("--fold", type=int, metavar="K", help="only fold K (from 0) of --folds, 5 by default")
-    add("--resume", action="store_true", help="go on with the run or cross-validation in --out")
-    add("--from", dest="source", metavar="CONFIG.json", help="repeat the run that wrote this file")
-    add("--devices", choices=["all"], help="all devices of this host; by default one")
-    add(
-        "--coordinator", metavar="HOST:PORT", help="address of process 0, to train on several hosts"
+    top = Parser(
+        prog="transfuse", description="TransFuse: medical image segmentation.", epilog=EXIT_CODES
     )
-    add("--processes", type=int, metavar="N", help="how many processes train together")
-    add("--process", type=int, metavar="I", help="which of them this is, from 0")
-
-    ablate = subparsers.add_parser("ablate", help="train the rows of the paper's Tables 5 and 6")
-    ablate.set_defaults(run=commands.run_ablate, seed=None, folds=None, fold=None)
-    add = ablate.add_argument
-    add("--table", type=int, nargs="+", choices=list(TABLES), help="by default both")
-    add("--list", action="store_true", help="print the rows with their parameters; train nothing")
-    add("--rows", nargs="+", choices=list(ABLATIONS), metavar="ROW", help="by default all")
-    add("--seeds", type=int, default=2, metavar="N", help="trainings of each row (default 2)")
-    add_settings(add)
-    add("--out", metavar="DIR", help="by default savedmodels/ablation-TASK")
-    add("--resume", action="store_true", help="go on in --out: what is complete is kept")
-
-    check = subparsers.add_parser("check", help="list what would fail in training")
-    check.set_defaults(run=commands.run_check)
-    add = check.add_argument
-    add("--task", required=True, help=TASK_HELP)
-    add("--data", metavar="DIR", required=True, help="folder in any known layout")
-    add_spacing(add)
-    add("--out", metavar="PNG", help="contact sheet; by default check-TASK.png, here")
-
-    evaluate = subparsers.add_parser("evaluate", help="score a trained model")
-    evaluate.set_defaults(run=commands.run_evaluate)
-    add = evaluate.add_argument
-    add("--model", required=True, metavar="M", help=MODEL_HELP)
-    add("--data", metavar="DIR", help="folder in any known layout; by default what M held out")
-    add("--out", metavar="DIR", help="by default evaluations/NAME in the run folder")
-    add("--task", help=TASK_HELP + "; by default the run's")
-    add_threshold(add, "what the run keeps, else 0.5")
-    add_flips(add)
-    add_spacing(add)
-    add_computing(add)
-
-    predict = subparsers.add_parser("predict", help="masks of images or volumes")
-    predict.set_defaults(run=commands.run_predict)
-    add = predict.add_argument
-    add("--model", required=True, metavar="M", help=MODEL_HELP)
-    add("--input", required=True, nargs="+", metavar="FILE", help="files, folders or patterns")
-    add("--out", required=True, metavar="DIR")
-    add("--task", help=TASK_HELP + "; by default the run's")
-    add_threshold(add, "what the run keeps, else 0.5", auto="")
-    add_flips(add)
-    add("--tile", action="store_true", help="large images by overlapping tiles, not shrunk")
-    add("--no-overlays", action="store_true", help="masks only, no pictures")
-    add_computing(add)
-
-    compare = subparsers.add_parser("compare", help="paired difference of two runs")
-    compare.set_defaults(run=commands.run_compare)
-    compare.add_argument("first", metavar="RUN_A")
-    compare.add_argument("second", metavar="RUN_B")
-
-    report = subparsers.add_parser("report", help="write the report.html of a run again")
-    report.set_defaults(run=commands.run_report)
-    report.add_argument("folder", metavar="RUN")
-
-    export = subparsers.add_parser("export", help="write a trained model in other formats")
-    export.set_defaults(run=commands.run_export)
-    add = export.add_argument
-    add("--model", required=True, metavar="RUN", help="run folder or .keras file")
-    add("--format", required=True, nargs="+", choices=list(FORMATS), help=", ".join(FORMATS))
-    add(
-        "--quantize",
-        nargs="+",
-        choices=list(BUDGETS),
-        metavar="Q",
-        help="none (default), float16 (litert, openvino), dynamic or int8 (litert)",
+    top.add_argument("--version", action="version", version=f"transfuse {__version__}")
+    add_messages(top)
+    top.commands = top.add_subparsers(
+        required=True, metavar="COMMAND", dest="command", title="commands"
     )
-    add("--data", metavar="DIR", help="labelled images to verify on; by default the run's own")
-    add("--out", metavar="DIR", help="by default the folder of the model")
-
-    benchmark = subparsers.add_parser("benchmark", help="speed and size of all formats of a model")
-    benchmark.set_defaults(run=commands.run_benchmark)
-    add = benchmark.add_argument
-    add("--model", required=True, metavar="M", help=MODEL_HELP)
-    add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="by default the model's own")
-    add("--threads", type=int, metavar="N", help="by default one for each core")
-    add("--rounds", type=int, default=30, metavar="N", help="runs of each format (default 30)")
+    for add in (
+        *(add_train, add_evaluate, add_predict, add_check, add_compare, add_report),
+        *(add_export, add_benchmark, add_ablate),
+    ):
+        add(top)
+    for command in top.commands.choices.values():
+        add_messages(command)
     return top
 
 
-def add_settings(add):
+def add_command(top, name, what, page, *examples):
+    """The parser of a new command, without options yet."""
+    lines = "\n".join(f"  transfuse {name} {example}" for example in examples)
+    command = top.commands.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.",
+        epilog=f"examples:\n{lines}\n\nDocumentation: {page}",
+    )
+    return command
+
+
+def add_messages(parser):
+    add = parser.add_argument_group("messages").add_argument
+    add("-q", "--quiet", action="store_true", help="print warnings and errors only")
+    add("-v", "--verbose", action="store_true", help="print details too")
+    add("--debug", action="store_true", help="print all, and tracebacks instead of sentences")
+
+
+def add_train(top):
+    command = add_command(
+        *(top, "train", "train a model, score it and export it", "docs/data.md"),
+        "--task hip",
+        "--task skin --data ISIC2018 --epochs 50 --out runs/skin --resume",
+    )
+    data = add_data(command)
+    data("--folds", type=int, metavar="N", help="cross-validation with N folds")
+    data("--fold", type=int, metavar="K", help="only fold K (from 0) of --folds (default: 5)")
+    add_training(command)
+    run = command.add_argument_group("run").add_argument
+    run("--out", metavar="DIR", help="run folder (default: savedmodels/TASK, TASK-2, ...)")
+    run("--resume", action="store_true", help="go on with the run in --out, or start it there")
+    run("--from", dest="source", metavar="CONFIG.json", help="repeat the run that wrote this file")
+    speed = add_speed(command)
+    speed("--devices", choices=["all"], help="train on all devices of this host (default: one)")
+    hosts = command.add_argument_group("several machines").add_argument
+    hosts("--coordinator", metavar="HOST:PORT", help="address of process 0")
+    hosts("--processes", type=int, metavar="N", help="how many processes train together")
+    hosts("--process", type=int, metavar="I", help="which of them this is, from 0")
+
+
+def add_evaluate(top):
+    command = add_command(
+        *(top, "evaluate", "score a trained model on labelled images", "docs/evaluation.md"),
+        "--model savedmodels/hip",
+        "--model savedmodels/hip/model.tflite --data HOSPITAL_B --out scores",
+    )
+    data = command.add_argument_group("data").add_argument
+    data("--data", metavar="DIR", help="folder in a known layout (default: what M held out)")
+    add_spacing(data)
+    data("--out", metavar="DIR", help="(default: evaluations/NAME in the run folder)")
+    add_model(command)
+    scoring = command.add_argument_group("scoring").add_argument
+    add_threshold(scoring, "the run's, else 0.5")
+    add_flip(scoring)
+    add_speed(command)
+
+
+def add_predict(top):
+    command = add_command(
+        *(top, "predict", "write the masks of images or volumes", "docs/data.md"),
+        "--model savedmodels/hip --input photo.png --out masks",
+        "--model savedmodels/skin --input 'images/*.jpg' --out masks --no-overlays",
+    )
+    data = command.add_argument_group("data").add_argument
+    data("--input", required=True, nargs="+", metavar="FILE", help="files, folders or patterns")
+    data("--out", required=True, metavar="DIR", help="folder for the masks")
+    data("--no-overlays", action="store_true", help="write masks only, no pictures")
+    add_model(command)
+    scoring = command.add_argument_group("scoring").add_argument
+    add_threshold(scoring, "the run's, else 0.5", auto="")
+    add_flip(scoring)
+    scoring("--tile", action="store_true", help="cut large images into tiles, do not shrink them")
+    add_speed(command)
+
+
+def add_check(top):
+    command = add_command(
+        *(top, "check", "read a data set and list what would fail in training", "docs/data.md"),
+        "--task hip --data HIPS",
+        "--task hip --data HIPS --spacing 0.143 --out hips.png",
+    )
+    data = command.add_argument_group("data").add_argument
+    data("--task", required=True, help=TASK_HELP)
+    data("--data", metavar="DIR", required=True, help="folder in a known layout")
+    add_spacing(data)
+    data("--out", metavar="PNG", help="contact sheet (default: check-TASK.png)")
+
+
+def add_compare(top):
+    command = add_command(
+        *(top, "compare", "compare the scores of two runs case by case", "docs/evaluation.md"),
+        "savedmodels/hip savedmodels/hip-2",
+        "runs/a/evaluations/clinic runs/b/evaluations/clinic",
+    )
+    data = command.add_argument_group("data").add_argument
+    data("first", metavar="RUN_A", help="folder of a run or an evaluation")
+    data("second", metavar="RUN_B", help="another one, scored on the same cases")
+
+
+def add_report(top):
+    command = add_command(
+        *(top, "report", "write the report.html of a run again", "docs/evaluation.md"),
+        "savedmodels/hip",
+        "savedmodels/hip/evaluations/clinic",
+    )
+    data = command.add_argument_group("data").add_argument
+    data("folder", metavar="RUN", help="folder of a run or an evaluation")
+
+
+def add_export(top):
+    command = add_command(
+        *(top, "export", "write a trained model in other formats", "docs/export.md"),
+        "--model savedmodels/hip --format onnx openvino",
+        "--model savedmodels/hip --format litert --quantize int8 --data HIPS",
+    )
+    model = command.add_argument_group("model").add_argument
+    model("--model", required=True, metavar="RUN", help="run folder or .keras file")
+    formats = ", ".join(QUANTIZATIONS)
+    model("--format", required=True, nargs="+", choices=list(QUANTIZATIONS), help=formats)
+    quantize = "none (default), float16 (litert, openvino), dynamic or int8 (litert)"
+    model("--quantize", nargs="+", choices=list(BUDGETS), metavar="Q", help=quantize)
+    model("--out", metavar="DIR", help="(default: the folder of the model)")
+    data = command.add_argument_group("data").add_argument
+    data("--data", metavar="DIR", help="labelled images to verify on (default: the run's own)")
+
+
+def add_benchmark(top):
+    command = add_command(
+        *(top, "benchmark", "measure speed and size of all formats of a model", "docs/export.md"),
+        "--model savedmodels/hip",
+        "--model savedmodels/hip --image-size 352 352 --threads 1",
+    )
+    model = command.add_argument_group("model").add_argument
+    model("--model", required=True, metavar="M", help=MODEL_HELP)
+    add_image_size(model, "the model's own")
+    speed = command.add_argument_group("speed").add_argument
+    speed("--threads", type=int, metavar="N", help="(default: one for each core)")
+    speed("--rounds", type=int, metavar="N", help="runs of each format (default: 30)")
+
+
+def add_ablate(top):
+    command = add_command(
+        *(top, "ablate", "train the rows of the paper's Tables 5 and 6", "docs/results.md"),
+        "--list",
+        "--task skin --data ISIC2017 --table 6 --out runs/table-6",
+    )
+    rows = command.add_argument_group("rows").add_argument
+    rows("--table", type=int, nargs="+", choices=list(TABLES), help="(default: both)")
+    rows("--rows", nargs="+", choices=list(ABLATIONS), metavar="ROW", help="(default: all)")
+    rows("--seeds", type=int, metavar="N", help="trainings of each row (default: 2)")
+    listed = "print the rows with their parameters; train nothing"
+    rows("--list", dest="only_list", action="store_true", help=listed)
+    add_data(command)
+    add_training(command, seed=False)
+    run = command.add_argument_group("run").add_argument
+    run("--out", metavar="DIR", help="(default: savedmodels/ablation-TASK)")
+    run("--resume", action="store_true", help="go on in --out; what is complete is kept")
+    add_speed(command)
+
+
+def add_data(command):
+    add = command.add_argument_group("data").add_argument
     add("--task", help=TASK_HELP)
-    add("--data", metavar="DIR", help="folder in any known layout; without it, phantoms")
+    add("--data", metavar="DIR", help="folder in a known layout (default: artificial phantoms)")
     add_spacing(add)
-    add(
-        "--recipe",
-        choices=list(RECIPE_CHANGES),
-        help="paper (default), or scratch: without weights",
-    )
-    add("--variant", help="Ti, S, L, L* or L-R50; by default the task's own")
-    add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="multiples of 16")
-    add("--epochs", type=int)
-    add("--batch-size", type=int)
-    add("--accumulate", type=int, metavar="N", help="average the gradients of N batches a step")
-    add("--lr", type=float, dest="learning_rate", help="learning rate")
-    add(
-        "--weights",
-        metavar="W",
-        help="none (default), imagenet, or a path: an authors' checkpoint, an own run or .keras "
-        "file, or a folder with ImageNet weights of both branches",
-    )
-    add("--skip-heads", action="store_true", help="load all weights but those of the heads")
     add("--limit", type=int, metavar="N", help="use at most N training images")
-    add_computing(add)
-    add("--deterministic", action="store_true", help="only operations that repeat exactly")
-    add_threshold(add, "0.5")
+    return add
+
+
+def add_training(command, seed=True):
+    add = command.add_argument_group("model").add_argument
+    add("--variant", help=f"{', '.join(VARIANTS)} (default: the task's)")
+    add_image_size(add, "the task's; multiples of 16")
+    weights = (
+        "none (default), imagenet, or a path: an authors' checkpoint, a run, a .keras file, or"
+    )
+    weights += " a folder with ImageNet weights of both branches"
+    add("--weights", metavar="W", help=weights)
+    add("--skip-heads", action="store_true", help="do not load the weights of the three heads")
+    add = command.add_argument_group("training").add_argument
+    recipe = "paper (default), or scratch, for models without pretrained weights"
+    add("--recipe", choices=list(RECIPE_CHANGES), help=recipe)
+    add("--epochs", type=int, metavar="N", help="(default: the task's)")
+    add("--batch-size", type=int, metavar="N", help="(default: the task's)")
+    add("--accumulate", type=int, metavar="N", help="average the gradients of N batches a step")
+    add("--lr", type=float, dest="learning_rate", metavar="X", help="learning rate")
+    if seed:
+        add("--seed", type=int, metavar="N", help="of weights, order and changes (default: 0)")
+    repeat = "use only operations that give the same result each time"
+    add("--deterministic", action="store_true", help=repeat)
+    add_threshold(command.add_argument_group("scoring").add_argument, "0.5")
+
+
+def add_model(command):
+    add = command.add_argument_group("model").add_argument
+    add("--model", required=True, metavar="M", help=MODEL_HELP)
+    add("--task", help=f"{TASK_HELP} (default: the run's)")
+
+
+def add_image_size(add, default):
+    size = f"height and width in pixels (default: {default})"
+    add("--image-size", type=int, nargs=2, metavar=("H", "W"), help=size)
 
 
 def add_spacing(add):
-    add(
-        "--spacing",
-        type=float,
-        nargs="+",
-        metavar="MM",
-        help="pixel spacing, one number or row and column, of images that do not tell theirs",
-    )
+    spacing = "pixel spacing in mm (one number, or row and column) for images whose files do not "
+    spacing += "contain it"
+    add("--spacing", type=float, nargs="+", metavar="MM", help=spacing)
 
 
-def add_computing(add):
-    add("--precision", choices=PRECISIONS, help="by default float32")
-    add("--jit", choices=list(JIT), help="compile with XLA; auto, the default, as suits the device")
+def add_speed(command):
+    add = command.add_argument_group("speed").add_argument
+    add("--precision", choices=PRECISIONS, help="(default: float32)")
+    jit = "compile with XLA: on, off, or auto (default: depends on the device)"
+    add("--jit", choices=list(JIT), help=jit)
+    return add
 
 
-def add_threshold(add, default, auto=", or auto: by class, the best on validation data"):
-    text = "probability from which on a pixel counts"
-    add("--threshold", metavar="X", help=f"{text}{auto} (by default {default})")
+def add_threshold(add, default, auto="; auto chooses the best X for each class on validation data"):
+    text = f"a pixel belongs to a class if its probability reaches X{auto} (default: {default})"
+    add("--threshold", metavar="X", help=text)
 
 
-def add_flips(add):
-    text = "average over mirror images: h, v, hv or none; by default as the task says"
-    add("--flip", choices=["h", "v", "hv", "none"], help=text)
+def add_flip(add):
+    flip = "average over mirror images: h, v, hv or none (default: the task's)"
+    add("--flip", choices=["h", "v", "hv", "none"], help=flip)

@@ -1,255 +1,313 @@
-"""What the commands of cli.py do with their arguments."""
+"""What the commands of cli.py do with the options that were given.
 
-from dataclasses import asdict, replace
+Keras is imported by the part that a command needs, after all that can be told without it.
+"""
+
+import logging
+import os
+import shlex
+import shutil
+import sys
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
-from transfuse_keras.benchmark.measure import benchmark
-from transfuse_keras.benchmark.table import format_benchmark
-from transfuse_keras.data.check import check
-from transfuse_keras.data.contact_sheet import write_contact_sheet
-from transfuse_keras.data.layouts.listing import check_spacing
-from transfuse_keras.errors import InputError
-from transfuse_keras.evaluation.compare import compare, format_comparison
-from transfuse_keras.evaluation.evaluate_model import evaluate_model
-from transfuse_keras.evaluation.report import write_report
-from transfuse_keras.export.export_model import export_model
-from transfuse_keras.inference.predict_files import predict_files
-from transfuse_keras.runs.folder import COMPLETE, CONFIG, choose_run_folder, find_unfinished
-from transfuse_keras.runs.settings import Settings, read_settings
+from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.files import read_json
+from transfuse_keras.runs.folder import (
+    COMPLETE,
+    CONFIG,
+    choose_run_folder,
+    find_unfinished,
+    refuse_taken,
+)
+from transfuse_keras.runs.options import (
+    find_settings,
+    parse_settings,
+    parse_spacing,
+    parse_threshold,
+    refuse_missing_data,
+    refuse_other_settings,
+    spell_all,
+)
+from transfuse_keras.runs.settings import (
+    ABLATION_FILE,
+    FOLDS_FILE,
+    backend,
+    log_other_versions,
+    plain_settings,
+    read_settings,
+)
 from transfuse_keras.tasks import find_task
-from transfuse_keras.tasks.task import RECIPE_CHANGES
-from transfuse_keras.training.ablation import TABLES, ablate, list_rows
-from transfuse_keras.training.cross_validation import cross_validate
-from transfuse_keras.training.hosts import check_job
-from transfuse_keras.training.train import train
+from transfuse_keras.training.paper_tables import TABLES
+
+log = logging.getLogger(__name__)
 
 
-def parse_flips(arguments):
-    """The --flip argument as `predict` takes it, None if it was not given."""
-    return "" if arguments.flip == "none" else arguments.flip
+def run_train(out=None, resume=False, source=None, devices=None, **given):
+    job = pop_job(given, out)
+    if "folds" in given and "fold" not in given:
+        return train_folds(given, out, resume, source, devices, job)
+    run = find_begun(out, resume, source, given)
+    if run is None:
+        settings = find_settings(given, source)
+        refuse_taken(out)
+    else:
+        settings = read_settings(run / CONFIG)
+        refuse_other_settings(run, settings, given, source)
+        if (run / COMPLETE).is_file():
+            log.info(f"{run}: is complete, there is nothing left to do.")
+            return
+    settings.check()
+    refuse_missing_data(settings.data)
+    import_tensorflow()
+    if job:
+        from transfuse_keras.training.hosts import check_job
+
+        check_job(*job)
+    from transfuse_keras.training.train import train
+
+    if run is not None or source is not None:
+        log_other_versions(run / CONFIG if run is not None else source)
+    run = train(settings, run or out, run is not None, devices, job)
+    if backend() == "tensorflow":  # else the process that scored and exported has said it
+        log_next_commands(run)
 
 
-def parse_threshold(arguments):
-    """The --threshold argument: None, "auto" or a number between 0 and 1."""
-    if arguments.threshold in (None, "auto"):
-        return arguments.threshold
-    try:
-        threshold = float(arguments.threshold)
-    except ValueError:
-        threshold = -1
-    if not 0 <= threshold <= 1:
-        raise InputError(f"--threshold {arguments.threshold}: give a number from 0 to 1, or auto.")
-    return threshold
-
-
-def parse_spacing(arguments):
-    """(row, column) in mm by --spacing, or None."""
-    if arguments.spacing is None:
+def pop_job(given, out):
+    """(coordinator, number of processes, index of this one) by the options, None without them."""
+    names = ("coordinator", "processes", "process")
+    job = {name: given.pop(name) for name in names if name in given}
+    if not job:
         return None
-    try:
-        return check_spacing(
-            tuple(arguments.spacing * 2 if len(arguments.spacing) == 1 else arguments.spacing)
-        )
-    except ValueError as error:
-        raise InputError(f"--spacing {error}.") from error
+    if missing := [name for name in names if name not in job]:
+        raise InputError(f"{spell_all(names)} go together; give {spell_all(missing)} too.")
+    if out is None:
+        raise InputError("--coordinator: give a run folder that all hosts see by --out.")
+    return tuple(job[name] for name in names)
 
 
-def run_check(arguments):
-    task = find_task(arguments.task)
-    report = check(task, arguments.data, parse_spacing(arguments))
+def find_begun(out, resume, source, given):
+    """The folder of the run to go on with; None to start one, as without --resume.
+
+    --resume starts the run in --out that is not there yet, so that a script which is started again
+    and again needs one command only.
+    """
+    if not resume:
+        return None
+    if out is not None:
+        if (Path(out) / CONFIG).is_file():
+            return Path(out)
+        if "task" not in given and source is None:
+            raise InputError(
+                f"{out}: has no {CONFIG}, so there is no run to go on with; give --task and all "
+                "other options to start it."
+            )
+        return None
+    if source is not None:
+        return find_unfinished(None, read_settings(source).task.name)
+    if "task" not in given:
+        raise InputError("--resume: give the run folder by --out, or --task for its newest run.")
+    return find_unfinished(None, find_task(given["task"]).name)
+
+
+def log_next_commands(run):
+    """Say what can be done with a complete run."""
+    own = Path(sys.argv[0])
+    program = str(own) if own.name == "transfuse" and not shutil.which("transfuse") else "transfuse"
+    run = shlex.quote(str(run))
+    log.info(
+        f"Next:\n"
+        f"  {program} predict --model {run} --input FILES --out DIR   # masks of your images\n"
+        f"  {program} evaluate --model {run} --data DIR               # scores on other data\n"
+        f"  {program} report {run}                                    # the report again"
+    )
+
+
+def train_folds(given, out, resume, source, devices, job):
+    """Cross-validation, from the start or gone on with."""
+    if job:
+        raise InputError("--coordinator: train one fold at a time, by --fold.")
+    if resume and out is None:
+        raise InputError("--resume: give the folder to go on in by --out.")
+    file = Path(out or "") / FOLDS_FILE
+    if resume and file.is_file():
+        plain = read_json(file)
+        settings = read_settings(file)
+        with blaming(file, "does not tell the number of folds"):
+            count = int(plain["folds"])
+        refuse_other_settings(Path(out), settings, given, source, count)
+        if (Path(out) / COMPLETE).is_file():
+            log.info(f"{out}: is complete, there is nothing left to do.")
+            return
+    else:
+        settings, count = find_settings(given, source), given["folds"]
+        plain = {**plain_settings(settings), "folds": count}
+        refuse_taken(out, FOLDS_FILE)
+    settings.check()
+    refuse_missing_data(settings.data)
+    import_tensorflow()
+    from transfuse_keras.training.cross_validation import cross_validate
+    from transfuse_keras.training.train import train
+
+    folder = Path(out) if out else choose_run_folder(None, f"{settings.task.name}-folds")
+    cross_validate(
+        lambda run, fold, resume: train(replace(settings, fold=fold), run, resume, devices),
+        plain,
+        folder,
+        count,
+        resume,
+    )
+    log.info(f"Done: {folder}/report.html")
+
+
+def run_ablate(
+    table=tuple(TABLES), only_list=False, rows=None, seeds=2, out=None, resume=False, **given
+):
+    if only_list:
+        import_tensorflow()
+        from transfuse_keras.training.ablation import list_rows
+
+        print("\n".join(list_rows(given.get("variant", "S"), table)))
+        return
+    if seeds < 1:
+        raise InputError(f"--seeds {seeds}: give 1 or more.")
+    if resume and not out:
+        raise InputError("--resume: give the folder to go on in by --out.")
+    settings = parse_settings(given)
+    settings.check()
+    refuse_missing_data(settings.data)
+    if not resume:
+        refuse_taken(out, ABLATION_FILE)
+    import_tensorflow()
+    from transfuse_keras.training.ablation import ablate
+
+    folder = Path(out) if out else choose_run_folder(None, f"ablation-{settings.task.name}")
+    ablate(settings, table, folder, seeds, rows, resume)
+    for number in table:
+        path = folder / f"table-{number}.md"
+        print(f"{path.read_text(encoding='utf-8')}\nDone: {path}")
+
+
+def run_check(task, data, spacing=None, out=None):
+    task, spacing = find_task(task), parse_spacing(spacing)
+    refuse_missing_data(data)
+    from transfuse_keras.data.check import check
+    from transfuse_keras.data.contact_sheet import write_contact_sheet
+
+    report = check(task, data, spacing)
     for kind, lines in (("ERROR", report.errors), ("warning", report.warnings)):
         for line in lines:
             print(f"{kind}: {line}")
     print("\n".join(["", *report.notes, "", *report.table(task.classes), ""]))
-    sheet = Path(arguments.out or f"check-{task.name}.png")
+    sheet = Path(out or f"check-{task.name}.png")
     if write_contact_sheet(sheet, report.splits, task):
         print(f"Contact sheet: {sheet}")
-    print(f"{len(report.errors)} errors, {len(report.warnings)} warnings.")
+    found = describe_count(report.errors, "error"), describe_count(report.warnings, "warning")
+    print(f"{found[0]}, {found[1]}.")
     return 1 if report.errors else 0
 
 
-def run_train(arguments):
-    if arguments.folds is None and (arguments.resume or arguments.source):
-        settings = read_run_settings(arguments)
-    else:
-        settings = parse_settings(arguments)
-    if arguments.folds is not None and arguments.fold is None:
-        run_folds(arguments, settings)
-        return
-    out = arguments.out
-    if arguments.resume:
-        out = find_unfinished(out, settings.task.name)
-        if (out / COMPLETE).is_file():
-            print(f"{out}: is complete, there is nothing left to do.")
-            return
-    job = parse_job(arguments)
-    train(settings, out, arguments.resume, arguments.devices, job)
+def describe_count(items, name):
+    """Such as "1 error" or "2 errors"."""
+    return f"{len(items)} {name}{'' if len(items) == 1 else 's'}"
 
 
-def parse_job(arguments):
-    """(coordinator, number of processes, index of this one) by the options, None without them."""
-    job = arguments.coordinator, arguments.processes, arguments.process
-    if job == (None, None, None):
-        return None
-    if None in job:
-        raise InputError("--coordinator, --processes and --process go together.")
-    if arguments.out is None:
-        raise InputError("--coordinator: give a run folder that all hosts see by --out.")
-    check_job(*job)
-    return job
+def run_evaluate(model, data=None, out=None, task=None, **options):
+    task = find_task(task) if task else None
+    options = parse_prediction(options)
+    spacing = parse_spacing(options.pop("spacing", None))
+    refuse_missing_model(model)
+    refuse_missing_data(data)
+    refuse_taken(out)
+    import_tensorflow()
+    from transfuse_keras.evaluation.evaluate_model import evaluate_model
+
+    folder = evaluate_model(Path(model), data, out=out, task=task, spacing=spacing, **options)
+    log.info(f"Done: {folder}/report.html")
 
 
-def parse_settings(arguments):
-    """The Settings that the options of `transfuse train` ask for."""
-    if arguments.task is None:
-        raise InputError("Give --task.")
-    task = find_task(arguments.task)
-    recipe = task.recipe if arguments.data else task.phantom_recipe or task.recipe
-    given = {
-        "variant": arguments.variant,
-        "image_size": arguments.image_size and tuple(arguments.image_size),
-        "epochs": arguments.epochs,
-        "batch_size": arguments.batch_size,
-        "learning_rate": arguments.learning_rate,
-        "accumulate": arguments.accumulate,
-    }
-    count = 5 if arguments.folds is None else arguments.folds
-    if count < 2:
-        raise InputError(f"--folds {count}: give 2 or more.")
-    if arguments.fold is not None and not 0 <= arguments.fold < count:
-        raise InputError(f"--fold {arguments.fold}: give 0 to {count - 1}.")
-    recipe = replace(recipe, **RECIPE_CHANGES[arguments.recipe or "paper"])
-    return Settings(
-        task,
-        arguments.data,
-        replace(recipe, **{key: x for key, x in given.items() if x is not None}),
-        None if arguments.weights == "none" else arguments.weights,
-        arguments.skip_heads,
-        arguments.seed or 0,
-        arguments.limit,
-        parse_spacing(arguments),
-        parse_threshold(arguments),
-        None if arguments.fold is None else (arguments.fold, count),
-        arguments.precision or "float32",
-        arguments.jit or "auto",
-        arguments.deterministic,
-    )
-
-
-def read_run_settings(arguments):
-    """The Settings of the run that --resume or --from names: no other option changes them."""
-    name = "--resume" if arguments.resume else "--from"
-    kept = {"run", "out", "resume", "source"}
-    kept |= {"devices", "coordinator", "processes", "process"}
-    if arguments.resume:
-        kept.add("task")
-    unset = (None, False)
-    others = [
-        key
-        for key, value in vars(arguments).items()
-        if key not in kept and not any(value is x for x in unset)
-    ]
-    if others:
-        option = others[0].replace("_", "-").replace("learning-rate", "lr")
-        raise InputError(f"{name} takes all settings from the run; leave out --{option}.")
-    if not arguments.resume:
-        return read_settings(arguments.source)
-    if arguments.task is None and arguments.out is None:
-        raise InputError("--resume: give the run folder by --out, or --task for its newest run.")
-    name = arguments.task and find_task(arguments.task).name
-    return read_settings(find_unfinished(arguments.out, name) / CONFIG)
-
-
-def run_folds(arguments, settings):
-    if arguments.source:
-        raise InputError("--from repeats one run; leave out --folds.")
-    if arguments.coordinator:
-        raise InputError("--coordinator: train one fold at a time, by --fold.")
-    if arguments.resume and not arguments.out:
-        raise InputError("--resume: give the folder to go on in by --out.")
-    name = f"{settings.task.name}-folds"
-    folder = Path(arguments.out) if arguments.out else choose_run_folder(None, name)
-    plain = {**asdict(settings), "folds": arguments.folds}
-    cross_validate(
-        lambda run, fold, resume: train(
-            replace(settings, fold=fold), run, resume, arguments.devices
-        ),
-        plain,
-        folder,
-        arguments.folds,
-        arguments.resume,
-    )
-    print(f"Done: {folder}/report.html")
-
-
-def run_ablate(arguments):
-    numbers = arguments.table or list(TABLES)
-    if arguments.list:
-        print("\n".join(list_rows(arguments.variant or "S", numbers)))
-        return
-    if arguments.seeds < 1:
-        raise InputError(f"--seeds {arguments.seeds}: give 1 or more.")
-    if arguments.resume and not arguments.out:
-        raise InputError("--resume: give the folder to go on in by --out.")
-    settings = parse_settings(arguments)
-    name = f"ablation-{settings.task.name}"
-    folder = Path(arguments.out) if arguments.out else choose_run_folder(None, name)
-    ablate(settings, numbers, folder, arguments.seeds, arguments.rows, arguments.resume)
-    for number in numbers:
-        path = folder / f"table-{number}.md"
-        print(f"{path.read_text()}\nDone: {path}")
-
-
-def run_evaluate(arguments):
-    folder = evaluate_model(
-        Path(arguments.model),
-        arguments.data,
-        out=arguments.out,
-        task=find_task(arguments.task) if arguments.task else None,
-        threshold=parse_threshold(arguments),
-        flips=parse_flips(arguments),
-        spacing=parse_spacing(arguments),
-        precision=arguments.precision,
-        jit=arguments.jit,
-    )
-    print(f"Done: {folder}/report.html")
-
-
-def run_predict(arguments):
-    if arguments.threshold == "auto":
+def run_predict(model, input, out, task=None, no_overlays=False, **options):
+    if options.get("threshold") == "auto":
         raise InputError("--threshold auto: transfuse evaluate chooses, then predict follows it.")
+    task = find_task(task) if task else None
+    options = parse_prediction(options)
+    refuse_missing_model(model)
+    import_tensorflow()
+    from transfuse_keras.inference.predict_files import predict_files
+
     failed = predict_files(
-        Path(arguments.model),
-        arguments.input,
-        Path(arguments.out),
-        threshold=parse_threshold(arguments),
-        flips=parse_flips(arguments),
-        tile=arguments.tile,
-        overlays=not arguments.no_overlays,
-        task=find_task(arguments.task) if arguments.task else None,
-        precision=arguments.precision,
-        jit=arguments.jit,
+        Path(model), input, Path(out), task=task, overlays=not no_overlays, **options
     )
     return 1 if failed else 0
 
 
-def run_compare(arguments):
-    rows = compare(Path(arguments.first), Path(arguments.second))
-    print("\n".join(format_comparison(rows)))
+def parse_prediction(options):
+    """Options of a prediction as `predict_files` takes them."""
+    if "flip" in options:
+        flip = options.pop("flip")
+        options["flips"] = "" if flip == "none" else flip
+    if "threshold" in options:
+        options["threshold"] = parse_threshold(options["threshold"])
+    return options
 
 
-def run_report(arguments):
-    write_report(Path(arguments.folder))
-    print(f"Done: {arguments.folder}/report.html")
+def refuse_missing_model(path):
+    """Raise InputError if there is nothing at the path of --model."""
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such model; give a run folder or the file of a model.")
 
 
-def run_export(arguments):
-    quantize = arguments.quantize or ["none"]
-    export_model(arguments.model, arguments.format, quantize, arguments.out, arguments.data)
+def run_compare(first, second):
+    from transfuse_keras.evaluation.compare import compare, format_comparison
+
+    print("\n".join(format_comparison(compare(Path(first), Path(second)))))
 
 
-def run_benchmark(arguments):
-    result = benchmark(
-        Path(arguments.model), arguments.image_size, arguments.threads, arguments.rounds
-    )
+def run_report(folder):
+    from transfuse_keras.evaluation.report import write_report
+
+    write_report(Path(folder))
+    log.info(f"Done: {folder}/report.html")
+
+
+def run_export(model, format, quantize=("none",), data=None, out=None):
+    refuse_missing_model(model)
+    refuse_missing_data(data)
+    import_tensorflow()
+    from transfuse_keras.export.export_model import export_model
+
+    export_model(model, format, quantize, out, data)
+
+
+def run_benchmark(model, image_size=None, threads=None, rounds=30):
+    refuse_missing_model(model)
+    import_tensorflow()
+    from transfuse_keras.benchmark.measure import benchmark
+    from transfuse_keras.benchmark.table import format_benchmark
+
+    result = benchmark(Path(model), image_size, threads, rounds)
     print("\n".join(["", *format_benchmark(result)]))
+
+
+def import_tensorflow():
+    """Import TensorFlow, at TF_CPP_MIN_LOG_LEVEL 3 without a line on stderr.
+
+    Its C++ parts write some lines while they are loaded, whatever that level is.
+    """
+    with silenced() if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3" else nullcontext():
+        import tensorflow  # noqa: F401
+
+
+@contextmanager
+def silenced():
+    """Within this context nothing is written to the file descriptor of stderr."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

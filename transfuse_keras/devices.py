@@ -17,10 +17,6 @@ from transfuse_keras.errors import InputError
 log = logging.getLogger(__name__)
 
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "strict_float32")
-JIT = {"auto": "auto", "on": True, "off": False}  # as Keras' jit_compile
-
-
 def all_devices():
     """The context in which a model, its optimizer and its metrics are built and fit on all devices.
 
@@ -131,7 +127,7 @@ def computing_in(precision):
     in TF32, as TensorFlow does by default; in "strict_float32" it does not.
 
     Args:
-        precision: one of PRECISIONS.
+        precision: "float32", "mixed_bfloat16", "mixed_float16" or "strict_float32".
     """
     before = keras.config.dtype_policy()
     strict = precision == "strict_float32"

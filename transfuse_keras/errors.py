@@ -1,4 +1,4 @@
-"""The one exception that means: the input is wrong, not the program."""
+"""The exceptions that a command tells in one sentence: wrong input, and work that failed."""
 
 import csv
 from contextlib import contextmanager
@@ -13,6 +13,10 @@ class InputError(ValueError):
 
     def __init__(self, message):
         super().__init__(" ".join(str(message).splitlines()))  # a name may hold a line break
+
+
+class Failure(RuntimeError):
+    """The input was read, but the work on it failed; the message says how in one sentence."""
 
 
 @contextmanager

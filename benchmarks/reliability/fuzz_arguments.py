@@ -36,8 +36,9 @@ def argument_list(rng, parser):
     commands = next(x for x in parser._actions if isinstance(x, argparse._SubParsersAction)).choices
     name = sorted(commands)[rng.integers(len(commands))]
     found = [] if rng.random() < 0.01 else [name]
-    # ablate --list takes a minute, whatever else is asked
-    options = [action for action in commands[name]._actions if action.dest not in ("help", "list")]
+    # ablate --list takes a minute, whatever else is asked; --debug is for tracebacks
+    left_out = ("help", "only_list", "debug")
+    options = [action for action in commands[name]._actions if action.dest not in left_out]
     for action in options:
         chance = 0.95 if action.required or action.dest == "data" else 0.3
         times = int(rng.random() < chance) + int(rng.random() < 0.03)

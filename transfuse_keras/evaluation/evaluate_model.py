@@ -11,11 +11,13 @@ from transfuse_keras.evaluation.results import score_samples, write_thresholds
 from transfuse_keras.files import first_free, write_json
 from transfuse_keras.inference.predictor import load_predictor
 from transfuse_keras.runs.folder import find_run, own_data, own_samples, read_config
+from transfuse_keras.runs.logfile import begin_log, logging_to_folder
 from transfuse_keras.runs.metadata import keep_value_range, known_task
 
 log = logging.getLogger(__name__)
 
 
+@logging_to_folder()
 def evaluate_model(
     model,
     data=None,
@@ -75,6 +77,7 @@ def evaluate_model(
         values = known[1] if known else [0.5] * len(task.classes)
         thresholds = dict(zip(task.classes, values, strict=True))
     folder.mkdir(parents=True, exist_ok=True)
+    begin_log(folder)
     log.info(f"Evaluation folder: {folder}")
     metrics = {
         **{"task": task.name, "data": str(data) if data else own_data(run) or "phantom"},

@@ -10,6 +10,7 @@ from safetensors.numpy import save
 
 from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.errors import InputError
+from transfuse_keras.export.budgets import QUANTIZATIONS
 from transfuse_keras.export.quantize import quantize_dynamic, quantize_int8
 from transfuse_keras.files import replacing
 from transfuse_keras.layers.upsampling import resizing_by
@@ -171,9 +172,9 @@ def export_pytorch(model, path):
 
 
 FORMATS = {  # name -> (function of model and path, file, how it can be quantised)
-    "saved_model": (export_saved_model, "saved_model", ("none",)),
-    "litert": (export_litert, "model.tflite", ("none", "float16", "dynamic", "int8")),
-    "onnx": (export_onnx, "model.onnx", ("none",)),
-    "openvino": (export_openvino, "model.xml", ("none", "float16")),
-    "pytorch": (export_pytorch, "model.safetensors", ("none",)),
+    "saved_model": (export_saved_model, "saved_model", QUANTIZATIONS["saved_model"]),
+    "litert": (export_litert, "model.tflite", QUANTIZATIONS["litert"]),
+    "onnx": (export_onnx, "model.onnx", QUANTIZATIONS["onnx"]),
+    "openvino": (export_openvino, "model.xml", QUANTIZATIONS["openvino"]),
+    "pytorch": (export_pytorch, "model.safetensors", QUANTIZATIONS["pytorch"]),
 }

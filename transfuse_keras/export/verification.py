@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transfuse_keras.data.cache import fitted
+from transfuse_keras.export.budgets import BUDGETS, OverBudget
 from transfuse_keras.export.formats import FORMATS
 from transfuse_keras.files import read_json, replacing, write_json
 from transfuse_keras.inference.masks import to_masks
@@ -18,18 +19,6 @@ log = logging.getLogger(__name__)
 
 
 COMPARED = 32  # held-out images on which a file is compared with the Keras model
-
-# quantize -> (key of what `verify` gives, what it may be): the budget of an exported file
-BUDGETS = {
-    "none": ("largest_difference", "at most", 1e-4),
-    "float16": ("mask_dice", "at least", 0.999),
-    "dynamic": ("dice_lost", "at most", 0.005),
-    "int8": ("dice_lost", "at most", 0.005),
-}
-
-
-class OverBudget(RuntimeError):
-    """An exported model that differs more from the Keras model than its format may."""
 
 
 @dataclass(frozen=True)

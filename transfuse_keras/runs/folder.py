@@ -1,10 +1,9 @@
 """The folder of a run: chosen, begun, found again."""
 
+import re
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from transfuse_keras.data.layouts import find_samples
-from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.files import (
     is_leftover,
@@ -15,7 +14,8 @@ from transfuse_keras.files import (
     write_table,
 )
 from transfuse_keras.runs.lock import LOCK, locked
-from transfuse_keras.runs.settings import describe_settings
+from transfuse_keras.runs.logfile import begin_log
+from transfuse_keras.runs.settings import check_schema, describe_settings
 from transfuse_keras.tasks.task import as_task
 
 CONFIG, SPLIT, COMPLETE = "config.json", "split.csv", "metrics.json"
@@ -30,12 +30,23 @@ def choose_run_folder(out, name):
     """
     if out is None:
         return make_first_free(Path("savedmodels") / name)
+    refuse_taken(out)
     run = Path(out)
-    if run.exists() and not run.is_dir() or is_used(run):
-        remedy = ", or --resume" if (run / CONFIG).is_file() else ""
-        raise InputError(f"{run}: already holds something else; give --out a new folder{remedy}.")
     run.mkdir(parents=True, exist_ok=True)
     return run
+
+
+def refuse_taken(out, begun=CONFIG):
+    """Raise InputError if the folder of --out holds something; `begun` is what a run begins with.
+
+    None for `out` is a folder that is still to be chosen.
+    """
+    if out is None:
+        return
+    run = Path(out)
+    if run.exists() and not run.is_dir() or is_used(run):
+        remedy = ", or --resume" if (run / begun).is_file() else ""
+        raise InputError(f"{run}: already holds something else; give --out a new folder{remedy}.")
 
 
 def is_used(folder):
@@ -73,8 +84,13 @@ def find_unfinished(out, name):
         if not (run / CONFIG).is_file():
             raise InputError(f"{run}: has no {CONFIG}, so there is no run to go on with.")
         return run
-    configs = Path("savedmodels").glob(f"{name}*/{CONFIG}")
-    unfinished = [file for file in configs if not (file.parent / COMPLETE).exists()]
+    configs = Path("savedmodels").glob(f"*/{CONFIG}")
+    own = re.compile(rf"{re.escape(name)}(-\d+)?")  # not those of a task skin-big for skin
+    unfinished = [
+        file
+        for file in configs
+        if own.fullmatch(file.parent.name) and not (file.parent / COMPLETE).exists()
+    ]
     if not unfinished:
         raise InputError(f"No unfinished run in savedmodels/{name}; give its folder by --out.")
     return max(unfinished, key=lambda file: file.stat().st_mtime).parent
@@ -87,6 +103,7 @@ def begin_run(run, settings, splits):
         write_json(run / CONFIG, describe_settings(settings))
     if not (run / SPLIT).exists():
         write_split(run / SPLIT, splits)
+    begin_log(run)
 
 
 def split_rows(splits):
@@ -115,8 +132,9 @@ def read_config(run):
     Raises: InputError if it is missing, damaged or of something else.
     """
     file = run / "config.json"
+    config = read_json(file) or {}
+    check_schema(file, config)
     with blaming(file, "does not tell what the run was trained on"):
-        config = read_json(file) or {}
         Path(config["data"]), int(config["seed"]), str(config["recipe"]["variant"])
         height, width = map(int, config["recipe"]["image_size"])
     return config
@@ -132,6 +150,9 @@ def own_data(run):
 
 def own_samples(task, run, part):
     """The samples of a split of the run's own data, by its split.csv."""
+    from transfuse_keras.data.layouts import find_samples  # so that a run is found without OpenCV
+    from transfuse_keras.data.splits import find_splits
+
     config, data = read_config(run), own_data(run)
     size, spacing = tuple(config["recipe"]["image_size"]), config.get("spacing")
     if data is None:
@@ -174,8 +195,10 @@ def run_task(run):
     Raises: InputError if its config.json is missing, damaged or of something else.
     """
     file = run / "config.json"
+    config = read_json(file) or {}
+    check_schema(file, config)
     with blaming(file, "does not tell the task of a run"):
-        return as_task((read_json(file) or {})["task"])
+        return as_task(config["task"])
 
 
 def run_thresholds(run, classes):

@@ -1,4 +1,4 @@
-"""What makes a training what it is: plain data, kept as the config.json of its run folder."""
+"""The settings of a training: plain data, kept as config.json in its run folder."""
 
 import logging
 from dataclasses import asdict, dataclass, fields
@@ -11,7 +11,11 @@ from transfuse_keras.versions import backend, versions
 
 log = logging.getLogger(__name__)
 
-
+SCHEMA = 1  # the form of config.json; the first form, 0, had no number in it
+# the settings of several runs in one folder
+FOLDS_FILE, ABLATION_FILE = "cross-validation.json", "ablation.json"
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "strict_float32")
+JIT = {"auto": "auto", "on": True, "off": False}  # as Keras' jit_compile
 KERAS_EPSILON = 1e-7  # of runs from before it was in the recipe
 PACKAGES = ("keras", "tensorflow", "numpy", "opencv-python-headless")
 
@@ -31,8 +35,8 @@ class Settings:
         spacing: (row, column) mm of images whose pixel spacing is not known otherwise.
         threshold: a probability, "auto" for the best on the validation split, None for 0.5.
         fold: (index, count) of a cross-validation: that part of the patients is tested on.
-        precision: "float32", "mixed_bfloat16" or "mixed_float16", see `computing_in`.
-        jit: "on", "off" or "auto": whether XLA compiles the training.
+        precision: one of PRECISIONS, see `computing_in`.
+        jit: a key of JIT: whether XLA compiles the training.
         deterministic: use only operations that give the same result every time.
         validation: whether images are held out to choose the best epoch; else all are trained
             on, and the last epoch is scored.
@@ -101,32 +105,51 @@ class Settings:
             raise InputError(f"The seed must be between 0 and {2**32 - 1}, not {self.seed}.")
 
 
-def describe_settings(settings):
-    """The content of config.json: the settings, with absolute paths, and what they ran with."""
+def plain_settings(settings):
+    """The settings as plain data with absolute paths, for JSON."""
     data, weights = settings.data, settings.weights
     return {
+        "schema": SCHEMA,
         **asdict(settings),
         "data": "phantom" if data is None else str(Path(data).resolve()),
         "weights": weights if weights in (None, "imagenet") else str(Path(weights).resolve()),
-        "backend": backend(),
-        "versions": versions(*PACKAGES),
     }
 
 
+def describe_settings(settings):
+    """The content of config.json: the plain settings, and what they ran with."""
+    return {**plain_settings(settings), "backend": backend(), "versions": versions(*PACKAGES)}
+
+
+def check_schema(path, content):
+    """Raise InputError if a config.json was written in a form that this version does not know."""
+    schema = content.get("schema", 0) if isinstance(content, dict) else 0
+    if schema not in (0, SCHEMA):
+        raise InputError(
+            f"{path}: was written by another version of transfuse-keras (schema {schema}; this "
+            f"version reads 0 and {SCHEMA}); install that version."
+        )
+
+
 def read_settings(path):
-    """The Settings of a run; says if it was made with other versions.
+    """The Settings of a run; without importing Keras.
 
     Args:
-        path: of its config.json.
+        path: of its config.json, or of the file that begins a cross-validation.
 
-    Raises: InputError if the file is missing, damaged or of something else.
+    Raises: InputError if the file is missing, damaged, of something else or of another schema.
     """
     path = Path(path)
+    content = read_json(path)
+    if content is None:
+        raise InputError(f"{path}: no such file; give the config.json of a run.")
+    check_schema(path, content)
     with blaming(path, "is not the config.json of a run"):
-        content = read_json(path)
+        if "schema" not in content:
+            log.info(f"{path}: has no schema number; it is read as version 0.")
         names = {field.name for field in fields(Settings)}
         plain = {key: tuples(value) for key, value in content.items() if key in names}
-        settings = Settings(
+        return Settings(
             **{
                 **plain,
                 "task": as_task(content["task"]),
@@ -134,10 +157,18 @@ def read_settings(path):
                 "data": None if content["data"] == "phantom" else content["data"],
             }
         )
+
+
+def log_other_versions(path):
+    """Say if a run was made with other versions than it would be made with now.
+
+    Args:
+        path: of its config.json, which `read_settings` accepts.
+    """
+    with blaming(path, "is not the config.json of a run"):
+        content = read_json(path)
         made_with = {"backend": content["backend"], **content["versions"]}
-    ours = describe_settings(settings)
-    ours = {"backend": ours["backend"], **ours["versions"]}
+    ours = {"backend": backend(), **versions(*PACKAGES)}
     other = [f"{x} {made_with.get(x)}, now {ours[x]}" for x in ours if made_with.get(x) != ours[x]]
     if other:
         log.info(f"{path}: was made with {'; '.join(other)}.")
-    return settings

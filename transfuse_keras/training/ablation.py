@@ -1,7 +1,7 @@
 """The paper's Tables 5 and 6: their rows trained with one recipe, the scores beside the paper's."""
 
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -15,62 +15,12 @@ from transfuse_keras.model.flops import count_flops
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.model.variants import ABLATIONS, resolve_variant
 from transfuse_keras.runs.folder import COMPLETE
+from transfuse_keras.runs.settings import ABLATION_FILE
+from transfuse_keras.training.paper_tables import TABLES
 from transfuse_keras.training.series import begin_series, train_series
 from transfuse_keras.training.train import train
 
 log = logging.getLogger(__name__)
-
-
-SETTINGS = "ablation.json"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the paper.
-
-    Attributes:
-        title: what it compares.
-        setting: how the paper trained its rows.
-        metrics: those it gives, by our names.
-        columns: its own columns.
-        rows: key of ABLATIONS -> (what it is, the paper's figures in `columns`).
-    """
-
-    title: str
-    setting: str
-    metrics: tuple[str, ...]
-    columns: tuple[str, ...]
-    rows: dict[str, tuple[str, tuple[float, ...]]]
-
-
-TABLES = {
-    5: Table(
-        "Table 5, parallel-in-branch design",
-        "S at 352x352, 30 epochs, pretrained branches, 1,450 images of Kvasir and CVC-ClinicDB",
-        ("dice",),
-        ("Kvasir Dice", "ColonDB Dice"),
-        {
-            "E.1": ("CNN alone, PUP decoder", (0.890, 0.645)),
-            "E.2": ("transformer alone, PUP decoder", (0.889, 0.727)),
-            "E.3": ("transformer on top of the CNN", (0.908, 0.749)),
-            "E.4": ("CNN and VGG16 in parallel, BiFusion", (0.896, 0.651)),
-            "E.5": ("in parallel, concatenation + residual", (0.912, 0.764)),
-            "E.6": ("in parallel, BiFusion: TransFuse", (0.918, 0.773)),
-        },
-    ),
-    6: Table(
-        "Table 6, BiFusion module",
-        "S at 192x256, 30 epochs, pretrained branches, 2,000 images of ISIC 2017",
-        ("iou", "dice", "accuracy"),
-        ("Jaccard", "Dice", "accuracy"),
-        {
-            "F.1": ("concatenation + residual", (0.778, 0.857, 0.939)),
-            "F.2": ("+ CNN spatial attention", (0.782, 0.861, 0.941)),
-            "F.3": ("+ transformer channel attention", (0.787, 0.865, 0.942)),
-            "F.4": ("+ dot product: BiFusion", (0.795, 0.872, 0.944)),
-        },
-    ),
-}
 
 
 def same_model(row):
@@ -130,7 +80,7 @@ def ablate(settings, numbers, folder, seeds=2, rows=None, resume=False):
         run_folder(folder, row, seed): (row, seed) for seed in range(seeds) for row in wanted
     }
     missing = [row for run, (row, _) in trainings.items() if not (run / COMPLETE).is_file()]
-    begin_series(folder, SETTINGS, asdict(settings), resume)
+    begin_series(folder, ABLATION_FILE, asdict(settings), resume)
     log.info(f"{len(missing)} of {len(trainings)} trainings are to be done.")
 
     def train_row(run, begun):

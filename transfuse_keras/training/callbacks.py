@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import keras
 
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import Failure, InputError
 from transfuse_keras.files import read_table, write_table
 from transfuse_keras.training.optimizer import averaged
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 GOLDEN = 0x9E3779B1  # 2**32 by the golden ratio: far from any other seed
 
 
-class NonFiniteLoss(RuntimeError):
+class NonFiniteLoss(Failure):
     """The loss became nan or infinite."""
 
 

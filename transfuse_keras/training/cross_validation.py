@@ -12,9 +12,8 @@ from transfuse_keras.evaluation.results import WORST
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.files import read_json, replacing, write_json, write_table
 from transfuse_keras.metrics.calibration import BINS, measure_calibration
+from transfuse_keras.runs.settings import FOLDS_FILE
 from transfuse_keras.training.series import begin_series, train_series
-
-SETTINGS = "cross-validation.json"
 
 
 def cross_validate(train, settings, folder, folds, resume=False):
@@ -30,7 +29,7 @@ def cross_validate(train, settings, folder, folds, resume=False):
 
     Raises: InputError if `folder` holds anything else.
     """
-    begin_series(folder, SETTINGS, settings, resume)
+    begin_series(folder, FOLDS_FILE, settings, resume)
     runs = [folder / f"fold-{k}" for k in range(folds)]
     train_series(
         folder,

@@ -6,7 +6,8 @@ from pathlib import Path
 from transfuse_keras.evaluation.evaluate import choose_thresholds
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.results import score_samples, write_thresholds
-from transfuse_keras.export.verification import OverBudget, export_verified, predict_held_out
+from transfuse_keras.export.budgets import OverBudget
+from transfuse_keras.export.verification import export_verified, predict_held_out
 from transfuse_keras.files import write_json
 from transfuse_keras.runs.metadata import ModelFacts
 

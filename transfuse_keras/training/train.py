@@ -18,7 +18,6 @@ from transfuse_keras.data.pipeline import batches
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.data.value_range import fix_value_range
 from transfuse_keras.devices import (
-    JIT,
     all_devices,
     check_devices,
     compute_deterministically,
@@ -41,7 +40,8 @@ from transfuse_keras.runs.folder import (
     refuse_other_split,
     writing_run,
 )
-from transfuse_keras.runs.settings import describe_settings
+from transfuse_keras.runs.logfile import begin_log, logging_to_folder
+from transfuse_keras.runs.settings import JIT, describe_settings
 from transfuse_keras.training import checkpoints
 from transfuse_keras.training.callbacks import (
     BeginEpoch,
@@ -67,6 +67,7 @@ MONITOR = "val_mask_dice"
 # 3. --weights with a run, a .keras file or the authors' checkpoint: all layers, or with
 #    --skip-heads all but the heads;
 # 4. --resume: the newest undamaged checkpoint of the run; 2 and 3 are then left out.
+@logging_to_folder()
 def train(
     settings,
     out=None,
@@ -90,7 +91,7 @@ def train(
         keep_checkpoints: keep those of the last two epochs and of the best, with which a complete
             run can be trained for longer.
 
-    Returns: Path of the run folder. It holds config.json, split.csv, logs/ (TensorBoard),
+    Returns: Path of the run folder. It holds config.json, split.csv, log.txt, logs/ (TensorBoard),
     history.csv, model.keras, saved_model/, model.tflite, export.json, cases.csv, overlays/,
     predictions/ (of volumes), report.html and, last, metrics.json; until then, checkpoints/.
     Scored and exported is the best model in float32, whatever it was trained in.
@@ -142,6 +143,7 @@ def train_run(settings, run, first, resume, distributed, job, epochs):
         refuse_other_split(run, splits)
         if first:
             remove_leftovers(run)
+            begin_log(run)
         progress = checkpoints.find_progress(run, monitor_of(settings))
     if epochs is not None:
         settings = lengthen(settings, run, epochs, progress, first)

@@ -1,0 +1,24 @@
+"""Plain data on exported files: how each format can be quantised and how close it must stay."""
+
+from transfuse_keras.errors import Failure
+
+# format -> how its weights can be stored
+QUANTIZATIONS = {
+    "saved_model": ("none",),
+    "litert": ("none", "float16", "dynamic", "int8"),
+    "onnx": ("none",),
+    "openvino": ("none", "float16"),
+    "pytorch": ("none",),
+}
+
+# quantize -> (key of what `verify` gives, what it may be): the budget of an exported file
+BUDGETS = {
+    "none": ("largest_difference", "at most", 1e-4),
+    "float16": ("mask_dice", "at least", 0.999),
+    "dynamic": ("dice_lost", "at most", 0.005),
+    "int8": ("dice_lost", "at most", 0.005),
+}
+
+
+class OverBudget(Failure):
+    """An exported model that differs more from the Keras model than its format may."""

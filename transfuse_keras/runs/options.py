@@ -1,0 +1,162 @@
+"""Options of the command line as the Settings of a training, and which differ from a run's."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from transfuse_keras.errors import InputError
+from transfuse_keras.runs.settings import Settings, plain_settings, read_settings
+from transfuse_keras.tasks import find_task
+from transfuse_keras.tasks.task import RECIPE_CHANGES
+
+# An option has the name of the attribute that it sets, unless it is listed here.
+SPELLINGS = {"learning_rate": "--lr", "source": "--from"}
+OF_RECIPE = ("variant", "image_size", "epochs", "batch_size", "learning_rate", "accumulate")
+OF_SETTINGS = ("skip_heads", "seed", "limit", "precision", "jit", "deterministic")
+CHANGED_BY_RECIPE = {name for changes in RECIPE_CHANGES.values() for name in changes}
+DEFAULT_FOLDS = 5
+
+
+def spell(name):
+    """The option on the command line that gives `name`."""
+    return SPELLINGS.get(name, f"--{name.replace('_', '-')}")
+
+
+def spell_all(names):
+    """ "--a, --b and --c"."""
+    *most, last = map(spell, names)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def parse_threshold(text):
+    """The --threshold option: None, "auto" or a number between 0 and 1."""
+    if text in (None, "auto"):
+        return text
+    try:
+        threshold = float(text)
+    except ValueError:
+        threshold = -1
+    if not 0 <= threshold <= 1:
+        raise InputError(f"--threshold {text}: give a number from 0 to 1, or auto.")
+    return threshold
+
+
+def parse_spacing(numbers):
+    """(row, column) in mm by the one or two numbers of --spacing, or None."""
+    if numbers is None:
+        return None
+    from transfuse_keras.data.layouts.listing import check_spacing
+
+    try:
+        return check_spacing(tuple(numbers * 2 if len(numbers) == 1 else numbers))
+    except ValueError as error:
+        raise InputError(f"--spacing {error}.") from error
+
+
+def parse_fold(fold=None, folds=DEFAULT_FOLDS):
+    """(index, count) by --fold and --folds; None without --fold."""
+    if folds < 2:
+        raise InputError(f"--folds {folds}: give 2 or more.")
+    if fold is None:
+        return None
+    if not 0 <= fold < folds:
+        raise InputError(f"--fold {fold}: give 0 to {folds - 1}.")
+    return fold, folds
+
+
+def parse_settings(given, task=None):
+    """The Settings that options ask for.
+
+    Args:
+        given: {attribute: value} of the options that were given.
+        task: Task where --task was not given.
+
+    Raises: InputError if an option is missing or its value cannot be used.
+    """
+    if "task" in given:
+        task = find_task(given["task"])
+    if task is None:
+        raise InputError("Give --task.")
+    data, weights = given.get("data"), given.get("weights")
+    own = task.recipe if data else task.phantom_recipe or task.recipe
+    changes = dict(RECIPE_CHANGES[given.get("recipe", "paper")])
+    changes |= {name: given[name] for name in OF_RECIPE if name in given}
+    if "image_size" in changes:
+        changes["image_size"] = tuple(changes["image_size"])
+    return Settings(
+        task,
+        data=data,
+        recipe=replace(own, **changes),
+        weights=None if weights == "none" else weights,
+        spacing=parse_spacing(given.get("spacing")),
+        threshold=parse_threshold(given.get("threshold")),
+        fold=parse_fold(**{name: given[name] for name in ("fold", "folds") if name in given}),
+        **{name: given[name] for name in OF_SETTINGS if name in given},
+    )
+
+
+def find_settings(given, source=None):
+    """The Settings that options ask for, or those in a file with the fold of the options.
+
+    Args:
+        given: as of `parse_settings`.
+        source: the config.json of a run to repeat, or None.
+
+    Raises: InputError; it names all options that do not go with --from.
+    """
+    if source is None:
+        return parse_settings(given)
+    others = [name for name in given if name not in ("fold", "folds")]
+    if others:
+        raise InputError(f"--from takes all settings from {source}; leave out {spell_all(others)}.")
+    settings = read_settings(source)
+    return replace(settings, fold=parse_fold(**given)) if given else settings
+
+
+def refuse_other_settings(run, settings, given, source=None, folds=None):
+    """Raise InputError, with all options that ask for something else than a run was begun with.
+
+    Args:
+        run: Path of the run folder, or of the folder of a cross-validation.
+        settings: its Settings.
+        given, source: as of `find_settings`.
+        folds: the number of folds of a cross-validation.
+    """
+    if source is None:
+        asked = parse_settings({"data": settings.data, **given}, settings.task)
+        names = [name for name in given if name != "folds"]
+    else:
+        asked, names = find_settings(given, source), ["source"]
+    if folds is not None:
+        names.append("folds")
+    ours, theirs = (
+        {**plain, **plain["recipe"], "recipe": {}, "source": plain, "folds": count}
+        for plain, count in (
+            (plain_settings(asked), given.get("folds")),
+            (plain_settings(settings), folds),
+        )
+    )
+    for name in CHANGED_BY_RECIPE - set(given):
+        ours["recipe"][name], theirs["recipe"][name] = ours[name], theirs[name]
+    different = [name for name in names if ours[name] != theirs[name]]
+    if different:
+        listed = (
+            spell(name)
+            if isinstance(ours[name], dict)
+            else f"{spell(name)} ({show(ours[name])}, it has {show(theirs[name])})"
+            for name in different
+        )
+        raise InputError(
+            f"{run}: was begun with other settings than {', '.join(listed)}; leave these options "
+            "out to go on with it, or give another --out to start anew."
+        )
+
+
+def show(value):
+    """A value as it is given on the command line."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def refuse_missing_data(data):
+    """Raise InputError if the folder of --data is not there."""
+    if data is not None and not Path(data).is_dir():
+        raise InputError(f"{data}: no such folder.")
