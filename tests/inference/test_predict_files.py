@@ -57,7 +57,7 @@ def run_folder(tmp_path, monkeypatch):
         task, predictor = STUBS[name]
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
-        write_json(folder / "config.json", {"task": asdict(task)})
+        write_json(folder / "config.json", {"schema": 1, "task": asdict(task)})
         monkeypatch.setattr(module, "load_predictor", lambda *_: predictor)
         return folder
 
