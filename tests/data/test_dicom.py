@@ -380,3 +380,20 @@ def test_reading_leaves_the_settings_of_other_libraries_as_they_were(tmp_path, r
     with reading():
         assert before[1] < Image.MAX_IMAGE_PIXELS and warnings.filters != before[0]
     assert (list(warnings.filters), Image.MAX_IMAGE_PIXELS) == before
+
+
+def test_every_image_of_pydicom_is_shown_but_for_the_damaged_ones():
+    """benchmarks/dicom_files.py compares them with dcmtk."""
+    folder = Path(pydicom.__file__).parent / "data" / "test_files"
+    refused = set()
+    for path in filter(is_dicom, filter(Path.is_file, folder.rglob("*"))):
+        try:
+            shown = read_dicom(path, 0 if count_frames(path) > 1 else None)
+            assert shown.dtype == np.uint8 and shown.shape[2] in (1, 3)
+        except InputError as error:
+            refused |= {path.name} if "holds no image" not in str(error) else set()
+    damaged = {"MR_truncated.dcm", "badVR.dcm", "JPEG2000-embedded-sequence-delimiter.dcm"}
+    without_header = {"ExplVR_BigEndNoMeta.dcm", "ExplVR_LitEndNoMeta.dcm", "no_meta.dcm"}
+    without_header.add("rtstruct.dcm")
+    indices = {name for name in refused if name.startswith("DICOMDIR")}
+    assert refused == damaged | without_header | indices

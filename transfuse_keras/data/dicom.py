@@ -85,8 +85,8 @@ def open_image(path):
     """The header of a DICOM file that holds an image; InputError if it holds none."""
     header = open_dicom(path)
     if "Rows" not in header or "Columns" not in header:
-        kind = header.get("Modality") or header.get("SOPClassUID", pydicom.uid.UID("")).name
-        raise InputError(f"{path}: holds no image ({kind or 'of no named kind'}); take it out.")
+        kind = header.get("Modality") or getattr(header.get("SOPClassUID"), "name", "")
+        raise InputError(f"{path}: holds no image{f' ({kind})' if kind else ''}; take it out.")
     return header
 
 
@@ -211,6 +211,8 @@ def dicom_header(path):
 
 
 def first_line(error):
+    if isinstance(error, AttributeError) and error.name:
+        return f"it lacks {error.name}"
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
