@@ -10,7 +10,8 @@ class Augmentation:
 
     Attributes:
         rotation: largest angle in degrees, drawn from [-rotation, rotation].
-        scale: zoom factor drawn from [1 - scale, 1 + scale].
+        scale: zoom factor drawn from [1 - scale, 1 + scale]; or, as nnU-Net, a pair around 1: the
+            field of view grows by a factor from its lower half as often as from its upper.
         shift: largest shift as a share of each side.
         flip_horizontal, flip_vertical: flip with probability 1/2.
         brightness, contrast: factors drawn from [1 - x, 1 + x].
@@ -22,7 +23,8 @@ class Augmentation:
         gamma: (smallest, largest) exponent on the image scaled to 0-1, mean and standard
             deviation kept; `gamma_inverted` is the same on the negative.
         probability: how often a change is made, by its name; "move" is rotation, scale and shift
-            together, "colour" brightness, contrast, saturation and hue. 1 for those not named.
+            together, "colour" brightness, contrast, saturation and hue. 1 for those not named. With
+            "rotation", "scale", "brightness" or "contrast" that one is drawn besides for itself.
 
     Example:
         >>> from transfuse_keras.tasks import Augmentation
@@ -32,7 +34,7 @@ class Augmentation:
     """
 
     rotation: float = 0.0
-    scale: float = 0.0
+    scale: float | tuple[float, float] = 0.0
     shift: float = 0.0
     flip_horizontal: bool = False
     flip_vertical: bool = False

@@ -101,9 +101,10 @@ def create_learning_rate(recipe, batches, restart=0):
 
 @contextmanager
 def averaged(model):
-    """Within this context a compiled model has the running mean of its weights, if its optimiser
+    """Within this context a model has the running mean of its weights, if its optimiser
     keeps one; see `Recipe.ema`. Statistics of the normalisations are those of the last step."""
-    adam = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a LossScaleOptimizer
+    adam = getattr(model, "optimizer", None)
+    adam = getattr(adam, "inner_optimizer", adam)  # of a LossScaleOptimizer
     means = getattr(adam, "_model_variables_moving_average", None)
     if not means:
         yield
