@@ -11,7 +11,7 @@ from transfuse_keras.errors import InputError
 LARGEST = 2**28  # pixels, 16384 x 16384: what claims more is refused before it is decoded
 MOST_SCANS = 2**32  # pixels times scans of a progressive JPEG: each scan goes over all pixels
 # only these: Pillow would start Ghostscript for PostScript, whatever a file is called
-IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")
 CHUNK = 2**20  # pixels that are converted at a time
 JPEG = {".jpg", ".jpeg"}
 

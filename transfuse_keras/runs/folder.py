@@ -1,8 +1,12 @@
 """The folder of a run: chosen, begun, found again."""
 
+import logging
 import shutil
+from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
+from transfuse_keras.data.copies import share_bits, take_fingerprints
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError, blaming
@@ -17,7 +21,10 @@ from transfuse_keras.files import (
 from transfuse_keras.runs.settings import describe_settings
 from transfuse_keras.tasks.task import as_task
 
+log = logging.getLogger(__name__)
+
 CONFIG, SPLIT, COMPLETE = "config.json", "split.csv", "metrics.json"
+SAME_PICTURE = 0.85  # share of equal bits: the same picture, stored in another way
 MAX_DEPTH = 3  # a model is at most two folders deep in its run: checkpoints/best.keras
 
 
@@ -50,13 +57,21 @@ def find_unfinished(out, name):
     return max(unfinished, key=lambda file: file.stat().st_mtime).parent
 
 
-def begin_run(run, settings, splits):
-    """Write what a run starts with, unless it is there."""
+def begin_run(run, settings, splits, prints=None):
+    """Write what a run starts with, unless it is there.
+
+    Args:
+        run: Path.
+        settings: Settings.
+        splits: Splits, or part -> list of Sample.
+        prints: sample name -> Fingerprint, as far as they are known.
+    """
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
     if not (run / CONFIG).exists():
-        write_json(run / CONFIG, describe_settings(settings))
+        said = [*getattr(splits, "notes", ()), *getattr(splits, "warnings", ())]
+        write_json(run / CONFIG, {**describe_settings(settings), "split": said})
     if not (run / SPLIT).exists():
-        write_split(run / SPLIT, splits)
+        write_split(run / SPLIT, splits, prints)
 
 
 def is_leftover(path):
@@ -81,15 +96,29 @@ def split_rows(splits):
     ]
 
 
-def write_split(path, splits):
-    """Write which sample was in which split."""
-    write_table(path, split_rows(splits))
+def write_split(path, splits, prints=None):
+    """Write which sample was in which split, and what it is recognised by elsewhere."""
+    rows = split_rows(splits)
+    for row in rows:
+        known = (prints or {}).get(row["sample"])
+        row["digest"], row["dhash"] = (known.digest, known.dhash) if known else ("", "")
+    write_table(path, rows)
+
+
+def read_split(run):
+    """The rows of a run's split.csv; those of older runs lack digest and dhash."""
+    with blaming(run / SPLIT, "does not tell the split of the run"):
+        rows = read_table(run / SPLIT)
+        return [{"digest": "", "dhash": "", **row, "group": row["group"]} for row in rows]
 
 
 def refuse_other_split(run, splits):
     """Raise InputError if a run was begun with other samples."""
     path = run / SPLIT
-    if path.is_file() and read_table(path) != split_rows(splits):
+    if not path.is_file():
+        return
+    begun = [{key: row[key] for key in ("split", "group", "sample")} for row in read_split(run)]
+    if begun != split_rows(splits):
         raise InputError(f"{path}: the data is not what the run began with; start a new run.")
 
 
@@ -116,15 +145,64 @@ def own_data(run):
 
 def own_samples(task, run, part):
     """The samples of a split of the run's own data, by its split.csv."""
-    config, data = read_config(run), own_data(run)
-    size, spacing = tuple(config["recipe"]["image_size"]), config.get("spacing")
-    if data is None:
-        return find_splits(task, None, size, config["seed"])[part]
-    file = run / "split.csv"
-    with blaming(file, "does not tell the split of the run"):
-        names = {row["sample"] for row in read_table(file) if row["split"] == part}
-    listing = find_samples(task, data, spacing and tuple(spacing))
-    return [sample for sample in listing.samples if sample.name in names]
+    if own_data(run) is None:
+        return own_splits(task, run)[part]
+    groups = {row["sample"]: row["group"] for row in read_split(run) if row["split"] == part}
+    samples = own_listing(task, run).samples
+    return [replace(x, group=groups[x.name]) for x in samples if x.name in groups]
+
+
+def own_splits(task, run):
+    """The phantoms of a run."""
+    config = read_config(run)
+    return find_splits(task, None, tuple(config["recipe"]["image_size"]), config["seed"])
+
+
+def own_listing(task, run):
+    """Listing of all of the folder that a run was trained on."""
+    config = read_config(run)
+    spacing = config.get("spacing") and tuple(config["spacing"])
+    return find_samples(task, own_data(run), spacing, config.get("masks"))
+
+
+def recognize(task, run, samples):
+    """Which samples a run has seen, wherever their files lie now.
+
+    A sample is known by the digest of its pixels, or by its name if its picture is nearly the
+    same. Of an older run, which kept no digests, samples are known by name, and only if all names
+    of its data are there.
+
+    Args:
+        task: Task.
+        run: Path of the run folder.
+        samples: list of Sample, of any folder.
+
+    Returns: sample name -> the split of the run that the sample was in.
+
+    Raises: InputError if split.csv is damaged or a sample cannot be read.
+    """
+    rows = read_split(run)
+    if not any(row["digest"] for row in rows):
+        parts = {row["sample"]: row["split"] for row in rows}
+        return parts if parts.keys() <= {sample.name for sample in samples} else {}
+    size = tuple(read_config(run)["recipe"]["image_size"])
+    prints = take_fingerprints(samples, size=size, field=task.field)
+    digests = {row["digest"]: row["split"] for row in rows}
+    by_stem = defaultdict(list)
+    for row in rows:
+        by_stem[stem_of(row["sample"])].append(row)
+    parts = {}
+    for sample in samples:
+        found = prints[sample.name]
+        parts[sample.name] = digests.get(found.digest)
+        for row in by_stem[stem_of(sample.name)]:
+            if parts[sample.name] is None and share_bits(found.dhash, row["dhash"]) > SAME_PICTURE:
+                parts[sample.name] = row["split"]
+    return {name: part for name, part in parts.items() if part}
+
+
+def stem_of(name):
+    return name.rpartition("/")[2]
 
 
 def find_run(path):

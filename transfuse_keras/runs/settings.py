@@ -33,6 +33,7 @@ class Settings:
         precision: "float32", "mixed_bfloat16" or "mixed_float16", see `computing_in`.
         jit: "on", "off" or "auto": whether XLA compiles the training.
         deterministic: use only operations that give the same result every time.
+        masks, group: which folder holds the masks and what tells the patients, see `find_samples`.
     """
 
     task: Task
@@ -48,6 +49,8 @@ class Settings:
     precision: str = "float32"
     jit: str = "auto"
     deterministic: bool = False
+    masks: str | None = None
+    group: str | None = None
 
     def __post_init__(self):
         if self.recipe is None:
@@ -85,10 +88,11 @@ def backend():
 
 def describe_settings(settings):
     """The content of config.json: the settings, with absolute paths, and what they ran with."""
-    data, weights = settings.data, settings.weights
+    data, weights, group = settings.data, settings.weights, settings.group
     return {
         **asdict(settings),
         "data": "phantom" if data is None else str(Path(data).resolve()),
+        "group": str(Path(group).resolve()) if group and Path(group).is_file() else group,
         "weights": weights if weights in (None, "imagenet") else str(Path(weights).resolve()),
         "backend": backend(),
         "versions": versions(*PACKAGES),

@@ -108,7 +108,8 @@ class Task:
             that the image shows this field, padded and cropped about the centre. Volumes are
             z-scored by channel instead of normalised as RGB. None for tasks on images.
         patient: regular expression of the part of a file's stem that names the patient, from its
-            beginning; files of one patient never part in a split.
+            beginning; files of one patient never part in a split. None: found out from tables,
+            DICOM headers, folders and names, see `transfuse check`.
         protocols: what is scored besides the general scores, keys of evaluation.PROTOCOLS.
         flips: predict the mean over mirror images when scoring: "", "h", "v" or "hv".
         paper: the paper's figures for this task, for comparison in reports.
@@ -125,7 +126,7 @@ class Task:
     exclusive: bool = False
     mirror_pairs: tuple[tuple[str, str], ...] = ()
     field: tuple[float, float] | None = None
-    patient: str = "[^_]+"
+    patient: str | None = None
     protocols: tuple[str, ...] = ()
     flips: str = ""
     paper: dict = dataclasses.field(default_factory=dict)

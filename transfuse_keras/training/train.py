@@ -11,10 +11,10 @@ from pathlib import Path
 import keras
 
 from transfuse_keras.data.cache import count_images, read_part
-from transfuse_keras.data.check import compute_digests, find_copies
+from transfuse_keras.data.copies import find_copies, take_fingerprints, warn_of_lookalikes
 from transfuse_keras.data.order import Order
 from transfuse_keras.data.pipeline import batches
-from transfuse_keras.data.splits import find_splits
+from transfuse_keras.data.splits import find_splits, limit_samples
 from transfuse_keras.devices import (
     JIT,
     all_devices,
@@ -79,9 +79,16 @@ def train(settings, out=None, resume=False, devices=None, job=None):
     first = job is None or job[2] == 0
     run = choose_run_folder(out, task.name) if first and not resume else Path(out)
     splits = find_splits(
-        task, settings.data, recipe.image_size, settings.seed, settings.spacing, settings.fold
+        task,
+        settings.data,
+        recipe.image_size,
+        settings.seed,
+        settings.spacing,
+        settings.fold,
+        settings.masks,
+        settings.group,
     )
-    splits["train"] = splits["train"][: settings.limit]
+    splits["train"] = limit_samples(splits["train"], settings.limit, settings.seed)
     for part, samples in splits.items():
         if not samples:
             raise InputError(f"{settings.data}: has no samples to use as {part} split.")
@@ -140,10 +147,10 @@ def fit_model(settings, splits, run, progress, distributed):
         order = create_order(settings, splits["train"])
         model = create_model(settings, len(order), load=progress.checkpoint is None)
         log.info(describe_computing(model, settings.precision, settings.jit))
-        training, validation = read_batches(settings, splits, model.normalization, order)
+        training, validation, prints = read_batches(settings, splits, model.normalization, order)
         callbacks = [BeginEpoch(order), StopOnNonFiniteLoss()]
         if is_first():
-            begin_run(run, settings, splits)
+            begin_run(run, settings, splits, prints)
             log.info(f"Run folder: {run}")
             callbacks += [
                 WriteHistory(run / "history.csv", progress.rows),
@@ -171,7 +178,8 @@ def create_order(settings, samples):
 
 
 def read_batches(settings, splits, normalization, order):
-    """Training and validation batches of this process, the former in the given Order.
+    """Training and validation batches of this process, the former in the given Order, and sample
+    name -> Fingerprint where this process reads all.
 
     Raises: InputError if a sample cannot be read, or two splits share an image.
     """
@@ -182,26 +190,36 @@ def read_batches(settings, splits, normalization, order):
         name: read_part(splits[name], recipe.image_size, task.field, part)
         for name in ("train", "val")
     }
+    prints = None
     if part[1] == 1:
-        refuse_copies(splits, arrays, recipe.image_size, task.field)
+        prints = refuse_copies(splits, arrays, recipe.image_size, task.field)
     else:
         log.info("Each process reads its share: `transfuse check` tells if splits share an image.")
     in_turn = Order(count_images(splits["val"]), recipe.batch_size, None, part)
     training = batches(*arrays["train"], task, normalization, order, augmented=True)
     validation = batches(*arrays["val"], task, normalization, in_turn, padded=shared)
-    return training, validation
+    return training, validation, prints
 
 
 def refuse_copies(splits, arrays, size, field):
-    """Raise InputError if two splits share an image, or a test sample cannot be read."""
-    digests = {}
+    """Warn of images in two splits that look alike.
+
+    Returns: sample name -> Fingerprint.
+
+    Raises: InputError if two splits share an image, or a test sample cannot be read.
+    """
+    prints = {}
     for part, samples in splits.items():
-        if any(sample.name not in digests for sample in samples):
+        if any(sample.name not in prints for sample in samples):
             images = arrays[part][0] if part in arrays else None
-            digests.update(compute_digests(samples, images, size, field))
-    errors, _ = find_copies(splits, digests)
+            prints.update(take_fingerprints(samples, images, size, field))
+    errors, _ = find_copies(splits, prints)
     if errors:
         raise InputError(errors[0])
+    for warning in warn_of_lookalikes(splits, prints):
+        log.warning(warning)
+        splits.warnings.append(warning)  # kept with the run
+    return prints
 
 
 def create_model(settings, batches, load=True):
