@@ -1,6 +1,5 @@
 """What would fail in training, found before training."""
 
-import hashlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -9,7 +8,8 @@ from statistics import median
 import numpy as np
 from rich.progress import track
 
-from transfuse_keras.data.cache import fitted, read_fitted
+from transfuse_keras.data.cache import fitted
+from transfuse_keras.data.copies import find_copies, take_fingerprint, warn_of_lookalikes
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.layouts.listing import describe_spacing
 from transfuse_keras.data.readings import (
@@ -66,33 +66,35 @@ class Report:
         ]
 
 
-def check(task, directory, spacing=None):
+def check(task, directory, spacing=None, masks=None, group=None):
     """Read all of a data set and list every problem.
 
     Args:
         task: Task.
         directory: folder in a known layout.
         spacing: (row, column) mm of images whose spacing is not known otherwise.
+        masks, group: as of `find_samples`.
 
     Returns: Report.
 
     Raises: InputError if no layout fits.
     """
-    listing = find_samples(task, directory, spacing)
-    report = Report(list(listing.errors), list(listing.warnings))
+    listing = find_samples(task, directory, spacing, masks, group)
+    report = Report(list(listing.errors), list(listing.warnings), list(listing.notes))
     try:
-        splits, note = complete_splits(listing.samples)
-        report.notes.append(note)
+        splits = complete_splits(listing)
+        report.notes += splits.notes
+        report.warnings += splits.warnings
     except InputError as error:
         report.errors.append(f"{directory}: {error}")
         splits = {"all": listing.samples}
     names = {sample.name: part for part, samples in splits.items() for sample in samples}
     listed = [sample for sample in listing.samples if sample.name in names]
     listed, splits = read_as_trained(report, task, listed, splits)
-    digests = inspect_all(report, listed, task)
-    errors, warnings = find_copies(splits, digests)
+    prints = inspect_all(report, listed, task)
+    errors, warnings = find_copies(splits, prints)
     report.errors += errors
-    report.warnings += warnings
+    report.warnings += warnings + warn_of_lookalikes(splits, prints)
     report.splits = {
         part: [sample for sample in samples if sample.name in report.pixels]
         for part, samples in splits.items()
@@ -106,7 +108,8 @@ def check(task, directory, spacing=None):
 
 
 def inspect_all(report, samples, task):
-    """Read samples in parallel; fills `report`. Returns: name -> digest of those that can be."""
+    """Read samples in parallel; fills `report`. Returns: name -> Fingerprint of those that can
+    be."""
 
     def inspect(sample):
         try:
@@ -117,9 +120,10 @@ def inspect_all(report, samples, task):
         found = [np.count_nonzero(masks[..., i] == 1) for i in range(masks.shape[-1])]
         ignored = np.count_nonzero(masks[..., 0] == IGNORED)
         counted = masks[..., 0].size - ignored
-        return digest(small[0]), counted, found, ignored, describe_sample(sample, task)
+        told = describe_sample(sample, task)
+        return take_fingerprint(small[0]), counted, found, ignored, told
 
-    digests = {}
+    prints = {}
     with ThreadPoolExecutor() as pool:
         results = zip(samples, pool.map(inspect, samples), strict=True)
         quiet = not sys.stdout.isatty()
@@ -127,54 +131,13 @@ def inspect_all(report, samples, task):
             if isinstance(result, InputError):
                 report.errors.append(str(result))
                 continue
-            digests[sample.name], size, found, report.ignored[sample.name], phrases = result
+            prints[sample.name], size, found, report.ignored[sample.name], phrases = result
             report.pixels[sample.name] = size, found
             for phrase in phrases:
                 report.readings.setdefault(phrase, []).append(sample.files[-1])
             if not any(found):
                 report.warnings.append(f"{sample.files[-1]}: the mask is empty.")
-    return digests
-
-
-def digest(image):
-    """A fingerprint of the pixels of an image at training size."""
-    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).hexdigest()
-
-
-def compute_digests(samples, images=None, size=None, field=None):
-    """Name -> digest of samples; `images` are theirs as `read_resized` gives them, else they are
-    read, in parallel: raises the InputError of the first bad one."""
-    if images is not None:
-        ends = np.cumsum([sample.slices or 1 for sample in samples])
-        parts = np.split(np.arange(len(images)), ends[:-1])
-        return {
-            sample.name: digest(images[rows[0] : rows[-1] + 1])
-            for sample, rows in zip(samples, parts, strict=True)
-        }
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda sample: digest(read_fitted(sample, size, field)[0]), samples)
-        return {sample.name: value for sample, value in zip(samples, found, strict=True)}
-
-
-def find_copies(splits, digests):
-    """Images with the same pixels: (errors on those in two splits, warnings on others)."""
-    seen, errors, warnings = {}, [], []
-    done = set()
-    for part, samples in splits.items():
-        for sample in samples:
-            if sample.name in done or sample.name not in digests:
-                continue  # a validation set that is scored too is no copy
-            done.add(sample.name)
-            first, first_part = seen.setdefault(digests[sample.name], (sample, part))
-            file, other = (x.files[0] if x.files else x.name for x in (sample, first))
-            if first is not sample and first_part != part:
-                errors.append(
-                    f"{file}: is the same image as {other}, but one is in the {part} split and "
-                    f"the other in {first_part}; remove one."
-                )
-            elif first is not sample:
-                warnings.append(f"{file}: is the same image as {other}.")
-    return errors, warnings
+    return prints
 
 
 def warn_of_spacing(report, samples):

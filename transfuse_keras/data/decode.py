@@ -9,7 +9,7 @@ from transfuse_keras.errors import InputError
 
 MOST_SCANS = 2**32  # pixels times scans of a progressive JPEG: each scan goes over all pixels
 # only these: Pillow would start Ghostscript for PostScript, whatever a file is called
-IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")
 LOSSY = {"JPEG", "MPO", "WEBP", "JPEG2000"}  # formats that may change values
 PHOTOMETRIC, BITS, EXTRA_SAMPLES = 262, 258, 338  # TIFF tags
 MIN_IS_WHITE, PREMULTIPLIED = 0, 1  # their values

@@ -35,7 +35,8 @@ def fix_value_range(task, splits):
     if found is None:
         return task, splits
     log.info(describe_value_range(found))
-    splits = {part: read_with(samples, found) for part, samples in splits.items()}
+    for part, samples in splits.items():  # in place: `splits` also tells how it was made
+        splits[part] = read_with(samples, found)
     return replace(task, value_range=found), splits
 
 

@@ -1,5 +1,6 @@
 """The folder of a run: chosen, begun, found again."""
 
+import logging
 import re
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ from transfuse_keras.runs.lock import LOCK, locked
 from transfuse_keras.runs.logfile import begin_log
 from transfuse_keras.runs.settings import check_schema, describe_settings
 from transfuse_keras.tasks.task import as_task
+
+log = logging.getLogger(__name__)
 
 CONFIG, SPLIT, COMPLETE = "config.json", "split.csv", "metrics.json"
 MAX_DEPTH = 3  # a model is at most two folders deep in its run: checkpoints/best.keras
@@ -96,13 +99,21 @@ def find_unfinished(out, name):
     return max(unfinished, key=lambda file: file.stat().st_mtime).parent
 
 
-def begin_run(run, settings, splits):
-    """Write what a run starts with, unless it is there."""
+def begin_run(run, settings, splits, prints=None):
+    """Write what a run starts with, unless it is there.
+
+    Args:
+        run: Path.
+        settings: Settings.
+        splits: Splits, or part -> list of Sample.
+        prints: sample name -> Fingerprint, as far as they are known.
+    """
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
     if not (run / CONFIG).exists():
-        write_json(run / CONFIG, describe_settings(settings))
+        said = [*getattr(splits, "notes", ()), *getattr(splits, "warnings", ())]
+        write_json(run / CONFIG, {**describe_settings(settings), "split": said})
     if not (run / SPLIT).exists():
-        write_split(run / SPLIT, splits)
+        write_split(run / SPLIT, splits, prints)
     begin_log(run)
 
 
@@ -114,15 +125,29 @@ def split_rows(splits):
     ]
 
 
-def write_split(path, splits):
-    """Write which sample was in which split."""
-    write_table(path, split_rows(splits))
+def write_split(path, splits, prints=None):
+    """Write which sample was in which split, and what it is recognised by elsewhere."""
+    rows = split_rows(splits)
+    for row in rows:
+        known = (prints or {}).get(row["sample"])
+        row["digest"], row["dhash"] = (known.digest, known.dhash) if known else ("", "")
+    write_table(path, rows)
+
+
+def read_split(run):
+    """The rows of a run's split.csv; those of older runs lack digest and dhash."""
+    with blaming(run / SPLIT, "does not tell the split of the run"):
+        rows = read_table(run / SPLIT)
+        return [{"digest": "", "dhash": "", **row, "group": row["group"]} for row in rows]
 
 
 def refuse_other_split(run, splits):
     """Raise InputError if a run was begun with other samples."""
     path = run / SPLIT
-    if path.is_file() and read_table(path) != split_rows(splits):
+    if not path.is_file():
+        return
+    begun = [{key: row[key] for key in ("split", "group", "sample")} for row in read_split(run)]
+    if begun != split_rows(splits):
         raise InputError(f"{path}: the data is not what the run began with; start a new run.")
 
 
@@ -146,22 +171,6 @@ def own_data(run):
         raise InputError("The model is in no run folder; give --data.")
     data = read_config(run)["data"]
     return None if data == "phantom" else data
-
-
-def own_samples(task, run, part):
-    """The samples of a split of the run's own data, by its split.csv."""
-    from transfuse_keras.data.layouts import find_samples  # so that a run is found without OpenCV
-    from transfuse_keras.data.splits import find_splits
-
-    config, data = read_config(run), own_data(run)
-    size, spacing = tuple(config["recipe"]["image_size"]), config.get("spacing")
-    if data is None:
-        return find_splits(task, None, size, config["seed"])[part]
-    file = run / "split.csv"
-    with blaming(file, "does not tell the split of the run"):
-        names = {row["sample"] for row in read_table(file) if row["split"] == part}
-    listing = find_samples(task, data, spacing and tuple(spacing))
-    return [sample for sample in listing.samples if sample.name in names]
 
 
 def find_run(path):

@@ -44,6 +44,7 @@ class Settings:
             for longer than it was begun for.
         downloads: name of downloaded weights -> {"revision", "sha256"} of what was loaded, which
             a repeated run is held to; see `weights.hub`.
+        masks, group: which folder holds the masks and what tells the patients, see `find_samples`.
     """
 
     task: Task
@@ -62,6 +63,8 @@ class Settings:
     validation: bool = True
     restart: int = 0
     downloads: dict | None = None
+    masks: str | None = None
+    group: str | None = None
 
     def __post_init__(self):
         if self.recipe is None:
@@ -107,11 +110,12 @@ class Settings:
 
 def plain_settings(settings):
     """The settings as plain data with absolute paths, for JSON."""
-    data, weights = settings.data, settings.weights
+    data, weights, group = settings.data, settings.weights, settings.group
     return {
         "schema": SCHEMA,
         **asdict(settings),
         "data": "phantom" if data is None else str(Path(data).resolve()),
+        "group": str(Path(group).resolve()) if group and Path(group).is_file() else group,
         "weights": weights if weights in (None, "imagenet") else str(Path(weights).resolve()),
     }
 

@@ -20,7 +20,6 @@ PRANET = {"scales": (0.75, 1.0, 1.25), "clip_norm": None, "clip_value": 0.5}
 polyp = Task(
     name="polyp",
     classes=("polyp",),
-    patient=".+",
     protocols=("pranet",),
     recipe=Recipe(
         "S",

@@ -17,7 +17,6 @@ from transfuse_keras.tasks.task import Augmentation, Recipe, Task
 skin = Task(
     name="skin",
     classes=("lesion",),
-    patient=".+",
     protocols=("isic",),
     # the authors' code: rotation, scale and shift in half of the images, colour in half of them
     augmentation=Augmentation(

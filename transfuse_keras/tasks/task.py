@@ -140,7 +140,8 @@ class Task:
             channel, in the order of the channels, as ("_T2", "_ADC"); nnU-Net's "_0000", "_0001"
             ... without it.
         patient: regular expression of the part of a file's stem that names the patient, from its
-            beginning; files of one patient never part in a split.
+            beginning; files of one patient never part in a split. None: found out from tables,
+            DICOM headers, folders and names, see `transfuse check`.
         protocols: what is scored besides the general scores, keys of evaluation.PROTOCOLS.
         flips: predict the mean over mirror images when scoring: "", "h", "v" or "hv".
         paper: the paper's figures for this task, for comparison in reports.
@@ -166,7 +167,7 @@ class Task:
     ignore: int | None = None
     value_range: tuple[float, float] | None = None
     channel_suffixes: tuple[str, ...] = ()
-    patient: str = "[^_]+"
+    patient: str | None = None
     protocols: tuple[str, ...] = ()
     flips: str = ""
     paper: dict = dataclasses.field(default_factory=dict)

@@ -12,10 +12,10 @@ from pathlib import Path
 import keras
 
 from transfuse_keras.data.cache import count_images, read_part
-from transfuse_keras.data.check import compute_digests, find_copies
+from transfuse_keras.data.copies import find_copies, take_fingerprints, warn_of_lookalikes
 from transfuse_keras.data.order import Order
 from transfuse_keras.data.pipeline import batches
-from transfuse_keras.data.splits import find_splits
+from transfuse_keras.data.splits import find_splits, limit_samples
 from transfuse_keras.data.value_range import fix_value_range
 from transfuse_keras.devices import (
     all_devices,
@@ -174,7 +174,14 @@ def find_run_splits(settings):
     """
     size = settings.recipe.image_size
     splits = find_splits(
-        settings.task, settings.data, size, settings.seed, settings.spacing, settings.fold
+        settings.task,
+        settings.data,
+        size,
+        settings.seed,
+        settings.spacing,
+        settings.fold,
+        settings.masks,
+        settings.group,
     )
     if not settings.validation:
         if {sample.name for sample in splits["val"]} & {sample.name for sample in splits["test"]}:
@@ -182,9 +189,9 @@ def find_run_splits(settings):
                 f"{settings.data}: has no test split, so its validation images are scored; they "
                 "cannot be trained on (--val none)."
             )
-        splits = {**splits, "train": splits["train"] + splits["val"], "val": []}
+        splits |= {"train": splits["train"] + splits["val"], "val": []}
         log.info("No validation: all but the test images are trained on, the last epoch is kept.")
-    splits["train"] = splits["train"][: settings.limit]
+    splits["train"] = limit_samples(splits["train"], settings.limit, settings.seed)
     for part, samples in splits.items():
         if not samples and (part != "val" or settings.validation):
             raise InputError(f"{settings.data}: has no samples to use as {part} split.")
@@ -263,12 +270,12 @@ def fit_model(settings, splits, run, progress, distributed):
         order = create_order(settings, splits["train"])
         model = create_model(settings, len(order), load=progress.checkpoint is None)
         log.info(describe_computing(model, settings.precision, settings.jit))
-        training, validation = read_batches(settings, splits, model.normalization, order)
+        training, validation, prints = read_batches(settings, splits, model.normalization, order)
         callbacks = [BeginEpoch(order), StopOnNonFiniteLoss(), ScoreMeanWeights()]
         if recipe.patience:
             callbacks.append(StopEarly(recipe.patience, MONITOR, progress.rows))
         if is_first():
-            begin_run(run, settings, splits)
+            begin_run(run, settings, splits, prints)
             log.info(f"Run folder: {run}")
             callbacks += [
                 WriteHistory(run / "history.csv", progress.rows),
@@ -303,7 +310,8 @@ def create_order(settings, samples):
 
 def read_batches(settings, splits, normalization, order):
     """Training and validation batches of this process, the former in the given Order, which
-    learns which images show a class; None for the latter without validation.
+    learns which images show a class, and sample name -> Fingerprint where this process reads all.
+    The second is None without validation.
 
     Raises: InputError if a sample cannot be read, or two splits share an image.
     """
@@ -315,29 +323,39 @@ def read_batches(settings, splits, normalization, order):
         for name in ("train", "val")
         if splits[name]
     }
+    prints = None
     if part[1] == 1:
-        refuse_copies(splits, arrays, recipe.image_size, task.field)
+        prints = refuse_copies(splits, arrays, recipe.image_size, task.field)
     else:
         log.info("Each process reads its share: `transfuse check` tells if splits share an image.")
-    order.foreground = arrays["train"][1].any(axis=(1, 2, 3))
+    order.foreground = (arrays["train"][1] == 1).any(axis=(1, 2, 3))
     training = batches(*arrays["train"], task, normalization, order, augmented=True)
     if not settings.validation:
-        return training, None
+        return training, None, prints
     in_turn = Order(count_images(splits["val"]), recipe.batch_size, None, part)
     validation = batches(*arrays["val"], task, normalization, in_turn, padded=shared)
-    return training, validation
+    return training, validation, prints
 
 
 def refuse_copies(splits, arrays, size, field):
-    """Raise InputError if two splits share an image, or a test sample cannot be read."""
-    digests = {}
+    """Warn of images in two splits that look alike.
+
+    Returns: sample name -> Fingerprint.
+
+    Raises: InputError if two splits share an image, or a test sample cannot be read.
+    """
+    prints = {}
     for part, samples in splits.items():
-        if any(sample.name not in digests for sample in samples):
+        if any(sample.name not in prints for sample in samples):
             images = arrays[part][0] if part in arrays else None
-            digests.update(compute_digests(samples, images, size, field))
-    errors, _ = find_copies(splits, digests)
+            prints.update(take_fingerprints(samples, images, size, field))
+    errors, _ = find_copies(splits, prints)
     if errors:
         raise InputError(errors[0])
+    for warning in warn_of_lookalikes(splits, prints):
+        log.warning(warning)
+        splits.warnings.append(warning)  # kept with the run
+    return prints
 
 
 def create_model(settings, batches, load=True):
