@@ -109,7 +109,9 @@ def loss():
     golden = np.load(FIXTURES / "loss_seed1.npz")
     logits, mask = (golden[name].transpose(0, 2, 3, 1) for name in ("logits", "mask"))
     value = keras.ops.convert_to_numpy(tk.StructureLoss()(mask, logits))
-    yield row("StructureLoss", float(relative_error(value, golden["loss"])), "tests/test_losses.py")
+    yield row(
+        "StructureLoss", float(relative_error(value, golden["loss"])), "tests/model/test_losses.py"
+    )
 
 
 def main():

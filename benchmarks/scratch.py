@@ -20,9 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import keras
 import numpy as np
 
-from transfuse_keras.data.splits import find_splits
-from transfuse_keras.files import read_table
-from transfuse_keras.runs.folder import remove_leftovers
+from transfuse_keras.data.splits import find_splits, limit_samples
+from transfuse_keras.files import read_table, remove_leftovers
 from transfuse_keras.runs.settings import Settings
 from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import RECIPE_CHANGES
@@ -55,7 +54,7 @@ def parse_settings(name, data, candidate, seed, epochs):
 def best_score(settings, run):
     """The best validation Dice of a training, which is done or finished now."""
     splits = find_splits(settings.task, settings.data, settings.recipe.image_size, settings.seed)
-    splits["train"] = splits["train"][: settings.limit]
+    splits["train"] = limit_samples(splits["train"], settings.limit, settings.seed)
     progress = checkpoints.Progress()
     if run.is_dir():
         remove_leftovers(run)

@@ -5,8 +5,9 @@
 
 Copy this file, the .tflite and its .json; besides it takes NumPy, OpenCV and ai-edge-litert. The
 numbers are those of transfuse_keras: the same reading, resizing, thresholds and outlines. What
-differs, because OpenCV reads the images: no DICOM, no TIFF of floating point; transparency darkens
-a TIFF; a CMYK JPEG is off by 1; a 16-bit colour image without any colour is read as grayscale.
+differs, because OpenCV reads the images: no TIFF of floating point; transparency darkens a TIFF; a
+CMYK JPEG is off by 1; a 16-bit colour image without any colour is read as grayscale. DICOM is
+refused.
 """
 
 import argparse
@@ -147,6 +148,8 @@ def read_image(path):
     """
     try:
         data = np.frombuffer(Path(path).read_bytes(), "uint8")
+        if data[128:132].tobytes() == b"DICM":  # before it may be the header of a TIFF
+            raise InputError(f"{path}: is DICOM; use transfuse predict, or save it as PNG.")
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except (OSError, cv2.error):  # OpenCV's: an empty file, or one that claims too many pixels
         pixels = None

@@ -1,6 +1,6 @@
 """Chest radiographs: lungs, heart and clavicles, a task of your own in ten lines.
 
-    python train/run.py --task examples/chest.py --data DIR --spacing 0.9333
+    transfuse train --task examples/chest.py --data DIR --spacing 0.9333
 
 DIR/images holds radiographs, DIR/masks label maps of the same stem: 1 lungs, 2 heart, 3 clavicles.
 """

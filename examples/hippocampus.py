@@ -1,6 +1,6 @@
 """Hippocampus in MRI volumes: front and back part, a task of your own on volumes.
 
-    python train/run.py --task examples/hippocampus.py --data DIR
+    transfuse train --task examples/hippocampus.py --data DIR
 
 DIR is Task04_Hippocampus of the Medical Segmentation Decathlon.
 """

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # what editors and type checkers read
     from transfuse_keras.model.load import load_model, load_weights
     from transfuse_keras.model.losses import StructureLoss
     from transfuse_keras.model.transfuse import TransFuse
+    from transfuse_keras.model.unet import UNet
     from transfuse_keras.model.variants import VARIANTS, Variant
     from transfuse_keras.weights import load_official, load_timm
 
@@ -24,6 +25,7 @@ __all__ = [
     "VARIANTS",
     "StructureLoss",
     "TransFuse",
+    "UNet",
     "Variant",
     "create_cnn",
     "create_vit",
@@ -44,6 +46,7 @@ MODULES = {
     "VARIANTS": "model.variants",
     "StructureLoss": "model.losses",
     "TransFuse": "model.transfuse",
+    "UNet": "model.unet",
     "Variant": "model.variants",
     "create_cnn": "backbones",
     "create_vit": "backbones",

@@ -339,7 +339,7 @@ def add_training(command, seed=True):
     add("--weights", metavar="W", help=weights)
     add("--skip-heads", action="store_true", help="do not load the weights of the three heads")
     add = command.add_argument_group("training").add_argument
-    recipe = "paper (default), or scratch, for models without pretrained weights"
+    recipe = "paper (default with pretrained weights) or scratch (default on data without them)"
     add("--recipe", choices=list(RECIPE_CHANGES), help=recipe)
     add("--epochs", type=int, metavar="N", help="(default: the task's)")
     add("--batch-size", type=int, metavar="N", help="(default: the task's)")

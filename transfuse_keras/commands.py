@@ -10,6 +10,7 @@ import shutil
 import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from transfuse_keras.errors import InputError, blaming
@@ -22,6 +23,7 @@ from transfuse_keras.runs.folder import (
     refuse_taken,
 )
 from transfuse_keras.runs.options import (
+    describe_recipe,
     find_settings,
     parse_settings,
     parse_spacing,
@@ -53,6 +55,8 @@ def run_train(out=None, resume=False, source=None, devices=None, **given):
         settings = find_settings(given, source)
         if not job or job[2] == 0:  # the others find what process 0 has begun
             refuse_taken(out)
+        if source is None and (sentence := describe_recipe(given)):
+            log.info(sentence)
     else:
         settings = read_settings(run / CONFIG)
         refuse_other_settings(run, settings, given, source)
@@ -295,8 +299,12 @@ def run_benchmark(model, image_size=None, threads=None, rounds=30):
 def import_tensorflow():
     """Import TensorFlow, at TF_CPP_MIN_LOG_LEVEL 3 without a line on stderr.
 
-    Its C++ parts write some lines while they are loaded, whatever that level is.
+    Its C++ parts write some lines while they are loaded, whatever that level is. On another
+    backend, and where it is not installed, nothing is done.
     """
+    other = os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow"
+    if other or find_spec("tensorflow") is None:
+        return
     with silenced() if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3" else nullcontext():
         import tensorflow  # noqa: F401
 

@@ -123,17 +123,57 @@ def computing_in(precision):
     """Models built or loaded within this context compute in `precision`.
 
     Weights, losses, softmax, normalisation and logits are float32 in each; mixed_float16 also
-    scales the loss, so that small gradients do not vanish.
+    scales the loss, so that small gradients do not vanish. In "float32" a GPU may multiply
+    in TF32, as TensorFlow does by default; in "strict_float32" it does not.
 
     Args:
-        precision: "float32", "mixed_bfloat16" or "mixed_float16".
+        precision: "float32", "mixed_bfloat16", "mixed_float16" or "strict_float32".
     """
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
+    strict = precision == "strict_float32"
+    keras.config.set_dtype_policy("float32" if strict else precision)
+    try:
+        with exact_products() if strict else nullcontext():
+            yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+@contextmanager
+def exact_products():
+    """Within this context products of float32 numbers are computed in float32 on a GPU too.
+
+    GPUs since Ampere can multiply in TF32, which keeps 10 bits of each number: fast enough for
+    training, too rough to compare a model with its exported file. On a CPU nothing changes.
+    """
+    name = keras.backend.backend()
+    if name == "tensorflow":
+        import tensorflow as tf
+
+        switch, before = (
+            tf.config.experimental.enable_tensor_float_32_execution,
+            tf.config.experimental.tensor_float_32_execution_enabled(),
+        )
+        switch(False)
+    elif name == "torch":
+        import torch
+
+        switch, before = torch.set_float32_matmul_precision, torch.get_float32_matmul_precision()
+        convolutions = torch.backends.cudnn.allow_tf32
+        switch("highest")
+        torch.backends.cudnn.allow_tf32 = False
+    else:
+        import jax
+
+        with jax.default_matmul_precision("highest"):
+            yield
+        return
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(before)
+        switch(before)
+        if name == "torch":
+            torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def on_cpu():

@@ -10,6 +10,7 @@ from pathlib import Path
 from transfuse_keras.errors import blaming
 
 TEMPORARY_PREFIX = ".part."  # begins the name of what is not complete
+OLD_PREFIX = ".old."  # begins the name of what is being replaced
 
 
 @contextmanager
@@ -17,23 +18,59 @@ def replacing(path):
     """Write beside `path`, then rename: yields the temporary path, with the same suffixes.
 
     What is written there may be a file or a folder. If the block fails, `path` is as before, and
-    an OSError that names no file, as of a full disk, names `path`.
+    an OSError that names no file, as of a full disk, names `path`. A process may be killed at any
+    moment: the old or the new is at `path` then, or is put back there by `recover`, which is done
+    first here.
     """
     path = Path(path)
     temporary = path.with_name(TEMPORARY_PREFIX + path.name)
+    old = path.with_name(OLD_PREFIX + path.name)
+    recover(old)
+    remove(temporary)
     try:
         yield temporary
-        if path.is_dir():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
+        if path.is_dir():  # no system call that every system has replaces a full folder
+            os.rename(path, old)
+        try:
+            os.replace(temporary, path)
+        finally:
+            recover(old)
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
+        remove(temporary)
+
+
+def recover(old):
+    """Put back what was moved aside to be replaced, or remove it if its replacement is there."""
+    path = old.with_name(old.name.removeprefix(OLD_PREFIX))
+    if path.exists():
+        remove(old)
+    elif old.exists():
+        os.rename(old, path)
+
+
+def remove(path):
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def is_leftover(path):
+    """Whether a file or folder is what a killed process had not finished writing."""
+    return path.name.startswith((TEMPORARY_PREFIX, OLD_PREFIX))
+
+
+def remove_leftovers(folder):
+    """Remove what a killed process had not finished writing; put back what it had moved aside."""
+    for path in [path for path in folder.rglob(".*") if is_leftover(path)]:
+        if path.name.startswith(OLD_PREFIX):
+            recover(path)
         else:
-            temporary.unlink(missing_ok=True)
+            remove(path)
 
 
 def first_free(path):
@@ -43,6 +80,16 @@ def first_free(path):
         number += 1
         free = path.with_name(f"{path.name}-{number}")
     return free
+
+
+def make_first_free(path):
+    """Make the folder that `first_free` gives. Processes that do so at once get one each."""
+    while True:
+        try:
+            (free := first_free(path)).mkdir(parents=True)
+            return free
+        except FileExistsError:  # another process was faster
+            continue
 
 
 def write_json(path, content):

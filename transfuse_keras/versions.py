@@ -1,12 +1,15 @@
-"""Which versions made a file."""
+"""Which versions made a file, and with which backend Keras computes."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
 
 def versions(*packages):
-    """{"python": its version, package: its version}; None for one that is not installed, as this
-    one is not where it runs from a clone."""
+    """{"python": its version, package: its version}.
+
+    The version of a package that is not installed is None. This package is not installed where it
+    runs from a clone.
+    """
     found = {"python": platform.python_version()}
     for package in packages:
         try:
@@ -14,3 +17,10 @@ def versions(*packages):
         except PackageNotFoundError:
             found[package] = None
     return found
+
+
+def backend():
+    """The name of Keras' backend: "tensorflow", "jax" or "torch"."""
+    import keras
+
+    return keras.backend.backend()

@@ -19,8 +19,8 @@ from benchmarks.reliability.fuzz_mutations import mutate, mutate_inside, mutate_
 from transfuse_keras import cli
 from transfuse_keras.data.dicom import dicom_header, read_dicom
 from transfuse_keras.data.layouts import find_samples
-from transfuse_keras.data.nifti import read_slices, read_volume
 from transfuse_keras.data.readers import read_image, read_masks
+from transfuse_keras.data.volumes import read_slices, read_volume
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.compare import compare
 from transfuse_keras.evaluation.report import write_report
@@ -83,7 +83,11 @@ def labels(path):
 
 
 def volume(path):
-    read_volume(path, path, ("a",), 1, (1,))
+    read_volume([path], path, ("a",), 1, (1,))
+
+
+def slices(path):
+    read_slices([path], 1)
 
 
 def listing(task, path):
@@ -108,7 +112,7 @@ def packed(contents):
 
 
 PICTURES = (partial(read_image, channels=1), read_image, masks, labels)
-VOLUMES = (partial(read_slices, channels=1), volume)
+VOLUMES = (slices, volume)
 WEIGHTS = (Target(load_timm),)
 KINDS = {
     "png": Kind("a.png", seeds.png, PICTURES, hostile.hostile_png, mutate_inside),

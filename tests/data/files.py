@@ -5,6 +5,8 @@ import json
 import cv2
 import nibabel
 import numpy as np
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 SIZE = (30, 40)
 
@@ -74,3 +76,32 @@ def decathlon_folder(folder, count=6, channels=2, spacing=(1.0, 0.8, 3.0), names
     description = {"labels": labels, "training": entries, "test": []}
     (folder / "dataset.json").write_text(json.dumps(description))
     return folder
+
+
+def series_folder(folder, count=6, step=3.0, normal=1):
+    """A CT series of (40, 32) pixels with a bright block, in files named in another order than
+    they lie. Returns: its values int16 (D, H, W) from the lowest slice on."""
+    values = np.random.default_rng(0).integers(-1000, -900, (count, 40, 32)).astype("int16")
+    values[1:-1, 10:25, 5:20] = 300
+    folder.mkdir(parents=True, exist_ok=True)
+    series = generate_uid()
+    for k in range(count):
+        meta = FileMetaDataset()
+        meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = (
+            ExplicitVRLittleEndian,
+            CTImageStorage,
+        )
+        meta.MediaStorageSOPInstanceUID = generate_uid()
+        dicom = FileDataset("", {}, b"\0" * 128, meta)
+        dicom.SOPClassUID, dicom.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
+        dicom.SeriesInstanceUID, dicom.Modality = series, "CT"
+        dicom.Rows, dicom.Columns, dicom.PixelSpacing = 40, 32, [0.9, 0.7]
+        dicom.ImageOrientationPatient = [1, 0, 0, 0, normal, 0]
+        dicom.ImagePositionPatient = [-10.5, 20.25, normal * (step * k - 40)]
+        dicom.SamplesPerPixel, dicom.PhotometricInterpretation = 1, "MONOCHROME2"
+        dicom.BitsAllocated = dicom.BitsStored = 16
+        dicom.HighBit, dicom.PixelRepresentation = 15, 1
+        dicom.RescaleSlope, dicom.RescaleIntercept = 1, -24
+        dicom.PixelData = (values[k] + 24).astype("int16").tobytes()
+        dicom.save_as(folder / f"IM{(7 * k) % count:03}", enforce_file_format=True)
+    return values

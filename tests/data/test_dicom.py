@@ -1,34 +1,59 @@
+import shutil
+import subprocess
+import warnings
+from pathlib import Path
+
+import cv2
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
 from data.files import rows_of_labels, save
+from PIL import Image
+from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels import apply_color_lut, convert_color_space, pixel_array
 from pydicom.uid import (
+    MPEG2MPML,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLSLossless,
+    RLELossless,
     SecondaryCaptureImageStorage,
 )
 
-from transfuse_keras.data.dicom import dicom_header, read_dicom
+from transfuse_keras.data import dicom_decoder
+from transfuse_keras.data.dicom import count_frames, dicom_header, is_dicom, read_dicom
 from transfuse_keras.data.layouts import find_samples
+from transfuse_keras.data.quiet import reading
+from transfuse_keras.data.readers import read_image
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks import hip
 
 
-def write_dicom(path, values, **tags):
-    """A 16-bit radiograph; keyword arguments are DICOM attributes."""
+def write_dicom(path, values, syntax=ExplicitVRLittleEndian, frames=None, without=(), **tags):
+    """A 16-bit radiograph; keyword arguments are DICOM attributes, `frames` are encoded ones."""
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = "1.2.3"
-    dicom = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    little = syntax.is_little_endian
+    dicom = FileDataset(path, {}, b"\0" * 128, meta, is_implicit_VR=False, is_little_endian=little)
     dicom.Rows, dicom.Columns = values.shape[:2]
     dicom.SamplesPerPixel, dicom.PhotometricInterpretation = 1, "MONOCHROME2"
     dicom.BitsAllocated, dicom.BitsStored, dicom.HighBit = 16, 12, 11
     dicom.PixelRepresentation = 0
     for name, value in tags.items():
         setattr(dicom, name, value)
-    dicom.PixelData = values.tobytes()
+    for name in without:
+        delattr(dicom, name)
+    dicom.PixelData = values.tobytes() if frames is None else encapsulate(frames)
     path.parent.mkdir(parents=True, exist_ok=True)
     dicom.save_as(path)
 
@@ -110,7 +135,7 @@ def test_unreadable_files_are_one_sentence(tmp_path, ramp):
     dicom = pydicom.dcmread(path)
     dicom.Rows = 30
     dicom.save_as(path)
-    with pytest.raises(InputError, match="x.dcm: .*several frames"):
+    with pytest.raises(InputError, match="x.dcm: holds 2 frames"):
         read_dicom(path)
 
 
@@ -119,7 +144,6 @@ def test_unreadable_files_are_one_sentence(tmp_path, ramp):
     [
         ({"Rows": 65535, "Columns": 65535}, "it claims 65535x65535 pixels"),
         ({"SamplesPerPixel": 65535}, "it has 65535 values a pixel"),
-        ({"NumberOfFrames": 2**31 - 1}, "it holds several frames"),
         ({"WindowWidth": float("nan"), "WindowCenter": 1}, "leaves undefined values"),
         ({"RescaleSlope": float("nan"), "RescaleIntercept": 0}, "leaves undefined values"),
     ],
@@ -130,12 +154,246 @@ def test_what_a_header_claims_is_checked_before_pixels_are_decoded(tmp_path, ram
         read_dicom(tmp_path / "x.dcm")
 
 
-def test_deflated_files_are_refused_before_they_are_unpacked(tmp_path, ramp):
-    write_dicom(tmp_path / "x.dcm", ramp)
-    dicom = pydicom.dcmread(tmp_path / "x.dcm")
-    dicom.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    dicom.save_as(tmp_path / "x.dcm")
-    assert pydicom.dcmread(tmp_path / "x.dcm").Rows == 30
+def dcmtk(path, *options):
+    """What dcmtk shows of a file, RGB or grey; overlays are left out."""
+    if not shutil.which("dcm2pnm"):
+        pytest.skip("dcmtk is not installed")
+    command = ["dcm2pnm", "--write-png", "--no-overlays", *options, str(path), f"{path}.png"]
+    subprocess.run(command, check=True, capture_output=True)
+    shown = cv2.imread(f"{path}.png", cv2.IMREAD_UNCHANGED)
+    return shown[..., None] if shown.ndim == 2 else shown[..., ::-1]
+
+
+WIDE = {"WindowCenter": 2000, "WindowWidth": 2500}
+
+
+@pytest.mark.parametrize(
+    ("tags", "option"),
+    [
+        (WIDE, "+Wi 1"),
+        ({**WIDE, "PhotometricInterpretation": "MONOCHROME1"}, "+Wi 1"),
+        ({**WIDE, "PresentationLUTShape": "INVERSE"}, "+Wi 1"),
+        (
+            {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "IDENTITY"},
+            "+Wm",
+        ),
+        ({"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"}, "+Wm"),
+        ({"WindowWidth": 2000}, "+Wm"),
+        ({"WindowCenter": 2000}, "+Wm"),
+        ({"WindowCenter": 2000, "WindowWidth": 0}, "+Wm"),
+        ({"PixelPaddingValue": 3900}, "+Wm"),
+        ({**WIDE, "PixelPaddingValue": 3900}, "+Wi 1"),
+        ({**WIDE, "VOILUTFunction": "SIGMOID"}, "+Wi 1"),
+        ({**WIDE, "VOILUTFunction": "LINEAR_EXACT"}, "+Wi 1"),
+        ({"WindowCenter": [1000, 2000], "WindowWidth": [500, 900]}, "+Wi 1"),
+        ({"RescaleSlope": 2, "RescaleIntercept": -1000, **WIDE}, "+Wi 1"),
+        ({"without": ("SamplesPerPixel",)}, "+Wm"),
+    ],
+)
+def test_grey_images_are_shown_as_dcmtk_shows_them(tmp_path, ramp, tags, option):
+    path = tmp_path / "a.dcm"
+    write_dicom(path, ramp, **tags)
+    shown = read_dicom(path)
+    assert np.ptp(shown) > 100
+    wanted = dcmtk(path, *option.split())
+    assert np.abs(shown.astype(int) - wanted).max() <= 1
+
+
+EIGHT = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+COLOUR = {"SamplesPerPixel": 3, "PlanarConfiguration": 0}
+
+
+@pytest.fixture
+def rgb():
+    """uint8 (30, 40, 3): a smooth colour image."""
+    y, x = np.mgrid[:30, :40]
+    return np.stack([6 * x, 8 * y, 255 - 3 * (x + y)], axis=-1).astype("uint8")
+
+
+def test_ybr_is_converted_once(tmp_path, rgb):
+    ybr = convert_color_space(rgb, "RGB", "YBR_FULL")
+    tags = {**COLOUR, **EIGHT, "PhotometricInterpretation": "YBR_FULL"}
+    write_dicom(tmp_path / "a.dcm", ybr, **tags)
+    assert np.abs(read_dicom(tmp_path / "a.dcm").astype(int) - rgb).max() <= 2
+    write_dicom(tmp_path / "a.dcm", ybr, **{**tags, "PhotometricInterpretation": "HSV"})
+    with pytest.raises(InputError, match="a.dcm: .*HSV"):
+        read_dicom(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize(("colour", "reversible"), [("YBR_RCT", True), ("YBR_ICT", False)])
+def test_the_colours_of_jpeg_2000(tmp_path, rgb, colour, reversible):
+    frame = imagecodecs.jpeg2k_encode(rgb, codecformat="J2K", reversible=reversible, mct=True)
+    tags = {**COLOUR, **EIGHT, "PhotometricInterpretation": colour}
+    write_dicom(tmp_path / "a.dcm", rgb, JPEG2000Lossless, [frame], **tags)
+    assert np.abs(read_dicom(tmp_path / "a.dcm").astype(int) - rgb).max() <= (
+        0 if reversible else 3
+    )
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_deep_colours(tmp_path, rgb, bits):
+    tags = {**COLOUR, "PhotometricInterpretation": "RGB", "BitsStored": bits, "HighBit": bits - 1}
+    write_dicom(tmp_path / "a.dcm", rgb.astype("uint16") << (bits - 8), **tags)
+    np.testing.assert_array_equal(read_dicom(tmp_path / "a.dcm"), rgb)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_palettes(tmp_path, syntax):
+    indices = np.random.default_rng(0).integers(0, 200, (30, 40), dtype="uint8")
+    palette = np.random.default_rng(1).integers(0, 65536, (3, 256), dtype="uint16")
+    big = syntax == ExplicitVRBigEndian
+    tags = {"PhotometricInterpretation": "PALETTE COLOR", **EIGHT}
+    for name, values in zip(("Red", "Green", "Blue"), palette, strict=True):
+        tags[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        data = values.astype(">u2" if big else "<u2").tobytes()
+        tags[f"{name}PaletteColorLookupTableData"] = data
+    write_dicom(tmp_path / "a.dcm", indices, syntax, **tags)
+    np.testing.assert_array_equal(read_dicom(tmp_path / "a.dcm"), palette.T[indices] >> 8)
+    if not big:  # pydicom's own pipeline takes the words of both for little endian
+        wanted = apply_color_lut(indices, pydicom.dcmread(tmp_path / "a.dcm")) >> 8
+        np.testing.assert_array_equal(read_dicom(tmp_path / "a.dcm"), wanted)
+
+
+def lossless_jpeg(values):
+    return imagecodecs.jpeg8_encode(values, lossless=True, predictor=1, bitspersample=12)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encode"),
+    [
+        (JPEGLossless, lossless_jpeg),
+        (JPEGLSLossless, imagecodecs.jpegls_encode),
+        (HTJ2KLossless, lambda x: imagecodecs.htj2k_encode(x, reversible=True)),
+        (JPEG2000Lossless, lambda x: imagecodecs.jpeg2k_encode(x, codecformat="J2K")),
+        (JPEGExtended12Bit, lambda x: imagecodecs.jpeg8_encode(x, 100, bitspersample=12)),
+    ],
+)
+def test_compressed_images(tmp_path, ramp, syntax, encode, monkeypatch):
+    path = tmp_path / "a.dcm"
+    write_dicom(path, ramp, syntax, [encode(ramp)], **WIDE)
+    write_dicom(tmp_path / "plain.dcm", ramp, **WIDE)
+    exact = read_dicom(tmp_path / "plain.dcm").astype(int)
+    assert np.abs(read_dicom(path) - exact).max() <= (1 if syntax == JPEGExtended12Bit else 0)
+    # what takes up gigabytes when it is decoded is refused before
+    write_dicom(path, ramp[:20], syntax, [encode(ramp)], **WIDE)
+    with pytest.raises(InputError, match="a.dcm: .*its header says 40x20"):
+        read_dicom(path)
+
+
+def test_rle_and_deflated(tmp_path, ramp):
+    path = tmp_path / "a.dcm"
+    write_dicom(path, ramp, **WIDE)
+    exact, dataset = read_dicom(path), pydicom.dcmread(path)
+    dataset.compress(RLELossless)
+    dataset.save_as(path)
+    np.testing.assert_array_equal(read_dicom(path), exact)
+    write_dicom(path, ramp, DeflatedExplicitVRLittleEndian, PatientID="p", **WIDE)
+    np.testing.assert_array_equal(read_dicom(path), exact)
+    assert dicom_header(path) == ("p", None)
+
+
+def test_a_deflated_bomb_is_refused_before_it_is_unpacked(tmp_path, ramp, monkeypatch):
+    path = tmp_path / "a.dcm"
+    tags = {"TextValue": " " * 2**20}
+    write_dicom(path, ramp, DeflatedExplicitVRLittleEndian, **tags)
+    assert dicom_header(path) == (None, None)
+    monkeypatch.setattr("transfuse_keras.data.dicom.LARGEST_INFLATED", 2**20)
     for read in (read_dicom, dicom_header):
-        with pytest.raises(InputError, match="x.dcm: not a readable DICOM file .it is deflated"):
-            read(tmp_path / "x.dcm")
+        with pytest.raises(InputError, match="a.dcm: .*it unpacks to too many bytes"):
+            read(path)
+
+
+def test_a_missing_decoder_is_named_with_the_extra_that_brings_it(tmp_path, ramp, monkeypatch):
+    path = tmp_path / "a.dcm"
+    write_dicom(path, ramp, JPEGLSLossless, [imagecodecs.jpegls_encode(ramp)])
+
+    def fail(*_, **__):
+        raise RuntimeError("all plugins are missing dependencies:")
+
+    monkeypatch.setattr("transfuse_keras.data.dicom.pixel_array", fail)
+    monkeypatch.setattr(dicom_decoder, "EXTRA", ("no_such_module",))
+    with pytest.raises(InputError, match=r"a.dcm: .*no_such_module.*transfuse-keras\[dicom\]"):
+        read_dicom(path)
+    monkeypatch.undo()
+    write_dicom(path, ramp, MPEG2MPML, [b"12"])
+    with pytest.raises(InputError, match="a.dcm: .*MPEG2"):
+        read_dicom(path)
+
+
+def test_what_begins_with_dicm_is_dicom(tmp_path, ramp):
+    """Without a suffix, as .ima, and with a TIFF in the 128 bytes before."""
+    write_dicom(tmp_path / "a.dcm", ramp)
+    content = (tmp_path / "a.dcm").read_bytes()
+    wanted = read_dicom(tmp_path / "a.dcm")
+    for name in ("IM0001", "b.ima", "1.2.840.3"):
+        (tmp_path / name).write_bytes(content)
+        assert is_dicom(tmp_path / name)
+        np.testing.assert_array_equal(read_dicom(tmp_path / name), wanted)
+    (tmp_path / "c.tif").write_bytes(b"II*\0" + content[4:])
+    assert is_dicom(tmp_path / "c.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "c.tif", 1), wanted)
+    Image.fromarray(wanted[..., 0]).save(tmp_path / "d.tif")
+    assert not is_dicom(tmp_path / "d.tif") and not is_dicom(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("test-SR.dcm", r"holds no image \(SR\)"),
+        ("waveform_ecg.dcm", r"holds no image \(ECG\)"),
+        ("DICOMDIR", "DICOMDIR"),
+        ("no_meta.dcm", "DICM"),
+        ("badVR.dcm", "number of frames"),
+    ],
+)
+def test_files_without_an_image_are_told(name, word):
+    path = Path(get_testdata_file(name))
+    with pytest.raises(InputError, match=word) as error:
+        read_dicom(path)
+    assert "\n" not in str(error.value) and "attribute" not in str(error.value)
+
+
+def test_a_frame_is_chosen_and_has_its_own_window(tmp_path, ramp):
+    path = Path(get_testdata_file("examples_ybr_color.dcm"))
+    assert count_frames(path) == 30
+    np.testing.assert_array_equal(read_dicom(path, 7), pixel_array(path, index=7))
+    with pytest.raises(InputError, match="holds 30 frames"):
+        read_dicom(path)
+    frames = []
+    for center in (1000, 3000):
+        window = pydicom.Dataset()
+        window.WindowCenter, window.WindowWidth = center, 1000
+        frames.append(pydicom.Dataset())
+        frames[-1].FrameVOILUTSequence = [window]
+    tags = {"NumberOfFrames": 2, "PerFrameFunctionalGroupsSequence": frames}
+    write_dicom(tmp_path / "a.dcm", np.stack([ramp, ramp]), Rows=30, Columns=40, **tags)
+    for frame, center in enumerate((1000, 3000)):
+        write_dicom(tmp_path / "b.dcm", ramp, WindowCenter=center, WindowWidth=1000)
+        found = read_dicom(tmp_path / "a.dcm", frame)
+        np.testing.assert_array_equal(found, read_dicom(tmp_path / "b.dcm"))
+
+
+def test_reading_leaves_the_settings_of_other_libraries_as_they_were(tmp_path, ramp):
+    write_dicom(tmp_path / "a.dcm", ramp)
+    before = list(warnings.filters), Image.MAX_IMAGE_PIXELS
+    read_dicom(tmp_path / "a.dcm")
+    with reading():
+        assert before[1] < Image.MAX_IMAGE_PIXELS and warnings.filters != before[0]
+    assert (list(warnings.filters), Image.MAX_IMAGE_PIXELS) == before
+
+
+def test_every_image_of_pydicom_is_shown_but_for_the_damaged_ones():
+    """benchmarks/dicom_files.py compares them with dcmtk."""
+    folder = Path(pydicom.__file__).parent / "data" / "test_files"
+    refused = set()
+    for path in filter(is_dicom, filter(Path.is_file, folder.rglob("*"))):
+        try:
+            shown = read_dicom(path, 0 if count_frames(path) > 1 else None)
+            assert shown.dtype == np.uint8 and shown.shape[2] in (1, 3)
+        except InputError as error:
+            refused |= {path.name} if "holds no image" not in str(error) else set()
+    damaged = {"MR_truncated.dcm", "badVR.dcm", "JPEG2000-embedded-sequence-delimiter.dcm"}
+    without_header = {"ExplVR_BigEndNoMeta.dcm", "ExplVR_LitEndNoMeta.dcm", "no_meta.dcm"}
+    without_header.add("rtstruct.dcm")
+    indices = {name for name in refused if name.startswith("DICOMDIR")}
+    assert refused == damaged | without_header | indices

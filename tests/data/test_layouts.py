@@ -15,7 +15,7 @@ from data.files import (
 )
 
 from transfuse_keras.data.layouts import find_samples
-from transfuse_keras.data.splits import complete_splits, find_splits, split_by_group
+from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks import TASKS, hip, polyp, prostate, skin
 
@@ -81,8 +81,8 @@ def test_split_files_are_honoured(tmp_path, capsys):
     splits = find_splits(polyp, tmp_path)
     assert names(splits["train"]) == ["a0", "a1", "a3", "a5"]
     assert names(splits["val"]) == names(splits["test"]) == ["a2", "a4"]
-    said = capsys.readouterr().out
-    assert "scores flatter" in said and "2 images are in no split file" in said
+    said = "".join(capsys.readouterr())
+    assert "optimistic" in said and "2 images are in no split file" in said
     (tmp_path / "test.txt").write_text("a6\na7\n")
     assert names(find_splits(polyp, tmp_path)["test"]) == ["a6", "a7"]
     (tmp_path / "test.txt").write_text("a6\na99\na3\n")
@@ -155,7 +155,8 @@ def test_isic_challenges(tmp_path, year, folders):
         {"train": 8, "val": 5, "test": 2} if year != 2016 else {"train": 7, "val": 1, "test": 5}
     )
     assert counts(skin, tmp_path) == wanted
-    assert names(find_splits(skin, tmp_path)["train"])[0] == "ISIC_0000000"
+    splits = find_splits(skin, tmp_path)
+    assert "ISIC_0000000" in names(splits["train"] + splits["val"])
     mask = tmp_path / masks.format(parts[0]) / f"ISIC_0000003{ending}.png"
     mask.unlink()
     with pytest.raises(InputError, match=r"ISIC_0000003.jpg: has no mask ISIC_0000003_segment"):
@@ -206,10 +207,9 @@ def test_one_file_per_class_may_overlap(tmp_path):
     assert (masks.sum(axis=-1) > 1).any() and len(sample.files) == 4
     (tmp_path / "masks" / "p1_left_femur.png").unlink()
     listing = find_samples(hip, tmp_path)
-    assert listing.errors == [
-        f"{tmp_path}/images/p1.jpg: has no mask {tmp_path}/masks/p1_left_femur.png; add it or "
-        "take the image out."
-    ]
+    (error,) = listing.errors
+    assert error.startswith(f"{tmp_path}/images/p1.jpg: has no mask ")
+    assert f"{tmp_path}/masks/p1_left_femur.png" in error
 
 
 def test_jpeg_masks_are_one_warning(tmp_path):
@@ -235,7 +235,7 @@ def test_groups_and_spacings_by_csv(tmp_path):
     listing = find_samples(hip, tmp_path)
     by_name = {sample.name: sample for sample in listing.samples}
     assert by_name["p0_s0"].group == by_name["p1_s1"].group == "anna"
-    assert by_name["p0_s1"].group == "p0"
+    assert by_name["p0_s1"].group == "p0_s1"  # not listed: counts for itself
     assert by_name["p0_s0"].spacing == (0.5, 0.4) and by_name["p0_s1"].spacing == (0.3, 0.3)
     assert by_name["p2_s0"].spacing is None
     assert listing.errors[0].startswith(f"{tmp_path}/spacing.csv: the spacing of p1_s0 is -1 x -1")
@@ -243,19 +243,6 @@ def test_groups_and_spacings_by_csv(tmp_path):
     (tmp_path / "groups.csv").write_text("p0_s0\n")
     with pytest.raises(InputError, match="groups.csv: the row 'p0_s0' lacks group"):
         find_samples(hip, tmp_path)
-
-
-def test_no_patient_is_on_two_sides(tmp_path):
-    samples = find_samples(hip, hip_folder(tmp_path)).samples
-    splits, note = complete_splits(samples)
-    assert note == "Split 7:1:2 by patient."
-    groups = {part: {sample.group for sample in members} for part, members in splits.items()}
-    assert [len(groups[part]) for part in ("train", "val", "test")] == [4, 1, 1]
-    assert groups["train"] | groups["val"] | groups["test"] == {f"p{i}" for i in range(6)}
-    assert sorted(x for members in splits.values() for x in names(members)) == names(samples)
-    assert split_by_group(samples[::-1])["test"][0].group == splits["test"][0].group
-    with pytest.raises(InputError, match="2 patients"):
-        split_by_group(samples[:4])
 
 
 # volumes -------------------------------------------------------------------------------------
@@ -335,12 +322,12 @@ def damage_volume(folder, what):
     ("what", "message"),
     [
         ("label", r"labelsTr/case_02.nii.gz: holds the label 7, but"),
-        ("shape", r"labelsTr/case_02.nii.gz: is \(24, 20, 4\) voxels, but its image"),
+        ("shape", r"labelsTr/case_02.nii.gz: lies on another grid .*24 x 20 x 4"),
         ("missing", r"labelsTr/case_02.nii.gz: is missing, though dataset.json lists it"),
-        ("truncated", r"imagesTr/case_02.nii.gz: not a readable NIfTI volume"),
-        ("not a volume", r"imagesTr/case_02.nii.gz: not a readable NIfTI volume"),
+        ("truncated", r"imagesTr/case_02.nii.gz: not a readable volume"),
+        ("not a volume", r"imagesTr/case_02.nii.gz: not a readable volume"),
         ("nan", r"imagesTr/case_02.nii.gz: holds undefined values"),
-        ("spacing", r"imagesTr/case_02.nii.gz: its spacing is not that of its label map"),
+        ("spacing", r"labelsTr/case_02.nii.gz: lies on another grid"),
     ],
 )
 def test_one_sentence_names_the_volume(tmp_path, what, message):

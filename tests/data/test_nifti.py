@@ -6,8 +6,9 @@ import pytest
 from data.files import decathlon_folder
 
 from transfuse_keras.data.layouts import find_samples
-from transfuse_keras.data.nifti import from_slices, grid, open_nifti, read_volume, to_slices
+from transfuse_keras.data.orientation import from_slices, to_slices
 from transfuse_keras.data.resize import binary, crop_field, scaled_size, uncrop_field
+from transfuse_keras.data.volumes import describe, open_volume, read_volume
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks import prostate
 
@@ -15,9 +16,11 @@ from transfuse_keras.tasks import prostate
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_slices_and_back(axis):
     values = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
-    slices = to_slices(values, axis)
+    spacing = np.ones(4)
+    spacing[axis] = 2
+    slices = to_slices(values, np.diag(spacing))
     assert slices.shape[0] == values.shape[axis]
-    np.testing.assert_array_equal(from_slices(slices, axis), values)
+    np.testing.assert_array_equal(from_slices(slices, np.diag(spacing)), values)
     if axis == 2:
         np.testing.assert_array_equal(slices[1], values[:, :, 1].swapaxes(0, 1))
 
@@ -28,8 +31,8 @@ def test_slices_and_back(axis):
 )
 def test_slices_are_perpendicular_to_the_largest_spacing(tmp_path, spacing, count, wanted):
     decathlon_folder(tmp_path, 1, spacing=spacing)
-    slices, found = grid(open_nifti(tmp_path / "imagesTr" / "case_00.nii.gz"))
-    assert slices == count and found == pytest.approx(wanted)
+    slices, found, placed = describe([tmp_path / "imagesTr" / "case_00.nii.gz"])
+    assert placed and slices == count and found == pytest.approx(wanted)
 
 
 def test_masks_return_to_the_grid_and_affine_of_the_volume(tmp_path):
@@ -81,15 +84,15 @@ def save_volume(path, values):
 def test_volumes_are_z_scored_by_channel(tmp_path):
     values = np.random.default_rng(0).normal(1e4, 3, (6, 5, 4, 2)).astype("float32")
     save_volume(tmp_path / "a.nii", values)
-    found, _ = read_volume(tmp_path / "a.nii", None, (), 2, ())
+    found, _ = read_volume([tmp_path / "a.nii"], None, (), 2, ())
     exact = values.astype("float64")
     exact = (exact - exact.mean((0, 1, 2))) / exact.std((0, 1, 2))
-    np.testing.assert_allclose(from_slices(found, 2), exact, atol=1e-5)
+    np.testing.assert_allclose(from_slices(found, np.diag([1, 1, 3, 1])), exact, atol=1e-5)
     np.testing.assert_array_equal(np.asarray(nibabel.load(tmp_path / "a.nii").dataobj), values)
     values[..., 1] = 0.1  # whose mean is not quite 0.1
     save_volume(tmp_path / "a.nii", values)
     with pytest.raises(InputError, match="a.nii: channel 1 has one value everywhere"):
-        read_volume(tmp_path / "a.nii", None, (), 2, ())
+        read_volume([tmp_path / "a.nii"], None, (), 2, ())
 
 
 def test_values_too_far_apart_to_be_scored_are_refused(tmp_path):
@@ -97,7 +100,7 @@ def test_values_too_far_apart_to_be_scored_are_refused(tmp_path):
     values[0, 0, 0], values[1, 1, 1] = 3e38, -3e38
     save_volume(tmp_path / "a.nii", values)
     with pytest.raises(InputError, match="a.nii: its values are too far apart; rescale it"):
-        read_volume(tmp_path / "a.nii", None, (), 1, ())
+        read_volume([tmp_path / "a.nii"], None, (), 1, ())
 
 
 @pytest.mark.parametrize("suffix", ["nii", "nii.gz"])
@@ -108,8 +111,8 @@ def test_a_header_that_claims_too_much_is_refused_before_voxels_are_read(tmp_pat
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(gzip.compress(content) if suffix == "nii.gz" else content)
     with pytest.raises(InputError, match=r"a.nii.*it claims 32767 x 32767 x 32767 voxels"):
-        open_nifti(path)
+        open_volume(path)
     volume = nibabel.Nifti1Image(np.ones((2, 2, 2), "complex64"), np.eye(4))
     nibabel.save(volume, path)
     with pytest.raises(InputError, match="its values are complex64"):
-        open_nifti(path)
+        open_volume(path)

@@ -8,7 +8,7 @@ from transfuse_keras.errors import InputError
 
 
 def rows(order):
-    return [indices.tolist() for indices, _ in order]
+    return [indices.tolist() for indices, *_ in order]
 
 
 def test_an_order_without_seed_is_the_given_one():
@@ -46,7 +46,7 @@ def test_the_parts_of_all_processes_make_up_the_batches_of_one(processes, seed):
 
 
 def test_shuffling_mixes_samples_from_everywhere():
-    order = np.concatenate([indices for indices, _ in Order(800, 16, seed=0)])
+    order = np.concatenate([indices for indices, *_ in Order(800, 16, seed=0)])
     assert abs(np.corrcoef(order, np.arange(800))[0, 1]) < 0.1
     first = np.concatenate([rows(Order(800, 16, seed=s))[0] for s in range(100)])
     assert abs(first.mean() - 399.5) < 30  # the standard error is 6
@@ -94,4 +94,32 @@ def test_validation_of_two_workers_is_padded_with_weight_zero(tmp_path):
         ]
         for p in range(2)
     ]
-    assert weights == [[[1, 1], [1, 0]], [[1, 1], [0, 0]]]
+    # 5 images in 8 rows: the mean over both batches is the mean over the images
+    more = pytest.approx(8 / 5)
+    assert weights == [[[more, more], [more, 0]], [[more, more], [0, 0]]]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_the_last_third_of_a_batch_shows_a_class(processes):
+    """As nnU-Net oversamples, and the same in every number of processes."""
+    shows = np.random.default_rng(0).random(64) < 0.3
+    orders = [Order(64, 12, 5, (p, processes), share=0.33) for p in range(processes)]
+    for p, order in enumerate(orders):
+        order.foreground = shows[p::processes]
+    plain, seen, drawn = Order(64, 12, 5), [], []
+    for batch, *parts in zip(plain, *orders, strict=True):
+        found = np.empty(len(batch[0]), int)
+        draws = np.empty(len(batch[0]), int)
+        for p, (indices, numbers, _) in enumerate(parts):
+            found[p::processes] = indices * processes + p
+            draws[p::processes] = numbers
+        assert shows[found[8:]].all()  # 12 x 0.67 rows are as they come
+        kept = draws == 0
+        np.testing.assert_array_equal(found[kept], batch[0][kept])
+        assert not shows[batch[0][~kept]].any() and kept[:8].all()
+        seen.append(found.tolist())
+        drawn += draws[~kept].tolist()
+    assert len(set(drawn)) == len(drawn) > 5
+    one = Order(64, 12, 5, share=0.33)
+    one.foreground = shows
+    assert seen == rows(one)

@@ -6,7 +6,7 @@ import pytest
 from data.files import disc, picture, rows_of_labels, save
 from PIL import Image
 
-from transfuse_keras.data import readers
+from transfuse_keras.data import decode
 from transfuse_keras.data.readers import read_image, read_masks, read_pair
 from transfuse_keras.errors import InputError
 
@@ -55,7 +55,7 @@ def test_deep_images_are_divided_by_the_range_of_their_bits(tmp_path, suffix, bi
 
 def test_negative_pixels_are_refused(tmp_path):
     Image.fromarray(np.linspace(-1, 1, 12, dtype="float32").reshape(3, 4)).save(tmp_path / "a.tif")
-    with pytest.raises(InputError, match="a.tif: has negative or undefined pixels"):
+    with pytest.raises(InputError, match="a.tif: has negative pixels"):
         read_image(tmp_path / "a.tif")
 
 
@@ -85,7 +85,7 @@ def test_no_part_of_a_truncated_file_is_taken_for_the_image(tmp_path, suffix, ke
 
 
 def test_image_bombs_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "LARGEST", 1000)
+    monkeypatch.setattr(decode, "LARGEST", 1000)
     save(tmp_path / "a.png", picture(3))
     with pytest.raises(InputError, match="a.png: claims 40x30 pixels, too many"):
         read_image(tmp_path / "a.png")
@@ -113,7 +113,7 @@ def test_masks_of_one_class(tmp_path, value):
     np.testing.assert_array_equal(read_one(tmp_path / "b.png"), disc(1))
     Image.fromarray(disc(value) > 0).save(tmp_path / "c.png")
     np.testing.assert_array_equal(read_one(tmp_path / "c.png"), disc(1))
-    Image.fromarray(np.dstack([rgb, 255 - rgb[..., 0]])).save(tmp_path / "d.png")
+    Image.fromarray(np.dstack([rgb, 0 * disc() + 7])).save(tmp_path / "d.png")
     np.testing.assert_array_equal(read_one(tmp_path / "d.png"), disc(1))
     save(tmp_path / "e.png", np.zeros((30, 40), "uint8"))
     assert not read_one(tmp_path / "e.png").any()

@@ -229,6 +229,19 @@ def test_a_photograph_is_turned_upright_and_decoded_within_two_levels(number, tm
     assert np.abs(found.astype(int) - wanted).max() <= 2
 
 
+def test_dicom_is_refused_whatever_it_is_called(tmp_path):
+    """Also with the header of a TIFF, which OpenCV would read."""
+    plain = cv2.imencode(".tif", np.asarray(COLOUR), [cv2.IMWRITE_TIFF_COMPRESSION, 1])[1]
+    content = plain.tobytes()
+    (tmp_path / "a.tif").write_bytes(content)
+    assert edge.read_image(tmp_path / "a.tif").shape == (30, 44, 3)
+    content = content[:128] + b"DICM" + content[132:]
+    for name in ("a.tif", "IM0001"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(edge.InputError, match=f"{name}: is DICOM"):
+            edge.read_image(tmp_path / name)
+
+
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 

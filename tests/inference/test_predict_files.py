@@ -1,13 +1,18 @@
+import shutil
 import weakref
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import cv2
 import nibabel
 import numpy as np
+import pydicom
 import pytest
-from data.files import decathlon_folder, picture, save
+import SimpleITK
+from data.files import decathlon_folder, picture, save, series_folder
+from pydicom.data import get_testdata_file
 
-from transfuse_keras.data.nifti import read_slices
+from transfuse_keras.data.volumes import read_slices
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json
 from transfuse_keras.inference import predict_files as module
@@ -52,7 +57,7 @@ def run_folder(tmp_path, monkeypatch):
         task, predictor = STUBS[name]
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
-        write_json(folder / "config.json", {"task": asdict(task)})
+        write_json(folder / "config.json", {"schema": 1, "task": asdict(task)})
         monkeypatch.setattr(module, "load_predictor", lambda *_: predictor)
         return folder
 
@@ -80,8 +85,7 @@ def test_overlapping_classes_get_a_mask_each(run_folder, tmp_path):
     image = blocks()
     save(tmp_path / "in" / "a.png", image)
     save(tmp_path / "in" / "b.JPG", image[:20])
-    for name in ("notes.txt", ".hidden.png"):
-        (tmp_path / "in" / name).write_text("no image")
+    (tmp_path / "in" / ".hidden.png").write_text("no image")
     (tmp_path / "in" / "deeper.png").mkdir()
     out = tmp_path / "new" / "out"
     assert predict_files(run_folder("hip"), [tmp_path / "in"], out) == 0
@@ -129,7 +133,7 @@ def test_a_volume_gets_a_label_map_on_its_own_grid(run_folder, tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("a.nii", "b.c.NII.GZ"):
         nibabel.save(nibabel.Nifti1Image(bright, affine), tmp_path / "in" / name)
-    assert read_slices(tmp_path / "in" / "a.nii", 2)[1] == pytest.approx((4.0, 1.5, 1.0))
+    assert read_slices([tmp_path / "in" / "a.nii"], 2)[1] == pytest.approx((4.0, 1.5, 1.0))
     out = tmp_path / "out"
     assert predict_files(run_folder("prostate"), [tmp_path / "in"], out) == 0
     assert names(out) == {"a.nii.gz", "a_overlay.png", "b.c.nii.gz", "b.c_overlay.png"}
@@ -181,7 +185,7 @@ def test_volumes_of_other_channels_or_spacing_are_told(run_folder, tmp_path, cap
     assert names(tmp_path / "out") == {"case_02.nii.gz"}
     first, second = capsys.readouterr().err.splitlines()
     assert "case_00.nii.gz: has 1 channels, the task 2" in first
-    assert "case_01.nii.gz: its spacing is (200.0" in second
+    assert "case_01.nii.gz: not a readable volume (its spacing is (200.0" in second
 
 
 @pytest.mark.parametrize(
@@ -191,7 +195,7 @@ def test_volumes_of_other_channels_or_spacing_are_told(run_folder, tmp_path, cap
         ("polyp", {"inputs": ["in/*.gif"]}, "no such file, or no images there"),
         ("polyp", {"inputs": []}, "Nothing to predict; give images"),
         ("polyp", {"inputs": ["imagesTr/case_00.nii.gz"]}, "the task polyp takes images"),
-        ("prostate", {"inputs": ["in/a.png"]}, "the task prostate takes NIfTI volumes"),
+        ("prostate", {"inputs": ["in/a.png"]}, "the task prostate takes volumes"),
         ("prostate", {"inputs": ["imagesTr"], "tile": True}, "not cut into tiles"),
         ("polyp", {"inputs": ["in", "other"]}, "in/a.png and other/a.png: would both be written"),
         ("polyp", {"inputs": ["in", "clash"]}, "would both be written as a_overlay.png"),
@@ -249,3 +253,82 @@ def test_few_images_are_in_memory_at_a_time(run_folder, tmp_path, monkeypatch):
     peak[0] = 0
     predict_files(run, [tmp_path], out, tile=True, overlays=False)
     assert peak[0] <= 4
+
+
+def test_what_is_passed_over_is_told(run_folder, tmp_path, caplog):
+    save(tmp_path / "in" / "a.png", blocks())
+    for name in ("notes.txt", "b.webm"):
+        (tmp_path / "in" / name).write_text("no image")
+    for name in ("test-SR.dcm", "DICOMDIR"):
+        shutil.copy(get_testdata_file(name), tmp_path / "in")
+    out = tmp_path / "out"
+    assert predict_files(run_folder("polyp"), [tmp_path / "in"], out, overlays=False) == 3
+    assert names(out) == {"a.png"}
+    for words in (("b.webm", "notes.txt"), ("test-SR.dcm", "SR"), ("DICOMDIR", "DICOMDIR")):
+        assert any(all(word in line for word in words) for line in caplog.messages)
+
+
+def test_every_frame_of_a_dicom_file_is_predicted(run_folder, tmp_path):
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in" / "1.2.34"  # named by its UID, as a PACS exports it
+    shutil.copy(get_testdata_file("examples_ybr_color.dcm"), path)
+    out = tmp_path / "out"
+    assert predict_files(run_folder("polyp"), [tmp_path / "in"], out, overlays=False) == 0
+    assert names(out) == {f"1.2.34_{i:04}.png" for i in range(1, 31)}
+    frames = pydicom.dcmread(path).pixel_array
+    for i in (0, 29):
+        expected = cv2.resize(frames[i], SIZE[::-1], interpolation=cv2.INTER_AREA)[..., 0] / 255
+        wanted = 255 * (cv2.resize(expected, frames.shape[2:0:-1]) >= 0.5)
+        assert (read(out / f"1.2.34_{i + 1:04}.png") != wanted).mean() < 0.001
+
+
+def test_a_dicom_series_is_one_volume_and_its_slices_are_images(run_folder, tmp_path, monkeypatch):
+    values = series_folder(tmp_path / "scan")
+    out = tmp_path / "out"
+    one = replace(prostate, channels=1, classes=("bright",))
+    monkeypatch.setitem(STUBS, "prostate", (one, Predictor((64, 64), 1, 1, tissue)))
+    assert predict_files(run_folder("prostate"), [tmp_path / "scan"], out, overlays=False) == 0
+    assert names(out) == {"scan.nii.gz"}
+    mask = SimpleITK.ReadImage(str(out / "scan.nii.gz"))
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path / "scan")))
+    image = reader.Execute()
+    for get in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+        np.testing.assert_allclose(getattr(mask, get)(), getattr(image, get)(), atol=1e-4)
+    bright = SimpleITK.GetArrayFromImage(image) > values.mean() + 1.5 * values.std()
+    assert dice(bright, SimpleITK.GetArrayFromImage(mask) > 0) > 0.9
+    run = run_folder("polyp")
+    assert predict_files(run, [tmp_path / "scan"], tmp_path / "slices", overlays=False) == 0
+    assert len(names(tmp_path / "slices")) == len(values)
+
+
+def test_a_file_for_each_channel(run_folder, tmp_path, caplog):
+    labels = np.zeros((60, 50, 5), "uint8")
+    labels[10:40, 10:25, 1:4], labels[20:50, 30:45, 2] = 1, 2
+    (tmp_path / "in").mkdir()
+    for number, label in ((0, 1), (1, 2)):
+        channel = nibabel.Nifti1Image((labels == label).astype("float32"), np.diag([1, 1, 3, 1]))
+        nibabel.save(channel, tmp_path / "in" / f"a_000{number}.nii.gz")
+    nibabel.save(channel, tmp_path / "in" / "b_0000.nii.gz")
+    out = tmp_path / "out"
+    assert predict_files(run_folder("prostate"), [tmp_path / "in"], out, overlays=False) == 1
+    assert names(out) == {"a.nii.gz"} and "b_0001" in caplog.text
+    found = np.asarray(nibabel.load(out / "a.nii.gz").dataobj)
+    for label in (1, 2):
+        assert dice(labels == label, found == label) > 0.95
+
+
+def test_a_refusal_comes_before_the_model_is_loaded(run_folder, tmp_path, monkeypatch):
+    run = run_folder("polyp")
+
+    def fail(*_):
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(module, "load_predictor", fail)
+    (tmp_path / "a.png").write_text("broken")
+    sr = Path(get_testdata_file("test-SR.dcm"))
+    assert predict_files(run, [tmp_path / "a.png", sr], tmp_path / "out") == 2
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "a.nrrd").write_text("broken")
+    with pytest.raises(InputError, match="a.nrrd"):
+        predict_files(run, [tmp_path / "a.nrrd"], tmp_path / "out")

@@ -23,7 +23,7 @@ SETTINGS = {"seed": 0, "size": (2, 3)}
 
 def samples(count, slices=2):
     return [
-        SimpleNamespace(name=f"{i:02}-{k}", group=f"{i:02}")
+        SimpleNamespace(name=f"{i:02}-{k}", group=f"{i:02}", slices=9)
         for i in range(count)
         for k in range(slices)
     ]

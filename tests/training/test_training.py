@@ -1,15 +1,23 @@
 """The learning rate of a training, and the recipe for branches without pretrained weights."""
 
+import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
+import keras
 import pytest
 
 from transfuse_keras.errors import InputError
-from transfuse_keras.runs.settings import Settings
+from transfuse_keras.files import write_json
+from transfuse_keras.runs.folder import COMPLETE, CONFIG
+from transfuse_keras.runs.settings import Settings, describe_settings, read_settings
 from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import RECIPE_CHANGES, Recipe
-from transfuse_keras.training.optimizer import create_learning_rate
+from transfuse_keras.training import train
+from transfuse_keras.training.checkpoints import Progress
+from transfuse_keras.training.optimizer import create_learning_rate, create_optimizer
+from transfuse_keras.training.train import find_run_splits, lengthen
 
 
 def test_the_learning_rate_rises_and_falls_along_a_cosine():
@@ -22,6 +30,89 @@ def test_the_learning_rate_rises_and_falls_along_a_cosine():
     at_once = create_learning_rate(replace(recipe, warm_up=0.0), batches=10)
     assert float(at_once(0)) == pytest.approx(0.01)
     assert create_learning_rate(replace(recipe, warm_up=None), batches=10) == 0.01
+
+
+def test_a_longer_training_follows_a_new_cosine_from_where_it_goes_on():
+    recipe = Recipe(epochs=5, learning_rate=0.01, warm_up=0.1)
+    rate = create_learning_rate(recipe, batches=20, restart=3)  # steps 60 to 100, 4 of them rising
+    wanted = {0: 0.0, 60: 0.0, 62: 0.005, 64: 0.01, 82: 0.005, 100: 0.0}
+    for step, value in wanted.items():
+        assert float(rate(step)) == pytest.approx(value, abs=1e-7), step
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(rate))
+    assert float(again(82)) == pytest.approx(0.005, abs=1e-7)
+
+
+def one_step(recipe, gradient):
+    """What a step of the optimiser adds to a kernel, a bias and the values 2."""
+    variables = [keras.Variable([2.0], name=name) for name in ("kernel", "bias", "gamma")]
+    adam = create_optimizer(recipe, 1)
+    adam.build(variables)
+    adam.apply([keras.ops.array([gradient])] * 3, variables)
+    return [float(variable[0]) - 2 for variable in variables]
+
+
+def test_weight_decay_is_of_kernels_alone():
+    plain = one_step(Recipe(learning_rate=0.1), 0.5)
+    decayed = one_step(Recipe(learning_rate=0.1, weight_decay=0.05), 0.5)
+    assert decayed[0] - plain[0] == pytest.approx(-2 * 0.1 * 0.05, rel=1e-4)
+    assert decayed[1:] == plain[1:]
+
+
+def test_epsilon_is_pytorchs():
+    assert {task.recipe.epsilon for task in TASKS.values()} == {1e-8}
+    assert create_optimizer(Recipe(), 1).epsilon == 1e-8
+
+
+def test_a_run_from_before_keeps_the_epsilon_that_it_was_begun_with(tmp_path):
+    content = describe_settings(Settings(TASKS["hip"]))
+    (tmp_path / "new.json").write_text(json.dumps(content))
+    del content["recipe"]["epsilon"]
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    epsilons = [read_settings(tmp_path / x).recipe.epsilon for x in ("old.json", "new.json")]
+    assert epsilons == [1e-7, 1e-8]
+
+
+def test_without_validation_all_but_the_test_images_are_trained_on(tmp_path):
+    settings = Settings(TASKS["hip"], recipe=Recipe("Ti", (32, 32), counts=(6, 3, 2)))
+    settings = replace(settings, task=replace(settings.task, phantom_recipe=settings.recipe))
+    plain, whole = (find_run_splits(replace(settings, validation=v)) for v in (True, False))
+    assert [len(x) for x in plain.values()] == [6, 3, 2]
+    assert [len(x) for x in whole.values()] == [9, 0, 2]
+    names = [
+        [x.name for part in parts for x in part]
+        for parts in ((whole["train"], whole["test"]), plain.values())
+    ]
+    assert names[0] == names[1]
+    for wrong in ({"threshold": "auto"}, {"recipe": replace(settings.recipe, patience=3)}):
+        with pytest.raises(InputError, match="validation"):
+            replace(settings, validation=False, **wrong).check()
+
+
+def test_validation_images_that_are_scored_are_not_trained_on(monkeypatch):
+    parts = {"train": [1], "val": [sample := SimpleNamespace(name="a")], "test": [sample]}
+    monkeypatch.setattr(train, "find_splits", lambda *_: parts)
+    with pytest.raises(InputError, match="scored"):
+        find_run_splits(Settings(TASKS["polyp"], "data", validation=False))
+
+
+@pytest.fixture
+def progress(tmp_path):
+    settings = Settings(TASKS["skin"], recipe=Recipe(epochs=6, warm_up=0.1))
+    write_json(tmp_path / CONFIG, describe_settings(settings))
+    (tmp_path / COMPLETE).write_text("{}")
+    return Progress(tmp_path / "checkpoints" / "epoch-0006.keras", 6)
+
+
+def test_a_run_goes_on_for_longer(tmp_path, progress, capsys):
+    settings = read_settings(tmp_path / CONFIG)
+    longer = lengthen(settings, tmp_path, 9, progress, first=True)
+    assert longer.recipe.epochs == 9 and longer.restart == 6
+    assert "new cosine from epoch 7" in capsys.readouterr().out
+    assert read_settings(tmp_path / CONFIG) == longer
+    assert not (tmp_path / COMPLETE).exists()
+    for epochs, found in ((6, progress), (9, Progress())):
+        with pytest.raises(InputError, match=str(tmp_path)):
+            lengthen(settings, tmp_path, epochs, found, first=True)
 
 
 def test_the_recipe_of_every_task_is_the_papers_unless_asked():

@@ -1,14 +1,17 @@
 import json
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 from conftest import FIXTURES
 from parity import input_image, relative_error, state_from_names
+from safetensors.numpy import save
 
 from transfuse_keras.export.formats import export_pytorch
+from transfuse_keras.layers.patch_embedding import PatchEmbedding
 from transfuse_keras.model.transfuse import TransFuse
-from transfuse_keras.weights import load_official
+from transfuse_keras.weights import load_official, official_state
 from transfuse_keras.weights.assign import keras_layout, resize_positions
 from transfuse_keras.weights.official import official_names
 
@@ -162,12 +165,69 @@ def test_position_grids():
     np.testing.assert_array_equal(grid(192, (12, 16)), np.arange(192).reshape(12, 16))
     np.testing.assert_array_equal(grid(196, (14, 14)), np.arange(196).reshape(14, 14))
     np.testing.assert_array_equal(grid(60, (6, 10)), np.arange(60).reshape(6, 10))
+    np.testing.assert_array_equal(grid(192, (16, 12)), np.arange(192).reshape(16, 12))
     np.testing.assert_allclose(grid(4, (3, 3)), [[0, 0.5, 1], [1, 1.5, 2], [2, 2.5, 3]])
+    corners = grid(768, (48, 64))[[0, 0, -1, -1], [0, -1, 0, -1]]
+    np.testing.assert_allclose(corners, [0, 31, 767 - 31, 767], rtol=1e-6)  # 24x32, the authors'
     with pytest.raises(ValueError, match="7 position embeddings are no grid of 3x3"):
         grid(7, (3, 3))
     positions = np.arange(192, dtype="float32")[None, :, None]
-    told = resize_positions(positions, (8, 24), stored=(8, 24))
-    np.testing.assert_array_equal(told[0, ..., 0], np.arange(192).reshape(8, 24))
+    told = resize_positions(positions, (16, 16), stored=(8, 24))[0, ..., 0]
+    np.testing.assert_allclose(told[[0, 0, -1], [0, -1, 0]], [0, 23, 168])
+    with pytest.raises(ValueError, match="no grid of 8x23"):
+        resize_positions(positions, (16, 16), stored=(8, 23))
+
+
+SIZES = [(144, 256), (288, 512), (256, 192), (512, 384), (192, 256), (384, 512), (224, 224)]
+SIZES += [(16 * rows, 16 * columns) for rows in (1, 2, 9, 12, 24) for columns in (3, 4, 16, 27, 36)]
+
+
+def of_branch(vit):
+    """What `load_official` and `official_state` ask of a model, with a transformer alone."""
+    return SimpleNamespace(layers=[vit], weights=vit.weights, classes=1)
+
+
+def test_positions_come_back_at_every_input_size(tmp_path, capsys):
+    """Written and read at 30 sizes; 9a x 16a and portrait ones were taken for another grid."""
+    path = tmp_path / "own.safetensors"
+    for size in SIZES:
+        image = keras.Input((*size, 3))
+        ours, theirs = (
+            keras.Model(image, PatchEmbedding(4, name="patch_embed")(image), name="vit")
+            for _ in range(2)
+        )
+        export_pytorch(of_branch(ours), path)
+        load_official(of_branch(theirs), path)
+        for one, other in zip(ours.weights, theirs.weights, strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=str(size))
+        assert "resized" not in capsys.readouterr().out
+    assert len(set(SIZES)) >= 30
+
+
+@pytest.mark.parametrize("size", [(144, 256), (64, 48)])
+def test_an_exported_model_comes_back_with_its_probabilities(tmp_path, smallest, size, capsys):
+    model, again = (smallest((*size, 3)) for _ in range(2))
+    export_pytorch(model, tmp_path / "own.safetensors")
+    load_official(again, tmp_path / "own.safetensors")
+    image = input_image((1, 3, *size))
+    np.testing.assert_array_equal(again.mask_model(image), model.mask_model(image))
+    # into another size: from the grid that the file names, which is said
+    other = smallest((64, 64, 3))
+    capsys.readouterr()
+    load_official(other, tmp_path / "own.safetensors")
+    rows, columns = (side // 16 for side in size)
+    assert f"resized from {rows}x{columns} to 4x4" in capsys.readouterr().out
+    stored, found = (official_names(x)["transformer.pos_embed"] for x in (model, other))
+    corners = stored[0][:: rows - 1, :: columns - 1]
+    np.testing.assert_allclose(found[0, ::3, ::3], corners, atol=1e-6)
+
+
+def test_a_grid_that_is_none_is_refused(tmp_path, smallest):
+    model, path = smallest(), tmp_path / "own.safetensors"
+    for grid, word in (("2x4", "2x4"), ("two", "two")):
+        path.write_bytes(save(official_state(model), {"position_grid": grid}))
+        with pytest.raises(ValueError, match=f"own.safetensors: .*{word}"):
+            load_official(model, path)
 
 
 def test_checkpoints_may_be_wrapped_and_prefixed(model):

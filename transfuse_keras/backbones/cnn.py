@@ -38,6 +38,12 @@ def create_cnn(
     Returns: keras.Model from (B, H, W, C) to its maps at strides [4, 8, 16].
 
     Raises: ValueError for an unknown name.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> cnn = tk.create_cnn("resnet18", input_shape=(64, 64, 3))
+        >>> [x.shape for x in cnn.outputs]
+        [(None, 16, 16, 64), (None, 8, 8, 128), (None, 4, 4, 256)]
     """
     if name not in CNNS:
         raise ValueError(f"Unknown CNN {name!r}; known are {', '.join(CNNS)}.")

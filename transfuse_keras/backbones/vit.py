@@ -28,7 +28,7 @@ def create_vit(
     Args:
         name: a key of VITS.
         input_shape: (H, W, C); H and W multiples of `patch_size`.
-        depth: number of transformer blocks, the published depth by default.
+        depth: number of transformer blocks, at most and by default the published depth.
         position_grid: (rows, columns) for which position embeddings are stored, by default
             the token grid of `input_shape`.
         patch_size: side of a patch in pixels.
@@ -36,11 +36,19 @@ def create_vit(
     Returns: keras.Model from (B, H, W, C) to tokens (B, H / patch_size * W / patch_size, dim)
     after the final LayerNorm, in row-major order.
 
-    Raises: ValueError for an unknown name.
+    Raises: ValueError for an unknown name or a greater depth.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> vit = tk.create_vit("deit_tiny_patch16_224", input_shape=(64, 32, 3), depth=1)
+        >>> vit.output_shape
+        (None, 8, 192)
     """
     if name not in VITS:
         raise ValueError(f"Unknown transformer {name!r}; known are {', '.join(VITS)}.")
     spec = VITS[name]
+    if depth and not 0 < depth <= spec["depth"]:
+        raise ValueError(f"{name} has {spec['depth']} blocks at most, not {depth}.")
     image = keras.Input(input_shape)
     x = PatchEmbedding(spec["dim"], patch_size, position_grid, name="patch_embed")(image)
     for i in range(depth or spec["depth"]):

@@ -6,30 +6,32 @@ augmentation layers (benchmarks/augmentation.py).
 """
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 # luminance and two colour axes (NTSC); a turn of these two changes the hue
 YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+ALONE = ("rotation", "scale", "brightness", "contrast")  # what may have a probability of its own
 
 
 def augment(image, masks, task, rng):
     """Change an image and its masks at random, as `task.augmentation` says.
 
     Rotation, scale and shift are one affine warp: bilinear on the image, nearest on the masks,
-    so these stay 0/1; what comes in from outside is 0. A horizontal flip exchanges the maps of
-    `task.mirror_pairs`.
+    so these keep their values; what comes in from outside is 0, background. A horizontal flip
+    exchanges the maps of `task.mirror_pairs`.
 
     Args:
         image: (H, W, C), uint8 0-255 or float32 z-scored.
-        masks: uint8 (H, W, M) of 0/1.
+        masks: uint8 (H, W, M) of 0/1 and IGNORED.
         task: Task.
         rng: numpy Generator; the same state gives the same result.
 
     Returns: image and masks of the same shapes and dtypes.
     """
-    a = task.augmentation
+    a = leave_out(task.augmentation, rng)
 
     def happens(change):
         return rng.random() < a.probability.get(change, 1.0)
@@ -52,6 +54,12 @@ def augment(image, masks, task, rng):
     return image, masks
 
 
+def leave_out(a, rng):
+    """An Augmentation without those changes that are drawn for themselves and do not happen."""
+    out = [x for x in ALONE if x in a.probability and rng.random() >= a.probability[x]]
+    return replace(a, **dict.fromkeys(out, 0.0)) if out else a
+
+
 def to_type(image, dtype):
     """A float32 image as `dtype`, 0-255 if that is uint8."""
     return np.clip(np.round(image), 0, 255).astype(dtype) if dtype == np.uint8 else image
@@ -61,7 +69,7 @@ def move(image, masks, a, rng):
     """Rotate, scale and shift about the centre of the image."""
     height, width = image.shape[:2]
     angle = math.radians(rng.uniform(-a.rotation, a.rotation))
-    zoom = 1 + rng.uniform(-a.scale, a.scale)
+    zoom = draw_zoom(a.scale, rng)
     cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
     x, y = (width - 1) / 2, (height - 1) / 2
     right, down = (rng.uniform(-a.shift, a.shift) * side for side in (width, height))
@@ -74,6 +82,14 @@ def move(image, masks, a, rng):
         return moved.reshape(values.shape)  # OpenCV drops a single channel
 
     return warp(image, cv2.INTER_LINEAR), warp(masks, cv2.INTER_NEAREST)
+
+
+def draw_zoom(scale, rng):
+    """A random zoom factor, see `Augmentation.scale`."""
+    if not isinstance(scale, tuple):
+        return 1 + rng.uniform(-scale, scale)
+    low, high = scale
+    return 1 / (rng.uniform(low, 1) if rng.random() < 0.5 else rng.uniform(1, high))
 
 
 def flip(values, mirrored, flipped_vertically):

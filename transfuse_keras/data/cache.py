@@ -6,8 +6,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import psutil
 
+from transfuse_keras.data.memory import available_memory, temporary_in_memory
 from transfuse_keras.data.resize import binary, crop_field, resize_image, resize_masks
 from transfuse_keras.data.samples import Sample
 
@@ -23,14 +23,14 @@ def read_resized(samples, size, field=None):
         field: of the task: (height, width) in mm that a slice of a volume shows.
 
     Returns: images (N, *size, C), uint8 or, of volumes, float32, and masks uint8 (N, *size, M)
-    of 0/1. N counts images or all slices of the volumes. What does not fit into half of the free
-    memory is kept in a temporary file.
+    of 0/1 and IGNORED. N counts images or all slices of the volumes. What does not fit into half
+    of the memory that may still be taken is kept in temporary files.
 
     Raises: InputError of the first sample that cannot be read.
     """
     starts = np.cumsum([0, *(sample.slices or 1 for sample in samples)])
     first = read_fitted(samples[0], size, field)
-    images, masks = (allocate((starts[-1], *part.shape[1:]), part.dtype) for part in first)
+    images, masks = allocate(*(((starts[-1], *part.shape[1:]), part.dtype) for part in first))
 
     def fill(start, sample):
         image, mask = read_fitted(sample, size, field)
@@ -84,17 +84,31 @@ def fitted(image, masks, sample, size, field):
     return np.stack(images), np.stack([binary(crop_field(x, spacing, field, size)) for x in masks])
 
 
-def allocate(shape, dtype):
-    """An array to fill: in memory if it takes no more than half of what is free, else on a
-    temporary file that goes when the array does."""
-    bytes_needed = int(np.prod(shape, dtype="int64")) * np.dtype(dtype).itemsize
-    if bytes_needed <= psutil.virtual_memory().available // 2:
-        return np.empty(shape, dtype)
+def allocate(*arrays):
+    """Arrays to fill, given as (shape, dtype): in memory if together they take no more than half
+    of what may still be taken, else on temporary files that go when the arrays do."""
+    sizes = [
+        int(np.prod(shape, dtype="int64")) * np.dtype(dtype).itemsize for shape, dtype in arrays
+    ]
+    if sum(sizes) <= available_memory() // 2:
+        return [np.empty(shape, dtype) for shape, dtype in arrays]
+    room = f"{sum(sizes) / 2**30:.1f} GiB of images and masks do not fit into memory"
+    if folder := temporary_in_memory():
+        log.warning(
+            f"{room}, and the folder of temporary files, {folder}, is itself in memory: set TMPDIR "
+            "to a folder on a disk."
+        )
+    else:
+        log.info(f"{room}: kept in temporary files.")
+    return [map_file(size, *array) for size, array in zip(sizes, arrays, strict=True)]
+
+
+def map_file(size, shape, dtype):
+    """An array of `size` bytes on a temporary file."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the array
     # claim the room now: a full disk is an OSError here and a crash once the file is mapped
     if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, bytes_needed)
+        os.posix_fallocate(file.fileno(), 0, size)
     else:
-        file.truncate(bytes_needed)
-    log.info(f"{bytes_needed / 2**30:.1f} GiB of images do not fit into memory: kept in a file.")
+        file.truncate(size)
     return np.memmap(file, dtype, "r+", shape=shape)

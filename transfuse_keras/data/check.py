@@ -1,6 +1,5 @@
 """What would fail in training, found before training."""
 
-import hashlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -9,9 +8,17 @@ from statistics import median
 import numpy as np
 from rich.progress import track
 
-from transfuse_keras.data.cache import fitted, read_fitted
+from transfuse_keras.data.cache import fitted
+from transfuse_keras.data.copies import find_copies, take_fingerprint, warn_of_lookalikes
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.layouts.listing import describe_spacing
+from transfuse_keras.data.readings import (
+    describe_sample,
+    gather,
+    read_as_trained,
+    warn_of_masks,
+)
+from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.data.splits import complete_splits
 from transfuse_keras.errors import InputError
 
@@ -25,7 +32,10 @@ class Report:
         warnings: sentences on what it does not refuse but a person may want to mend.
         notes: sentences on how the data will be used.
         splits: part -> list of Sample that can be read.
-        pixels: sample name -> (pixels of the image, pixels of each class), at native size.
+        pixels: sample name -> (pixels of the image, pixels of each class), at native size; those
+            that the task ignores are not counted.
+        ignored: sample name -> number of pixels that the task ignores.
+        readings: how masks were read, in words -> files.
     """
 
     errors: list[str] = field(default_factory=list)
@@ -33,6 +43,8 @@ class Report:
     notes: list[str] = field(default_factory=list)
     splits: dict = field(default_factory=dict)
     pixels: dict = field(default_factory=dict)
+    ignored: dict = field(default_factory=dict)
+    readings: dict = field(default_factory=dict)
 
     def table(self, classes):
         """Lines of a table: samples, patients and frequency of the classes for each split."""
@@ -54,44 +66,50 @@ class Report:
         ]
 
 
-def check(task, directory, spacing=None):
+def check(task, directory, spacing=None, masks=None, group=None):
     """Read all of a data set and list every problem.
 
     Args:
         task: Task.
         directory: folder in a known layout.
         spacing: (row, column) mm of images whose spacing is not known otherwise.
+        masks, group: as of `find_samples`.
 
     Returns: Report.
 
     Raises: InputError if no layout fits.
     """
-    listing = find_samples(task, directory, spacing)
-    report = Report(list(listing.errors), list(listing.warnings))
+    listing = find_samples(task, directory, spacing, masks, group)
+    report = Report(list(listing.errors), list(listing.warnings), list(listing.notes))
     try:
-        splits, note = complete_splits(listing.samples)
-        report.notes.append(note)
+        splits = complete_splits(listing)
+        report.notes += splits.notes
+        report.warnings += splits.warnings
     except InputError as error:
         report.errors.append(f"{directory}: {error}")
         splits = {"all": listing.samples}
     names = {sample.name: part for part, samples in splits.items() for sample in samples}
     listed = [sample for sample in listing.samples if sample.name in names]
-    digests = inspect_all(report, listed, task)
-    errors, warnings = find_copies(splits, digests)
+    listed, splits = read_as_trained(report, task, listed, splits)
+    prints = inspect_all(report, listed, task)
+    errors, warnings = find_copies(splits, prints)
     report.errors += errors
-    report.warnings += warnings
+    report.warnings += warnings + warn_of_lookalikes(splits, prints)
     report.splits = {
         part: [sample for sample in samples if sample.name in report.pixels]
         for part, samples in splits.items()
     }
     warn_of_spacing(report, listed)
+    warn_of_masks(report, task)
+    report.errors, report.warnings = gather(report.errors), gather(report.warnings)
     if listed:
         report.notes.append(describe_spacing(listed))
     return report
 
 
 def inspect_all(report, samples, task):
-    """Read samples in parallel; fills `report`. Returns: name -> digest of those that can be."""
+    """Read samples in parallel; fills `report`. Returns: name -> Fingerprint of those that can
+    be."""
 
     def inspect(sample):
         try:
@@ -99,10 +117,13 @@ def inspect_all(report, samples, task):
         except InputError as error:
             return error
         small = fitted(image, masks, sample, task.recipe.image_size, task.field)
-        found = masks.sum(axis=tuple(range(masks.ndim - 1)), dtype="int64")
-        return digest(small[0]), masks[..., 0].size, found.tolist()
+        found = [np.count_nonzero(masks[..., i] == 1) for i in range(masks.shape[-1])]
+        ignored = np.count_nonzero(masks[..., 0] == IGNORED)
+        counted = masks[..., 0].size - ignored
+        told = describe_sample(sample, task)
+        return take_fingerprint(small[0]), counted, found, ignored, told
 
-    digests = {}
+    prints = {}
     with ThreadPoolExecutor() as pool:
         results = zip(samples, pool.map(inspect, samples), strict=True)
         quiet = not sys.stdout.isatty()
@@ -110,52 +131,13 @@ def inspect_all(report, samples, task):
             if isinstance(result, InputError):
                 report.errors.append(str(result))
                 continue
-            digests[sample.name], size, found = result
+            prints[sample.name], size, found, report.ignored[sample.name], phrases = result
             report.pixels[sample.name] = size, found
+            for phrase in phrases:
+                report.readings.setdefault(phrase, []).append(sample.files[-1])
             if not any(found):
                 report.warnings.append(f"{sample.files[-1]}: the mask is empty.")
-    return digests
-
-
-def digest(image):
-    """A fingerprint of the pixels of an image at training size."""
-    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).hexdigest()
-
-
-def compute_digests(samples, images=None, size=None, field=None):
-    """Name -> digest of samples; `images` are theirs as `read_resized` gives them, else they are
-    read, in parallel: raises the InputError of the first bad one."""
-    if images is not None:
-        ends = np.cumsum([sample.slices or 1 for sample in samples])
-        parts = np.split(np.arange(len(images)), ends[:-1])
-        return {
-            sample.name: digest(images[rows[0] : rows[-1] + 1])
-            for sample, rows in zip(samples, parts, strict=True)
-        }
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda sample: digest(read_fitted(sample, size, field)[0]), samples)
-        return {sample.name: value for sample, value in zip(samples, found, strict=True)}
-
-
-def find_copies(splits, digests):
-    """Images with the same pixels: (errors on those in two splits, warnings on others)."""
-    seen, errors, warnings = {}, [], []
-    done = set()
-    for part, samples in splits.items():
-        for sample in samples:
-            if sample.name in done or sample.name not in digests:
-                continue  # a validation set that is scored too is no copy
-            done.add(sample.name)
-            first, first_part = seen.setdefault(digests[sample.name], (sample, part))
-            file, other = (x.files[0] if x.files else x.name for x in (sample, first))
-            if first is not sample and first_part != part:
-                errors.append(
-                    f"{file}: is the same image as {other}, but one is in the {part} split and "
-                    f"the other in {first_part}; remove one."
-                )
-            elif first is not sample:
-                warnings.append(f"{file}: is the same image as {other}.")
-    return errors, warnings
+    return prints
 
 
 def warn_of_spacing(report, samples):

@@ -37,6 +37,7 @@ def write_contact_sheet(path, splits, task):
     for axis, index in zip(axes, chosen, strict=False):  # the last row may not be full
         part, sample = samples[index]
         image, masks = select_visible_slice(*sample.read())
+        masks = (masks == 1).astype("uint8")
         axis.imshow(overlay(image, np.zeros_like(masks), truth=masks))
         axis.set_title(f"{part}: {sample.name[-28:]}", fontsize=7)
     with replacing(path) as temporary:

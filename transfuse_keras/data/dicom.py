@@ -1,83 +1,194 @@
-"""DICOM radiographs (pydicom)."""
+"""DICOM images (pydicom): what is DICOM, its header, and a frame as it is shown."""
 
-import warnings
+import zlib
 
-import numpy as np
 import pydicom
-from pydicom.filereader import read_file_meta_info
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.encaps import get_frame
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import _read_file_meta_info, read_file_meta_info, read_preamble
+from pydicom.pixels import get_decoder, pixel_array
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    MediaStorageDirectoryStorage,
+)
 
+from transfuse_keras.data.dicom_decoder import add_decoder, check_size, missing_packages
+from transfuse_keras.data.dicom_display import show
+from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 
-# what pydicom says of a damaged file comes in the one sentence of ours, or does not matter
-warnings.filterwarnings("ignore", module="pydicom")
-
-SUFFIXES = {".dcm", ".dicom"}
+SUFFIXES = {".dcm", ".dicom", ".ima"}
 # pixels, 8192 x 8192, twice those of the largest radiographs: while they are windowed each takes
 # dozens of bytes
 LARGEST = 2**26
+LARGEST_INFLATED = 2**28  # bytes that a deflated file may unpack to
 
 
 def is_dicom(path):
-    return path.suffix.lower() in SUFFIXES
-
-
-def open_dicom(path, pixels=True):
-    """A DICOM file as a pydicom Dataset; InputError if it is none."""
+    """Whether a file is DICOM by its suffix, or, whatever it is called, by its first bytes."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
     try:
-        if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-            raise ValueError("it is deflated, so may unpack to any size")
-        return pydicom.dcmread(path, stop_before_pixels=not pixels)
-    except Exception as error:
-        raise InputError(
-            f"{path}: not a readable DICOM file ({first_line(error)}); replace or remove it."
-        ) from error
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
-def read_dicom(path):
-    """The pixels of a DICOM image as they are shown: rescaled, windowed, MONOCHROME1 inverted.
+def open_dicom(path):
+    """The header of a DICOM file as a pydicom Dataset; InputError if it is none."""
+    with reading():
+        try:
+            meta = read_file_meta_info(path)
+            if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+                raise InputError(
+                    f"{path}: is a DICOMDIR, a list of other files; give the folder of the images."
+                )
+            deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+            if deflated:
+                check_inflated_size(path)
+            return pydicom.dcmread(path, stop_before_pixels=not deflated)
+        except InputError:
+            raise
+        except InvalidDicomError as error:
+            raise InputError(
+                f"{path}: not a readable DICOM file (the letters DICM are missing at byte 128); "
+                "write it anew, as dcmconv does, or remove it."
+            ) from error
+        except Exception as error:
+            raise InputError(
+                f"{path}: not a readable DICOM file ({first_line(error)}); replace or remove it."
+            ) from error
 
-    Without a window, the range of the image's own values is shown.
+
+def check_inflated_size(path):
+    """Raise ValueError if a deflated file unpacks to too much."""
+    with path.open("rb") as file:
+        read_preamble(file, force=False)
+        _read_file_meta_info(file)
+        data = file.read()
+    unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    while data and size <= LARGEST_INFLATED:
+        size += len(unpacker.decompress(data, 2**24))
+        data = unpacker.unconsumed_tail
+    if size > LARGEST_INFLATED:
+        raise ValueError("it unpacks to too many bytes")
+
+
+def count_frames(path):
+    """Number of frames of a DICOM file, 1 for most; InputError if it holds no image."""
+    return frames_in(open_image(path), path)
+
+
+def open_image(path):
+    """The header of a DICOM file that holds an image; InputError if it holds none."""
+    header = open_dicom(path)
+    if "Rows" not in header or "Columns" not in header:
+        kind = header.get("Modality") or getattr(header.get("SOPClassUID"), "name", "")
+        raise InputError(f"{path}: holds no image{f' ({kind})' if kind else ''}; take it out.")
+    return header
+
+
+def frames_in(header, path):
+    try:
+        return max(1, int(header.get("NumberOfFrames") or 1))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: its number of frames is damaged.") from error
+
+
+def read_dicom(path, frame=None):
+    """A DICOM image as it is shown: rescaled, windowed, with its colours, inverted where it says.
+
+    Without a usable window, the range of the image's own values is shown, padding included.
+
+    Args:
+        path: Path of the file.
+        frame: which one of several, from 0; None for a file with a single one.
 
     Returns: uint8 (H, W, 1), or (H, W, 3) of a colour image.
 
-    Raises: InputError if the file cannot be decoded, or holds several frames.
+    Raises: InputError if the file cannot be decoded, or holds several frames and none is chosen.
     """
-    dicom = open_dicom(path)
+    header = open_image(path)
+    count = frames_in(header, path)
+    if frame is None and count > 1:
+        raise InputError(
+            f"{path}: holds {count} frames; save each with a mask of its own as a single image."
+        )
+    with reading():
+        try:
+            header.update(frame_attributes(header, frame or 0))
+            return show(decode(path, header, frame or 0), header)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"{path}: its pixels cannot be decoded ({first_line(error)})."
+            ) from error
+
+
+def frame_attributes(header, frame):
+    """Window and rescaling of a frame, which enhanced images keep in functional groups."""
+    found = pydicom.Dataset()
+    groups = [header.get(f"{name}FunctionalGroupsSequence") for name in ("Shared", "PerFrame")]
+    shared, per_frame = groups[0] or [], groups[1] or []
+    for group in (*shared[:1], *per_frame[frame : frame + 1]):
+        for name in ("FrameVOILUTSequence", "PixelValueTransformationSequence"):
+            for item in group.get(name) or ():
+                found.update(item)
+    return found
+
+
+def decode(path, header, frame):
+    """The values of a frame: (H, W), or (H, W, 3) of RGB.
+
+    Raises: InputError if a decoder is missing; else what pydicom raises for damaged files.
+    """
+    samples = header.get("SamplesPerPixel") or 1  # dcmtk, too, takes a missing one for 1
+    if header.Rows * header.Columns > LARGEST:
+        raise ValueError(f"it claims {header.Columns}x{header.Rows} pixels")
+    if samples not in (1, 3):
+        raise ValueError(f"it has {samples} values a pixel")
+    syntax, colour = header.file_meta.get("TransferSyntaxUID"), header.PhotometricInterpretation
+    if syntax is None:
+        raise ValueError("it does not say how they are encoded")
+    add_decoder()
+    # a deflated file has been unpacked with its header; of other plain ones only the frame is read
+    source = header if syntax == DeflatedExplicitVRLittleEndian else path
+    if syntax.is_encapsulated:
+        source = pydicom.dcmread(path)
+        if "PixelData" not in source:
+            raise ValueError("they are missing or cut off")
+        count = frames_in(header, path)
+        encoded = get_frame(source.PixelData, frame, number_of_frames=count)
+        check_size(encoded, (header.Rows, header.Columns))
     try:
-        if int(dicom.get("NumberOfFrames", 1) or 1) > 1:
-            raise ValueError("it holds several frames")
-        if dicom.Rows * dicom.Columns > LARGEST:
-            raise ValueError(f"it claims {dicom.Columns}x{dicom.Rows} pixels")
-        if dicom.SamplesPerPixel not in (1, 3):
-            raise ValueError(f"it has {dicom.SamplesPerPixel} values a pixel")
-        values = dicom.pixel_array
-        if dicom.SamplesPerPixel == 3:
-            colour = dicom.PhotometricInterpretation
-            if colour != "RGB":
-                values = pydicom.pixels.convert_color_space(values, colour, "RGB")
-            return values.astype("uint8")
-        values = apply_voi_lut(apply_modality_lut(values, dicom), dicom).astype("float64")
-        low, high = (float(x) for x in shown_range(dicom, values))
-        if not np.isfinite([low, high]).all() or not np.isfinite(values).all():
-            raise ValueError("its rescaling or window leaves undefined values")
-        inverted = dicom.PhotometricInterpretation == "MONOCHROME1"
-    except Exception as error:
-        raise InputError(f"{path}: its pixels cannot be decoded ({first_line(error)}).") from error
-    shown = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
-    if inverted:
-        shown = 1 - shown
-    return np.round(255 * shown).astype("uint8")[..., None]
+        values = pixel_array(source, index=frame, samples_per_pixel=samples)
+    except (NotImplementedError, RuntimeError) as error:
+        if not syntax.is_encapsulated:
+            raise
+        raise InputError(f"{path}: {explain(syntax, error)}") from error
+    converted = {"RGB", "YBR_FULL", "YBR_FULL_422"}
+    if syntax in JPEG2000TransferSyntaxes:
+        converted |= {"YBR_ICT", "YBR_RCT"}
+    if samples == 3 and colour not in converted:
+        raise ValueError(f"its colours are {colour}")
+    return values
 
 
-def shown_range(dicom, values):
-    """(black, white) of the values that `apply_voi_lut` gives."""
-    if dicom.get("VOILUTSequence"):
-        return 0, 2 ** dicom.VOILUTSequence[0].LUTDescriptor[2] - 1
-    if dicom.get("WindowWidth"):
-        return apply_voi_lut(np.array([-1e9, 1e9]), dicom)  # far out on both sides of the window
-    return values.min(), values.max()
+def explain(syntax, error):
+    """Why compressed pixels could not be decoded, and what helps."""
+    try:
+        get_decoder(syntax)
+    except NotImplementedError:
+        return f"is compressed as {syntax.name}, which is not read; unpack it with dcmdjpeg."
+    if missing := missing_packages():
+        return (
+            f"is compressed as {syntax.name}, which needs {', '.join(missing)}; "
+            "pip install 'transfuse-keras[dicom]'."
+        )
+    return f"its pixels cannot be decoded ({syntax.name}: {last_line(error)})."
 
 
 def dicom_header(path):
@@ -87,16 +198,24 @@ def dicom_header(path):
 
     Raises: InputError if the file is no DICOM file, or these tags are damaged.
     """
-    dicom = open_dicom(path, pixels=False)
-    try:
-        spacing = dicom.get("PixelSpacing") or dicom.get("ImagerPixelSpacing")
-        patient = str(dicom.get("PatientID") or "").strip()
-        return patient or None, tuple(float(mm) for mm in spacing) if spacing else None
-    except Exception as error:
-        raise InputError(
-            f"{path}: its patient or pixel spacing cannot be read ({first_line(error)})."
-        ) from error
+    header = open_dicom(path)
+    with reading():
+        try:
+            spacing = header.get("PixelSpacing") or header.get("ImagerPixelSpacing")
+            patient = str(header.get("PatientID") or "").strip()
+            return patient or None, tuple(float(mm) for mm in spacing) if spacing else None
+        except Exception as error:
+            raise InputError(
+                f"{path}: its patient or pixel spacing cannot be read ({first_line(error)})."
+            ) from error
 
 
 def first_line(error):
+    if isinstance(error, AttributeError) and error.name:
+        return f"it lacks {error.name}"
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def last_line(error):
+    """pydicom names the decoders that failed, one a line."""
+    return str(error).strip().splitlines()[-1].strip() if str(error).strip() else first_line(error)

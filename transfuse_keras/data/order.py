@@ -26,16 +26,21 @@ class Order:
         seed: integer, or None for the given order.
         part: (p, n): which process this is, and of how many.
         whole: leave out an incomplete last batch, as several devices must share it equally.
+        share: of each batch that is to show a class; None: as the samples come.
 
     Attributes: `epoch`, that of the next iteration, from 0; set it to begin elsewhere.
+    `foreground`, bool array: which of the samples that this process owns show a class; where the
+    last rows of a batch, by `share`, do not, random ones of these take their place.
 
-    Iterating: (indices, epoch), int64 (B / n,) into the samples that this process owns.
+    Iterating: (indices, draws, epoch): int64 (B / n,) into the samples that this process owns;
+    int64 (B / n,), 0 for a sample whose turn it is, else a number of its own for each that was
+    drawn in its place.
 
     Raises: InputError if n processes cannot share the batches equally, or if there is no whole
     batch where there must be.
     """
 
-    def __init__(self, count, batch_size, seed=None, part=(0, 1), whole=False):
+    def __init__(self, count, batch_size, seed=None, part=(0, 1), whole=False, share=None):
         self.count, self.batch_size, self.seed, self.part = count, batch_size, seed, part
         self.shards = count_shards(count, batch_size)
         if (batch_size if seed is None else self.shards) % part[1]:
@@ -50,22 +55,57 @@ class Order:
                 f"{count} training images are no whole batch of {batch_size}, as several devices "
                 "need it; give a smaller --batch-size."
             )
-        self.epoch = 0
+        self.epoch, self.foreground = 0, None
+        self.first_drawn = batch_size if share is None else round(batch_size * (1 - share))
+        self.known = None  # (epoch, its permutation)
 
     def __len__(self):
         return self.batches
 
     def __iter__(self):
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        order = np.arange(self.count)
-        if self.seed is not None:
-            rng = np.random.default_rng([self.seed, epoch])
-            for shard in range(self.shards):
-                rng.shuffle(order[shard :: self.shards])
-        p, n = self.part
+        epoch = self.begin_epoch()
         for k in range(self.batches):
-            batch = order[k * self.batch_size : (k + 1) * self.batch_size]
-            yield batch[p::n] // n, epoch
+            yield self.batch(k, epoch)
+
+    def batch(self, k, epoch):
+        """Batch k of an epoch: what iterating gives."""
+        p, n = self.part
+        batch = self.permutation(epoch)[k * self.batch_size : (k + 1) * self.batch_size]
+        picked = [self.pick(batch[r] // n, r, k, epoch) for r in range(p, len(batch), n)]
+        return *np.array(picked, "int64").reshape(-1, 2).T, epoch
+
+    def permutation(self, epoch):
+        """All samples in the order of an epoch."""
+        known = self.known  # threads that load batches share it
+        if known is None or known[0] != epoch:
+            order = np.arange(self.count)
+            if self.seed is not None:
+                rng = np.random.default_rng([self.seed, epoch])
+                for shard in range(self.shards):
+                    rng.shuffle(order[shard :: self.shards])
+            known = self.known = epoch, order
+        return known[1]
+
+    def begin_epoch(self):
+        """The epoch of an iteration that begins now; the next one is another."""
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        return epoch
+
+    def pick(self, index, row, batch, epoch):
+        """(sample, draw) of a row of a batch: that whose turn it is, or one that shows a class.
+
+        It is of the same shard, and drawn by what is the same in all processes.
+        """
+        if row < self.first_drawn or self.foreground is None or self.foreground[index]:
+            return index, 0
+        p, n = self.part
+        shard = row % self.shards
+        owned = np.arange(p, self.count, n)
+        found = np.flatnonzero(self.foreground & (owned % self.shards == shard))
+        if not len(found):
+            return index, 0
+        rng = np.random.default_rng([self.seed, epoch, batch, row])
+        return found[rng.integers(len(found))], 1 + batch * self.batch_size + row
 
 
 def count_shards(count, batch_size):

@@ -18,6 +18,13 @@ def overlay(image: np.ndarray, mask: np.ndarray, truth: np.ndarray | None = None
         truth: 0/1 of the same shape, or None.
 
     Returns: uint8 (H, W, 3), RGB.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> images, masks, spacing = tk.phantoms("polyp", count=2)
+        >>> picture = tk.overlay(images[0], masks[1], truth=masks[0])
+        >>> picture.shape
+        (128, 128, 3)
     """
     picture = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image.copy()
     predicted = outline(mask)

@@ -12,10 +12,13 @@ from transfuse_keras.data.augmentation import augment
 from transfuse_keras.data.cache import count_images, read_part
 from transfuse_keras.data.normalization import default_normalization, normalizer
 from transfuse_keras.data.order import Order
+from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.data.samples import SPLITS
 from transfuse_keras.data.splits import find_splits
+from transfuse_keras.data.value_range import fix_value_range
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks.task import Task
+from transfuse_keras.versions import backend
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -47,18 +50,26 @@ def dataset(
         shard: (index, count): this is worker `index` of `count`, which reads every count-th
             image only (of volumes all, to keep every count-th slice). The batches of all workers
             are together those of one; for that an incomplete last batch is left out in training
-            and padded by images of weight 0 otherwise.
+            and padded by images of weight 0 otherwise, for which the others weigh more.
 
-    Returns: batches of float32 (B, H, W, C), normalised, and float32 (B, H, W, M) of 0/1, and of
-    float32 (B,) weights where they are padded.
+    Returns: batches of float32 (B, H, W, C), normalised, and float32 (B, H, W, M) of 0/1; further
+    of float32 weights: (B,) where they are padded, (B, H, W) where the task has `ignore`.
 
     Raises: InputError if the folder, the split or a file cannot be used.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> data = tk.dataset(tk.tasks.skin, split="val", image_size=(32, 48), batch_size=4)
+        >>> images, masks = next(iter(data))
+        >>> images.numpy().shape, masks.numpy().shape
+        ((4, 32, 48, 3), (4, 32, 48, 1))
     """
     if split not in SPLITS:
         raise InputError(f"Unknown split '{split}'; known are: {', '.join(SPLITS)}.")
     recipe = task.recipe if directory is not None else task.phantom_recipe or task.recipe
     size = tuple(image_size or recipe.image_size)
-    samples = find_splits(task, directory, size, seed)[split]
+    task, splits = fix_value_range(task, find_splits(task, directory, size, seed))
+    samples = splits[split]
     if not samples:
         raise InputError(f"{directory}: has no samples in the {split} split.")
     arrays = read_part(samples, size, task.field, shard)
@@ -76,49 +87,78 @@ def dataset(
 def batches(images, masks, task, normalization, order, augmented=False, padded=False):
     """Batches of arrays, augmented if wanted.
 
-    The augmentation of a sample is a function of the order's seed, the epoch and the sample.
+    The augmentation of a sample is a function of the order's seed, the epoch and the sample, and
+    of its draw where it was drawn besides.
 
     Args:
         images: (N, H, W, C), uint8 or float32; kept as they are, not copied.
-        masks: uint8 (N, H, W, M) of 0/1.
+        masks: uint8 (N, H, W, M) of 0/1 and IGNORED.
         task: Task.
         normalization: (mean, std) of image / 255.
         order: Order of the N samples.
         augmented: whether to augment; needs an order with a seed.
         padded: fill an incomplete last batch with empty images of weight 0, as several devices
-            must share it equally.
+            must share it equally. The others weigh so much more that the mean over batches, each
+            the mean over its rows, is that over the images.
 
-    Returns: tf.data.Dataset of float32 images and masks and, if padded, weights (B,).
+    Returns: float32 images and masks and, if padded, weights (B,) of the images; if the task has
+    `ignore`, weights (B, H, W) of the pixels, 0 where they are left out. It is a tf.data.Dataset,
+    or with another backend than TensorFlow a keras.utils.PyDataset of the same batches.
     """
-    import tensorflow as tf
-
     normalize = normalizer(normalization, images.dtype)
     p, n = order.part
     rows = order.batch_size // n
+    weight = len(order) * order.batch_size / order.count if padded else 1
+    ignoring = task.ignore is not None
+    weight_shape = masks.shape[1:3] if ignoring else ()
 
-    def load(indices, epoch):
+    def load(k, epoch):
+        indices, draws, _ = order.batch(k, epoch)
         size = rows if padded else len(indices)
         batch = np.zeros((size, *images.shape[1:]), "float32")
         truth = np.zeros((size, *masks.shape[1:]), "float32")
-        for row, index in enumerate(indices):
+        weights = np.zeros((size, *weight_shape), "float32")
+        for row, (index, draw) in enumerate(zip(indices, draws, strict=True)):
             image, mask = images[index], masks[index]
             if augmented:
-                rng = np.random.default_rng([order.seed, epoch, index * n + p])
+                key = [order.seed, epoch, index * n + p]
+                rng = np.random.default_rng([*key, draw] if draw else key)
                 image, mask = augment(image, mask, task, rng)
-            batch[row], truth[row] = normalize(image), mask
-        return batch, truth, (np.arange(size) < len(indices)).astype("float32")
+            batch[row], truth[row] = normalize(image), mask == 1
+            weights[row] = weight * (mask[..., 0] != IGNORED) if ignoring else weight
+        return (batch, truth, weights) if padded or ignoring else (batch, truth)
 
-    def load_batch(indices, epoch):
-        parts = tf.numpy_function(load, [indices, epoch], (tf.float32,) * 3)
-        for part, shape in zip(parts, (images.shape[1:], masks.shape[1:], ()), strict=True):
-            part.set_shape((rows if padded else None, *shape))
-        return tuple(parts) if padded else tuple(parts[:2])
+    if backend() != "tensorflow":
+        from transfuse_keras.data.batches import Batches
 
-    signature = tf.TensorSpec((None,), "int64"), tf.TensorSpec((), "int64")
-    # OpenCV lets go of Python's lock, so threads of one process load side by side
+        return Batches(load, order)
+    count = rows if padded else None
+    shapes = [(count, *images.shape[1:]), (count, *masks.shape[1:])]
+    shapes += [(count, *weight_shape)] if padded or ignoring else []
+    return tensorflow_dataset(load, order, shapes)
+
+
+def tensorflow_dataset(load, order, shapes):
+    """The batches that `load` of (number, epoch) gives, as a tf.data.Dataset of these shapes."""
+    import tensorflow as tf
+
+    def load_batch(k, epoch):
+        parts = tf.numpy_function(load, [k, epoch], (tf.float32,) * len(shapes))
+        for part, shape in zip(parts, shapes, strict=True):
+            part.set_shape(shape)
+        return tuple(parts)
+
+    def begin(_):
+        return tf.numpy_function(order.begin_epoch, [], tf.int64)
+
+    # Not from a generator: TensorFlow then tells malloc to give memory back at once, and a
+    # quarter of a training's time goes into getting it again.
     return (
-        tf.data.Dataset.from_generator(lambda: order, output_signature=signature)
+        tf.data.Dataset.range(1)
+        .map(begin)
+        .flat_map(lambda epoch: tf.data.Dataset.range(len(order)).map(lambda k: (k, epoch)))
         .apply(tf.data.experimental.assert_cardinality(len(order)))
+        # OpenCV lets go of Python's lock, so threads of one process load side by side
         .map(load_batch, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
     )

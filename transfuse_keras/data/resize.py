@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+IGNORED = 255  # in masks of 0/1: a pixel that the task leaves out, in every class
+
 
 def resize_image(image, size):
     """Resize (H, W, C) to `size` = (height, width): by area when it shrinks, else bilinear.
@@ -20,9 +22,20 @@ def resize_image(image, size):
 def resize_masks(masks, size):
     """Resize 0/1 masks (H, W, M) to `size`: 1 where at least half of the new pixel is covered.
 
-    Returns: uint8 array (*size, M) of 0/1.
+    A pixel of which at least half is IGNORED is so too; else the rest of it decides.
+
+    Returns: uint8 array (*size, M) of 0/1 and IGNORED.
     """
-    return binary(resize_image(np.asarray(masks, "float32"), size))
+    masks = np.asarray(masks)
+    ignored = masks == IGNORED
+    if not ignored.any():
+        return binary(resize_image(masks.astype("float32"), size))
+    covered, left_out = (
+        resize_image(part.astype("float32"), size) for part in (masks == 1, ignored)
+    )
+    resized = (covered >= (1 - left_out) / 2).astype("uint8")
+    resized[left_out >= 0.5] = IGNORED
+    return resized
 
 
 def binary(coverage):

@@ -18,7 +18,8 @@ class Sample:
         spacing: (row, column) millimetres per pixel, or None where unknown; of a volume (slice,
             row, column).
         read: function without arguments -> image uint8 (H, W, C) and masks uint8 (H, W, M) of
-            0/1; of a volume float32 (D, H, W, C), z-scored by channel, and (D, H, W, M).
+            0/1, and of IGNORED in the pixels that `task.ignore` leaves out; of a volume float32
+            (D, H, W, C), z-scored by channel, and (D, H, W, M).
         split: "train", "val" or "test" where the data set decides, else None.
         slices: D of a volume, None for an image.
         files: image and masks, for messages.

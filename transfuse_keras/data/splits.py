@@ -1,9 +1,10 @@
 """Splitting samples so that no patient is on two sides."""
 
+import hashlib
 import itertools
 import logging
-
-import numpy as np
+import re
+from collections import Counter, defaultdict
 
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.layouts.listing import describe_spacing
@@ -12,45 +13,98 @@ from transfuse_keras.errors import InputError
 
 log = logging.getLogger(__name__)
 
+NNUNET_SEED = 12345  # of its folds
+CAUTION = (
+    "Nothing tells which images are of one patient. If a patient has several, they may be used in "
+    "training and in testing, and the scores are then optimistic; --group or a groups.csv "
+    "(stem,group) tells the patients."
+)
 
-def complete_splits(samples):
+
+class Splits(dict):
+    """part -> list of Sample, with the attribute `notes`: sentences on how they were divided.
+
+    A sentence of `warnings` says what a reader of the scores has to know of that.
+    """
+
+    def __init__(self, parts, notes=(), warnings=()):
+        super().__init__(parts)
+        self.notes, self.warnings = list(notes), list(warnings)
+
+
+def complete_splits(listing):
     """Divide samples as their data set says, and by patient where it does not.
 
     Args:
-        samples: list of Sample, as a layout found them.
+        listing: Listing, as a layout found it.
 
-    Returns: {"train", "val", "test"} -> list of Sample, and a sentence on what was chosen here.
+    Returns: Splits into "train", "val" and "test".
     A data set that names no split, or training only, is divided 7:1:2. Without validation, an
     eighth of the training patients is held out; without a test set the validation set is scored.
 
     Raises: InputError if there are too few patients.
     """
+    samples, unit = listing.samples, name_unit(listing)
     named = {
         part: [sample for sample in samples if sample.split == part]
         for part in SPLITS
         if any(sample.split == part for sample in samples)
     }
     if set(named) <= {"train"}:
-        return split_by_group(samples), "Split 7:1:2 by patient."
+        parts = split_by_group(samples)
+        note = f"Split 7:1:2 by {unit}: {count_groups(parts, unit)}."
+        return Splits(parts, [note], [CAUTION] if unit == "image" else [])
     if set(named) == {"train", "test"}:
-        halves = split_by_group(named["train"], {"train": 7, "val": 1})
-        return {**halves, "test": named["test"]}, (
-            "The data names no validation split: an eighth of the training patients is held out."
+        parts = {**split_by_group(named["train"], {"train": 7, "val": 1}), "test": named["test"]}
+        note = (
+            f"The data names no validation split: an eighth of the training {unit}s is held out: "
+            f"{count_groups(parts, unit)}."
         )
+        return Splits(parts, [note], find_shared(named, unit))
     if set(named) == {"train", "val"}:
-        return {**named, "test": named["val"]}, (
+        note = (
             "The data names no test split: the validation images, which also choose the best "
-            "epoch, are scored, so scores flatter."
+            "epoch, are scored, so the scores are optimistic."
         )
-    return {part: named.get(part, []) for part in SPLITS}, "Split as the data says."
+        return Splits({**named, "test": named["val"]}, [note], find_shared(named, unit))
+    parts = {part: named.get(part, []) for part in SPLITS}
+    return Splits(parts, ["Split as the data says."], find_shared(named, unit))
+
+
+def find_shared(named, unit):
+    """A warning for each two splits of a data set that share patients."""
+    if unit != "patient":
+        return []
+    groups = {part: {sample.group for sample in samples} for part, samples in named.items()}
+    return [
+        f"{len(shared)} patients, such as {min(shared)}, have images in {first} and in {second}: "
+        "scores are optimistic."
+        for first, second in itertools.combinations(groups, 2)
+        if (shared := groups[first] & groups[second])
+    ]
+
+
+def name_unit(listing):
+    """What the groups of a Listing are: "patient", "volume" or "image"."""
+    if listing.patients:
+        return "patient"
+    volumes = any(sample.slices is not None for sample in listing.samples)
+    return "volume" if volumes else "image"
+
+
+def count_groups(parts, unit):
+    """How many groups each part has: "14 images in train, 1 image in val, 5 images in test"."""
+    counts = {name: len({sample.group for sample in part}) for name, part in parts.items()}
+    return ", ".join(f"{n} {unit}{'s' * (n != 1)} in {name}" for name, n in counts.items())
 
 
 def split_fold(samples, index, count):
     """The splits of one fold of a cross-validation.
 
-    The sorted groups are shuffled with nnU-Net's seed and divided into `count` parts as
-    scikit-learn's KFold(shuffle=True, random_state=12345) does; part `index` is tested on, an
-    eighth of the other groups chooses the best epoch.
+    Volumes: the sorted groups are divided by scikit-learn's KFold with nnU-Net's seed, so that
+    folds are those of nnU-Net. Images: StratifiedGroupKFold with the same seed keeps groups
+    together and balances the kinds of images (`kinds_of`). An eighth of the other groups chooses
+    the best epoch.
 
     Args:
         samples: list of Sample.
@@ -64,50 +118,115 @@ def split_fold(samples, index, count):
     groups = sorted({sample.group for sample in samples})
     if len(groups) < max(count, 2) or count < 2:
         raise InputError(f"{len(groups)} patients cannot be divided into {count} folds.")
-    order = np.arange(len(groups))
-    np.random.RandomState(12345).shuffle(order)
-    held_out = {groups[i] for i in np.array_split(order, count)[index]}
+    held_out = fold_groups(samples, groups, count)[index]
     rest = [sample for sample in samples if sample.group not in held_out]
     parts = split_by_group(rest, {"train": 7, "val": 1})
     return {**parts, "test": [sample for sample in samples if sample.group in held_out]}
 
 
-def split_by_group(samples, ratio=SPLITS):
-    """Divide samples by group, in the given ratio.
+def fold_groups(samples, groups, count):
+    """The set of groups that each fold tests on."""
+    from sklearn.model_selection import KFold, StratifiedGroupKFold  # seconds, needed here only
 
-    The groups are shuffled with a fixed seed: the split depends on the data alone, so runs with
-    other training seeds are scored on the same samples. Every part has at least one group.
+    options = {"n_splits": count, "shuffle": True, "random_state": NNUNET_SEED}
+    if any(sample.slices is not None for sample in samples):
+        return [{groups[i] for i in test} for _, test in KFold(**options).split(groups)]
+    samples = sorted(samples, key=lambda sample: sample.name)
+    names = [sample.group for sample in samples]
+    folds = StratifiedGroupKFold(**options).split(names, kinds_of(samples, count), names)
+    return [{names[i] for i in test} for _, test in folds]
+
+
+def kinds_of(samples, count):
+    """What each sample is by its name up to the first digit: its test set, or a word such as
+    benign. Kinds with fewer than `count` samples are taken as the most common one."""
+    kinds = [re.match(r"\D*", sample.name).group() for sample in samples]
+    found = Counter(kinds)
+    common = min(found, key=lambda kind: (-found[kind], kind))
+    return [kind if found[kind] >= count else common for kind in kinds]
+
+
+def split_by_group(samples, ratio=SPLITS, seed=0):
+    """Divide samples by group, in about the given ratio.
+
+    The part of a group depends on its name and the seed alone: samples that are added later move
+    no other, and runs with other training seeds are scored on the same samples. So the ratio holds
+    on average. Where a part would be empty, it gets the group that is nearest to it; only then can
+    a later sample move another.
 
     Args:
         samples: list of Sample.
-        ratio: part -> its share; the first takes what rounding leaves.
+        ratio: part -> its share.
+        seed: of the split.
 
     Returns: part -> list of Sample, in the order given.
 
     Raises: InputError with fewer groups than parts.
     """
-    groups = sorted({sample.group for sample in samples})
+    groups = {sample.group for sample in samples}
     if len(groups) < len(ratio):
         raise InputError(
-            f"{len(groups)} patients ({', '.join(groups)}) cannot be split into "
-            f"{', '.join(ratio)}; give at least {len(ratio)}, in groups.csv (stem,group) or named "
-            "before the first '_' of each file."
+            f"{len(groups)} patients ({', '.join(sorted(groups))}) cannot be split into "
+            f"{', '.join(ratio)}; give at least {len(ratio)}, or --group none to divide by image."
         )
-    np.random.default_rng(0).shuffle(groups)
     total = sum(ratio.values())
-    parts, start = {}, 0
-    for part in list(ratio)[1:]:
-        end = start + max(1, round(len(groups) * ratio[part] / total))
-        parts[part] = set(groups[start:end])
-        start = end
-    parts = {next(iter(ratio)): set(groups[start:]), **parts}
-    return {
-        part: [sample for sample in samples if sample.group in members]
-        for part, members in parts.items()
+    ends = [end / total for end in itertools.accumulate(ratio.values(), initial=0)]
+    ranges = dict(zip(ratio, itertools.pairwise(ends), strict=True))
+    places = {group: place_of(group, seed) for group in groups}
+    parts = {
+        group: next(part for part, (_, end) in ranges.items() if place < end)
+        for group, place in places.items()
     }
+    for part, (low, high) in ranges.items():
+        if part not in parts.values():
+            members = defaultdict(list)
+            for group, found in parts.items():
+                members[found].append(group)
+            spare = [group for found in members.values() if len(found) > 1 for group in found]
+            distance = {x: (max(low - places[x], places[x] - high), x) for x in spare}
+            parts[min(spare, key=distance.get)] = part
+    return {part: [sample for sample in samples if parts[sample.group] == part] for part in ratio}
 
 
-def find_splits(task, directory=None, image_size=None, seed=0, spacing=None, fold=None):
+def place_of(name, seed):
+    """A number from 0 to below 1 that is a function of a name and a seed, and of nothing else."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return int.from_bytes(digest[:6]) / 2**48
+
+
+def limit_samples(samples, limit, seed=0):
+    """At most `limit` samples, from as many groups as can be.
+
+    One sample of each group is taken in turn, groups and samples in an order that depends on their
+    names and the seed alone.
+
+    Args:
+        samples: list of Sample.
+        limit: None for all.
+        seed: integer.
+
+    Returns: list of Sample, in the order given.
+    """
+    if limit is None or limit >= len(samples):
+        return list(samples)
+    taken, turns = defaultdict(int), []
+    for sample in sorted(samples, key=lambda x: place_of(x.name, seed)):
+        turns.append((taken[sample.group], place_of(sample.group, seed), sample.name))
+        taken[sample.group] += 1
+    chosen = {name for *_, name in sorted(turns)[:limit]}
+    return [sample for sample in samples if sample.name in chosen]
+
+
+def find_splits(
+    task,
+    directory=None,
+    image_size=None,
+    seed=0,
+    spacing=None,
+    fold=None,
+    masks=None,
+    group=None,
+):
     """The samples of a task, split.
 
     Args:
@@ -117,35 +236,42 @@ def find_splits(task, directory=None, image_size=None, seed=0, spacing=None, fol
         seed: of the phantoms.
         spacing: (row, column) mm of images whose spacing is not known otherwise.
         fold: (index, count) of a cross-validation, which splits all samples anew.
+        masks, group: as of `find_samples`.
 
-    Returns: {"train", "val", "test"} -> list of Sample. Warnings about the folder are printed.
+    Returns: Splits into "train", "val" and "test". Its sentences are logged.
 
     Raises: InputError if the folder cannot be used; see `transfuse check` for a full list.
     """
     if directory is not None:
-        listing = find_samples(task, directory, spacing)
+        listing = find_samples(task, directory, spacing, masks, group)
         if listing.errors:
             more = len(listing.errors) - 1
             hint = f" (and {more} more, listed by `transfuse check`)" if more else ""
             raise InputError(listing.errors[0] + hint)
         if fold is None:
-            splits, note = complete_splits(listing.samples)
+            splits = complete_splits(listing)
         else:
-            splits = split_fold(listing.samples, *fold)
-            note = f"Fold {fold[0] + 1} of {fold[1]} by patient."
-        for warning in listing.warnings:
+            unit = name_unit(listing)
+            note = f"Fold {fold[0] + 1} of {fold[1]} by {unit}."
+            warnings = [CAUTION] if unit == "image" else []
+            splits = Splits(split_fold(listing.samples, *fold), [note], warnings)
+        splits.notes[:0] = listing.notes
+        for note in [*splits.notes, describe_spacing(listing.samples)]:
+            log.info(note)
+        for warning in [*listing.warnings, *splits.warnings]:
             log.warning(warning)
-        log.info(note)
-        log.info(describe_spacing(listing.samples))
         return splits
     recipe = task.phantom_recipe
     if recipe is None:
         raise InputError(f"The task {task.name} has no phantoms; give --data DIR.")
     size = tuple(image_size or recipe.image_size)
     if fold is not None:
-        return split_fold(phantom_samples(task, size, seed, range(sum(recipe.counts))), *fold)
+        cases = phantom_samples(task, size, seed, range(sum(recipe.counts)))
+        return Splits(split_fold(cases, *fold))
     ends = list(itertools.accumulate(recipe.counts, initial=0))
-    return {
-        part: phantom_samples(task, size, seed, range(start, end))
-        for part, (start, end) in zip(SPLITS, itertools.pairwise(ends), strict=True)
-    }
+    return Splits(
+        {
+            part: phantom_samples(task, size, seed, range(start, end))
+            for part, (start, end) in zip(SPLITS, itertools.pairwise(ends), strict=True)
+        }
+    )

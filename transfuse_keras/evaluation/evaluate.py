@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from rich.progress import track
 
+from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.errors import blaming
 from transfuse_keras.evaluation.protocols import OVERLAP, PROTOCOLS
 from transfuse_keras.files import read_table
@@ -59,7 +60,8 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None):
         maps = predict_sample(predictor, sample, image, task, flips)
         masks = to_masks(maps, thresholds, task.exclusive)
         result.seconds.append(time.perf_counter() - start)
-        histograms += count_reliability(maps, truth)
+        counted = (truth != IGNORED).all(axis=-1)
+        histograms += count_reliability(maps[counted], truth[counted])
         if folder is not None and sample.save is not None:
             sample.save(folder / f"{sample.file_name}.nii.gz", masks)
         spacing = sample.spacing if in_mm else None
@@ -79,7 +81,8 @@ def score_case(truth, prediction, spacing, classes):
     """Scores of one image or volume.
 
     Args:
-        truth, prediction: 0/1 (H, W, M) or (D, H, W, M).
+        truth, prediction: 0/1 (H, W, M) or (D, H, W, M). Pixels where the truth is IGNORED are
+            left out of the overlaps; for the distances both masks are empty there.
         spacing: millimetres per pixel along each axis; None scores distances in pixels.
         classes: names of the M classes.
 
@@ -87,10 +90,14 @@ def score_case(truth, prediction, spacing, classes):
     and the distances hd, hd95, asd and assd with the unit in their name, such as "hd_mm".
     """
     unit = "px" if spacing is None else "mm"
+    counted = (truth != IGNORED).all(axis=-1)
+    whole = counted.all()
     rows = []
     for i, name in enumerate(classes):
-        masks = truth[..., i].astype(bool), prediction[..., i].astype(bool)
+        masks = truth[..., i] == 1, prediction[..., i].astype(bool) & counted
         distances = surface_scores(*masks, spacing)
+        if not whole:
+            masks = tuple(mask[counted] for mask in masks)
         rows.append(
             {
                 "class": name,
@@ -118,11 +125,13 @@ def choose_thresholds(predictor, samples, task, flips=""):
         maps = predict_sample(predictor, sample, image, task, flips)
         best = maps.argmax(axis=-1)
         for i in range(len(task.classes)):
-            mask = truth[..., i].astype(bool)
+            mask = truth[..., i] == 1
             if mask.any():
                 candidates = (
                     np.where(best == i, maps[..., i], -1) if task.exclusive else maps[..., i]
                 )
+                counted = truth[..., i] != IGNORED
+                mask, candidates = mask[counted], candidates[counted]
                 scores[i].append([dice(mask, candidates >= threshold) for threshold in grid])
     chosen = {}
     for name, values in zip(task.classes, scores, strict=True):

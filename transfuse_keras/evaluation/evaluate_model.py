@@ -10,9 +10,10 @@ from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.results import score_samples, write_thresholds
 from transfuse_keras.files import first_free, write_json
 from transfuse_keras.inference.predictor import load_predictor
-from transfuse_keras.runs.folder import find_run, own_data, own_samples, read_config
+from transfuse_keras.runs.folder import find_run, own_data, read_config, read_split
 from transfuse_keras.runs.logfile import begin_log, logging_to_folder
-from transfuse_keras.runs.metadata import known_task
+from transfuse_keras.runs.metadata import keep_value_range, known_task
+from transfuse_keras.runs.samples import own_listing, own_samples, own_splits, recognize
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +29,17 @@ def evaluate_model(
     spacing=None,
     precision=None,
     jit=None,
+    everything=False,
+    masks=None,
+    group=None,
 ):
     """Score a model and leave a folder with tables, pictures, a report and metrics.json.
 
     Args:
         model: run folder, `.keras` file, SavedModel folder or `.tflite` file.
         data: folder in a known layout. Its test split is scored, or all of it where it names
-            none; of the data that the run was trained on only what the run held out. None is
-            that data.
+            none, but nothing that the run was trained on, wherever it lies now; of the run's own
+            data its test split. None is that data.
         out: the folder; by default evaluations/<data> in the run, or the first free <data>-2 ...
         task: Task; by default the run's, or that of the .json beside an exported model.
         threshold: a probability, "auto" for the best on the run's validation split (kept with
@@ -43,8 +47,11 @@ def evaluate_model(
         flips: average over mirror images, see `predict`; by default as the task says.
         spacing: (row, column) mm of images whose spacing is not known otherwise.
         precision, jit: as of `load_predictor`.
+        everything: score all samples, also those that the run was trained on.
+        masks, group: as of `find_samples`.
 
-    Returns: Path of the folder.
+    Returns: Path of the folder. "trained_on" in metrics.json counts the scored samples that were
+    used in training or to choose the best epoch; it is absent where no run tells.
 
     Raises: InputError if model, data or folder cannot be used.
     """
@@ -55,6 +62,7 @@ def evaluate_model(
                 f"{model}: is in no run folder and has no .json beside it; give --task."
             )
         task = known[0]
+    task = keep_value_range(task, known)
     predictor = load_predictor(model, precision, jit)
     if (predictor.channels, predictor.classes) != (task.channels, len(task.classes)):
         raise InputError(
@@ -62,7 +70,7 @@ def evaluate_model(
             f"task {task.name} has {task.channels} and {len(task.classes)}."
         )
     flips = task.flips if flips is None else flips
-    samples = test_samples(task, data, run, spacing)
+    samples, trained_on = choose_samples(task, data, run, spacing, everything, masks, group)
     name = "phantom" if data is None and own_data(run) is None else Path(data or own_data(run)).name
     folder = choose_evaluation_folder(out, run, name)
     if threshold == "auto":
@@ -83,6 +91,7 @@ def evaluate_model(
         "variant": read_config(run)["recipe"]["variant"] if run else "unknown",
         "model": str(model),
         **({"precision": precision} if precision else {}),
+        **({} if trained_on is None else {"trained_on": trained_on}),
         **score_samples(folder, predictor, task, samples, thresholds, flips),
     }
     write_report(folder, metrics)
@@ -102,13 +111,57 @@ def choose_evaluation_folder(out, run, name):
     return folder
 
 
-def test_samples(task, data, run, spacing):
-    """The samples to score, see `evaluate_model`."""
-    if data is None or (run is not None and own_data(run) == str(Path(data).resolve())):
-        return own_samples(task, run, "test")
-    listing = find_samples(task, data, spacing)
+def choose_samples(task, data, run, spacing, everything=False, masks=None, group=None):
+    """The samples to score, see `evaluate_model`.
+
+    Returns: (list of Sample, how many of them the run was trained on, or None if no run tells).
+
+    Raises: InputError if there is nothing to score.
+    """
+    own = data is None or (run is not None and own_data(run) == str(Path(data).resolve()))
+    if own and not everything:
+        return own_samples(task, run, "test"), 0
+    if own and own_data(run) is None:
+        parts = own_splits(task, run)
+        return sum(parts.values(), []), len(parts["train"]) + len(parts["val"])
+    listing = own_listing(task, run) if own else find_samples(task, data, spacing, masks, group)
     if listing.errors:
         raise InputError(listing.errors[0])
     for warning in listing.warnings:
         log.warning(warning)
-    return [sample for sample in listing.samples if sample.split == "test"] or listing.samples
+    samples = listing.samples
+    if run is None:
+        return samples if everything else keep_test(samples), None
+    parts = recognize(task, run, samples)
+    count = sum(part != "test" for part in parts.values())
+    if everything:
+        if count:
+            log.warning(f"{count} of the {len(samples)} images were used in training.")
+        return samples, count
+    if not parts:
+        return keep_test(samples), 0
+    return leave_out_known(run, samples, parts), 0
+
+
+def keep_test(samples):
+    """The test split that the data itself names, or all of it."""
+    return [sample for sample in samples if sample.split == "test"] or samples
+
+
+def leave_out_known(run, samples, parts):
+    """The samples that a run was not trained on: if all of its test split is there, this; else
+    what it does not know, and of its test split what there is."""
+    tested = {row["sample"] for row in read_split(run) if row["split"] == "test"}
+    test = [sample for sample in samples if parts.get(sample.name) == "test"]
+    if len(test) >= len(tested):
+        kept, what = test, "the test split of the run"
+    else:
+        new = [sample for sample in samples if parts.get(sample.name, "test") == "test"]
+        kept, what = keep_test(new), "what the run has not seen"
+    used = sum(part != "test" for part in parts.values())
+    if not kept:
+        raise InputError(f"All {used} images were used in training; --all scores them.")
+    log.info(
+        f"{used} of {len(samples)} images were used in training: scored are {len(kept)}, {what}."
+    )
+    return kept

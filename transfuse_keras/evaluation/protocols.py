@@ -1,6 +1,8 @@
 """What is scored and how: overlaps, and the protocols of PraNet and ISIC."""
 
-from transfuse_keras.data.resize import resize_image, resize_masks
+import numpy as np
+
+from transfuse_keras.data.resize import IGNORED, resize_image, resize_masks
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predict import predict
 from transfuse_keras.metrics import (
@@ -32,13 +34,14 @@ def score_like_pranet(predictor, image, truth, maps, thresholds):
     """Columns of the PraNet protocol, one dict per class."""
     rows = []
     for i in range(truth.shape[-1]):
-        mask = truth[..., i].astype(bool)
-        scores = pranet_scores(mask, maps[..., i])
+        mask = truth[..., i] == 1
+        found = np.where(truth[..., i] == IGNORED, 0, maps[..., i])
+        scores = pranet_scores(mask, found)
         rows.append(
             {
                 "pranet_dice": scores["dice"],
                 "pranet_iou": scores["iou"],
-                **saliency_scores(mask, maps[..., i]),
+                **saliency_scores(mask, found),
             }
         )
     return rows
@@ -48,6 +51,8 @@ def score_like_isic(predictor, image, truth, maps, thresholds):
     """Columns of the ISIC protocol at 192x256, one dict per class."""
     small = to_masks(predict(predictor, resize_image(image, ISIC_SIZE)), thresholds)
     masks = resize_masks(truth, ISIC_SIZE)
+    counted = masks[..., 0] != IGNORED
+    masks, small = masks[counted], small[counted]
     return [
         {
             f"{metric}_192x256": OVERLAP[metric](masks[..., i] > 0, small[..., i] > 0)

@@ -120,11 +120,13 @@ def facts(metrics, config):
     if "seed" in config:
         training.append(f"seed {config['seed']}")
     versions = [f"{name} {version}" for name, version in config.get("versions", {}).items()]
-    seconds = metrics.get("seconds_per_case")
+    seconds, used = metrics.get("seconds_per_case"), metrics.get("trained_on")
     found = {
         "Model": ", ".join(model),
         "Training": ", ".join(training),
         "Versions": ", ".join(versions),
+        "Split": " ".join(config.get("split") or ()),
+        "Trained on": f"{used} of {metrics['n']} scored cases" if used else "",
         "Prediction": f"{seconds:.2g} s per case" if seconds else "",
     }
     return [(name, text) for name, text in found.items() if text]

@@ -98,6 +98,7 @@ def write_overlays(folder, predictor, task, samples, rows, thresholds, flips):
         temporary.mkdir()
         for number, (rank, sample) in enumerate(chosen):
             image, truth = sample.read()
+            truth = (truth == 1).astype("uint8")
             maps = predict_sample(predictor, sample, image, task, flips)
             masks = to_masks(maps, thresholds, task.exclusive)
             name = f"{number:02}_{rank}_{sample.file_name}.png"

@@ -17,15 +17,9 @@ from transfuse_keras.export.verification import (
 )
 from transfuse_keras.files import read_json
 from transfuse_keras.model.load import load_model
-from transfuse_keras.runs.folder import (
-    find_run,
-    own_data,
-    own_samples,
-    read_config,
-    run_task,
-    run_thresholds,
-)
+from transfuse_keras.runs.folder import find_run, own_data, read_config, run_task, run_thresholds
 from transfuse_keras.runs.metadata import ModelFacts
+from transfuse_keras.runs.samples import own_samples
 from transfuse_keras.tasks.task import Task
 
 log = logging.getLogger(__name__)

@@ -5,16 +5,15 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 from safetensors.numpy import save
 
 from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.budgets import QUANTIZATIONS
-from transfuse_keras.export.quantize import quantize_dynamic, quantize_int8
 from transfuse_keras.files import replacing
 from transfuse_keras.layers.upsampling import resizing_by
 from transfuse_keras.weights import official_state
+from transfuse_keras.weights.official import official_metadata
 
 
 def serving_model(model):
@@ -39,6 +38,8 @@ def builtin_resizing():
     LiteRT, OpenVINO and ONNX have it as a builtin, several times as fast as matrix products; only
     its gradient is what training cannot use.
     """
+    import tensorflow as tf
+
     return resizing_by(
         lambda x, size: tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True)
     )
@@ -52,6 +53,8 @@ def export_saved_model(model, path):
     volumes, uint8 RGB (B, h, w, C) of any size, which is resized as `predict` does, and gives
     float32 (B, h, w, M).
     """
+    import tensorflow as tf
+
     serving = serving_model(model)
     *size, channels = model.input_shape[1:]
 
@@ -77,6 +80,8 @@ def export_saved_model(model, path):
 
 def resize(images, size):
     """Images (B, h, w, C) to `size`, as data/resize.py: by area when they shrink, else bilinear."""
+    import tensorflow as tf
+
     shrinks = tf.reduce_all(tf.shape(images)[1:3] >= size)
     return tf.cond(
         shrinks,
@@ -98,6 +103,8 @@ def export_litert(model, path, quantize="none", calibration=None):
             they come) or "int8" (activations of convolutions with fixed ranges).
         calibration: for "int8" images (N, H, W, C) as of `serving_model`, to find the ranges on.
     """
+    import tensorflow as tf
+
     signature = [keras.InputSpec("float32", (1, *model.input_shape[1:]), name="image")]
     builtin = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
     arguments = {"target_spec": builtin}
@@ -108,10 +115,13 @@ def export_litert(model, path, quantize="none", calibration=None):
         serving_model(model).export(
             temporary, format="litert", input_signature=signature, verbose=False, **arguments
         )
-        if quantize == "dynamic":
-            quantize_dynamic(temporary)
-        elif quantize == "int8":
-            quantize_int8(temporary, calibration)
+        if quantize in ("dynamic", "int8"):
+            from transfuse_keras.export.quantize import quantize_dynamic, quantize_int8
+
+            if quantize == "dynamic":
+                quantize_dynamic(temporary)
+            else:
+                quantize_int8(temporary, calibration)
 
 
 def export_onnx(model, path):
@@ -164,10 +174,10 @@ def export_pytorch(model, path):
     """Write the weights as .safetensors under the names, shapes and dtypes of the authors' code.
 
     A TransFuse-S or L-R50 of their input size (192x256, or 384x512 for their L_384) runs there
-    as it is; position embeddings keep the model's own grid.
+    as it is; position embeddings keep the model's own grid, which the file's metadata names.
     """
     with replacing(path) as temporary:
-        temporary.write_bytes(save(official_state(model)))
+        temporary.write_bytes(save(official_state(model), official_metadata(model)))
 
 
 FORMATS = {  # name -> (function of model and path, file, how it can be quantised)

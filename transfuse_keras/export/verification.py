@@ -59,6 +59,7 @@ def predict_held_out(model, task, samples):
     images, truths, spacings = [], [], []
     for sample in samples:
         image, masks = sample.read()
+        masks = (masks == 1).astype("uint8")
         if sample.spacing is not None and task.field is None:
             pairs = zip(sample.spacing, image.shape, size, strict=False)
             spacings.append([mm * own / wanted for mm, own, wanted in pairs])

@@ -1,7 +1,6 @@
 """From probabilities to masks: thresholds, and the largest component of each class."""
 
 import numpy as np
-from scipy import ndimage
 
 
 def to_masks(probabilities, threshold=0.5, exclusive=False):
@@ -33,6 +32,8 @@ def largest_component(masks):
 
     Returns: 0/1 of the same shape and dtype.
     """
+    from scipy import ndimage  # takes a second, and few tasks need it
+
     kept = np.zeros_like(masks)
     neighbours = np.ones((3,) * (masks.ndim - 1))
     for k in range(masks.shape[-1]):

@@ -43,6 +43,13 @@ def predict(
     Returns: float32 (H, W, M) in [0, 1] at the image's own size.
 
     Raises: ValueError if the image has another number of channels, or for other `flips`.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> model = tk.TransFuse("Ti", input_shape=(32, 32, 3), classes=1)
+        >>> images, masks, spacing = tk.phantoms("skin", count=1, size=(100, 80))
+        >>> tk.predict(model, images[0]).shape
+        (100, 80, 1)
     """
     return next(predict_images(model, [image], flips, tile, mirrored_classes))
 

@@ -1,6 +1,5 @@
 """Masks of image files and volumes, as files."""
 
-import glob
 import itertools
 import logging
 import sys
@@ -12,16 +11,22 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from transfuse_keras.data.layouts.listing import SUFFIXES
-from transfuse_keras.data.nifti import is_nifti, read_slices, save_masks
+from transfuse_keras.data.dicom import read_dicom
 from transfuse_keras.data.pictures import overlay, select_visible_slice
-from transfuse_keras.data.readers import read_image
+from transfuse_keras.data.readers import read_image, with_channels
+from transfuse_keras.data.volumes import read_slices, save_masks
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
+from transfuse_keras.inference.inputs import find_inputs, place
 from transfuse_keras.inference.masks import to_masks
-from transfuse_keras.inference.predict import averaged, predict_images, predict_volume
+from transfuse_keras.inference.predict import (
+    FLIPS,
+    averaged,
+    predict_images,
+    predict_volume,
+)
 from transfuse_keras.inference.predictor import load_predictor
-from transfuse_keras.runs.metadata import known_task
+from transfuse_keras.runs.metadata import keep_value_range, known_task
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +49,15 @@ def predict_files(
     """Predict files and write their masks, each at the input's own size.
 
     Of an image are written STEM.png, 0/255 for a single class, or for exclusive ones a label map
-    (k is class k - 1); else STEM_CLASS.png, 0/255, for each class. Of a volume STEM.nii.gz on its
-    own grid, see `nifti.save_masks`. STEM_overlay.png shows an image or the slice with most of
-    the masks.
+    (k is class k - 1); else STEM_CLASS.png, 0/255, for each class. Of a DICOM file with several
+    frames they are written for each: STEM_0001.png ... Of a volume STEM.nii.gz on its own grid, see
+    `volumes.save_masks`. STEM_overlay.png shows an image or the slice with most of the masks.
+    The model is loaded when the first input has been read.
 
     Args:
         model_path: what `load_predictor` takes.
-        inputs: list of paths: files, folders (all images or volumes directly in them) or glob
-            patterns.
+        inputs: list of paths: files, folders (all images or volumes directly in them; the DICOM
+            slices of a series are one volume) or glob patterns.
         out: folder to write to; what it holds under the same names is replaced.
         threshold: a number in 0-1, or one for each class; by default those of the model's run or
             of the .json beside it, else 0.5.
@@ -61,22 +67,21 @@ def predict_files(
             .json beside it.
         precision, jit: as of `load_predictor`.
 
-    Returns: the number of inputs that could not be read. Each is told in a sentence on stderr.
+    Returns: how many sentences were logged on what could not be read or was passed over.
 
     Raises: InputError if an argument cannot be used: nothing is written then.
     """
-    predictor, known = load_predictor(model_path, precision, jit), known_task(model_path)
+    known = known_task(model_path)
     if task is None and known is None:
+        if not Path(model_path).exists():
+            load_predictor(model_path)  # says what a model is
         raise InputError(
             f"{model_path}: lies in no run folder and has no .json beside it; give --task."
         )
-    task = task or known[0]
-    if (predictor.channels, predictor.classes) != (task.channels, len(task.classes)):
-        raise InputError(
-            f"{model_path}: takes {predictor.channels} channels and gives {predictor.classes} "
-            f"maps, the task {task.name} has {task.channels} and {len(task.classes)}."
-        )
-    predictor = averaged(predictor, task.flips if flips is None else flips, task.mirrored_classes)
+    task = keep_value_range(task or known[0], known)
+    flips = task.flips if flips is None else flips
+    if flips not in FLIPS:
+        raise InputError(f"flips must be h, v or hv, not '{flips}'.")
     if tile and task.field is not None:
         raise InputError(f"The task {task.name} is on volumes, which are not cut into tiles.")
     if threshold is None and known is not None:
@@ -85,50 +90,66 @@ def predict_files(
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is not a folder; give --out another name.")
-    paths = find_inputs(inputs, task)
-    refuse_clashes(paths, out, task, overlays)
+    found, passed = find_inputs(inputs, task)
+    refuse_clashes(found, out, task, overlays)
+    for sentence in passed:
+        log.error(sentence)
 
-    def save(path, image, maps):
+    def save(item, image, maps):
         masks = to_masks(maps, threshold, task.exclusive)
-        write(out, path, image, masks, task, overlays)
+        write(out, item, image, masks, task, overlays)
 
-    out.mkdir(parents=True, exist_ok=True)
     # volumes, and images worth tiling, are large: one is predicted while the next is read
     at_once = 1 if tile or task.field is not None else AT_ONCE
-    jobs = read_ahead(paths, task, at_once)
-    failures = 0
-    starts = range(0, len(paths), at_once)
+    jobs = read_ahead(found, task, at_once)
+    failures, predictor = len(passed), None
+    starts = range(0, len(found), at_once)
     for _ in track(starts, "Predicting", disable=not sys.stdout.isatty()):
-        batch = itertools.islice(jobs, at_once)
-        failures += predict_batch(predictor, batch, task, tile, save)
+        done, failed = take(itertools.islice(jobs, at_once))
+        failures += failed
+        if not done:
+            continue
+        if predictor is None:
+            predictor = load_checked(model_path, precision, jit, task)
+            predictor = averaged(predictor, flips, task.mirrored_classes)
+            out.mkdir(parents=True, exist_ok=True)
+        if task.field is None:
+            maps = predict_images(predictor, [image for _, image, _ in done], tile=tile)
+        else:
+            maps = (predict_volume(predictor, x, spacing, task.field) for _, x, spacing in done)
+        for (item, image, _), probabilities in zip(done, maps, strict=True):
+            save(item, image, probabilities)
     return failures
 
 
-def predict_batch(predictor, jobs, task, tile, save):
-    """Predict images together, or volumes or tiled images one after the other.
+def load_checked(model_path, precision, jit, task):
+    """The Predictor of a model; InputError if it is not one of this task."""
+    predictor = load_predictor(model_path, precision, jit)
+    if (predictor.channels, predictor.classes) != (task.channels, len(task.classes)):
+        raise InputError(
+            f"{model_path}: takes {predictor.channels} channels and gives {predictor.classes} "
+            f"maps, the task {task.name} has {task.channels} and {len(task.classes)}."
+        )
+    return predictor
+
+
+def take(jobs):
+    """What has been read.
 
     Args:
-        predictor: Predictor.
-        jobs: iterable of (path, Future of what `read` gives).
-        task, tile: as of `predict_files`.
-        save: function of path, image and probability maps, called for each that could be read.
+        jobs: iterable of (Input, Future of what `read` gives).
 
-    Returns: the number of those that could not be; each is told on stderr.
+    Returns: list of (Input, image, spacing), and the number of those that could not be read; each
+    is logged.
     """
     done, failures = [], 0
-    for path, job in jobs:
+    for item, job in jobs:
         try:
-            done.append((path, *job.result()))
+            done.append((item, *job.result()))
         except InputError as error:
             log.error(error)
             failures += 1
-    if task.field is None:
-        found = predict_images(predictor, [image for _, image, _ in done], tile=tile)
-    else:
-        found = (predict_volume(predictor, x, spacing, task.field) for _, x, spacing in done)
-    for (path, image, _), maps in zip(done, found, strict=True):
-        save(path, image, maps)
-    return failures
+    return done, failures
 
 
 def check_thresholds(threshold, classes):
@@ -146,107 +167,66 @@ def check_thresholds(threshold, classes):
     return np.broadcast_to(values, len(classes))
 
 
-def find_inputs(inputs, task):
-    """The files that paths, folders and patterns stand for, each once.
-
-    Raises: InputError if one stands for none, or a file is not of the task's kind.
-    """
-    kind = "images" if task.field is None else "NIfTI volumes"
-    found = {}
-    for given in inputs:
-        path = Path(given)
-        if path.is_file():
-            if is_nifti(path) != (task.field is not None):
-                raise InputError(f"{path}: the task {task.name} takes {kind}.")
-            paths = [path]
-        elif path.is_dir():
-            paths = suitable(path.iterdir(), task)
-        else:
-            paths = suitable(map(Path, glob.glob(str(given), recursive=True)), task)
-        if not paths:
-            raise InputError(f"{given}: no such file, or no {kind} there.")
-        found.update({place(path): path for path in paths})
-    if not found:
-        raise InputError(f"Nothing to predict; give {kind} or folders of them.")
-    return list(found.values())
-
-
-def place(path):
-    """Where a file lies, whatever way leads there; a link lies where it is, not where it points."""
-    return path.parent.resolve() / path.name
-
-
-def suitable(paths, task):
-    """Those files among `paths`, sorted, that by their names are of the task's kind."""
-
-    def fits(path):
-        known = path.suffix.lower() in SUFFIXES if task.field is None else is_nifti(path)
-        return known and path.is_file() and not path.name.startswith(".")
-
-    return sorted(filter(fits, paths))
-
-
-def refuse_clashes(paths, out, task, overlays):
+def refuse_clashes(found, out, task, overlays):
     """Raise InputError if two inputs would be written to one file, or over an input."""
-    own = {*map(place, paths), *(path.resolve() for path in paths)}
+    files = [path for item in found for path in item.files]
+    own = {*map(place, files), *(path.resolve() for path in files)}
     folder = out.resolve()
     writer = {}
-    for path in paths:
-        for name in output_names(path, task, overlays):
+    for item in found:
+        for name in output_names(item, task, overlays):
             if folder / name in own:
                 raise InputError(f"{out / name}: is an input; give --out another folder.")
-            if writer.setdefault(name, path) is not path:
+            if writer.setdefault(name, item) is not item:
                 raise InputError(
-                    f"{writer[name]} and {path}: would both be written as {name}; rename one."
+                    f"{writer[name].files[0]} and {item.files[0]}: would both be written as "
+                    f"{name}; rename one."
                 )
 
 
-def output_names(path, task, overlays):
-    """Names of the files that are written for an input: the masks, then the overlay if any."""
-    stem = strip_suffix(path)
+def output_names(item, task, overlays):
+    """Names of the files that are written for an Input: the masks, then the overlay if any."""
     if task.field is not None:
-        names = [f"{stem}.nii.gz"]
+        names = [f"{item.name}.nii.gz"]
     elif task.exclusive or len(task.classes) == 1:
-        names = [f"{stem}.png"]
+        names = [f"{item.name}.png"]
     else:
-        names = [f"{stem}_{name.replace('/', '_')}.png" for name in task.classes]
-    return [*names, f"{stem}_overlay.png"] if overlays else names
+        names = [f"{item.name}_{name.replace('/', '_')}.png" for name in task.classes]
+    return [*names, f"{item.name}_overlay.png"] if overlays else names
 
 
-def strip_suffix(path):
-    """The name of a file without .png, .nii, .nii.gz ..."""
-    return Path(path.stem).stem if path.name.lower().endswith(".nii.gz") else path.stem
+def read_ahead(found, task, count):
+    """Read inputs in threads, in order.
 
-
-def read_ahead(paths, task, count):
-    """Read files in threads, in order.
-
-    Yields: (path, Future of what `read` gives); besides, at most `count` are held.
+    Yields: (Input, Future of what `read` gives); besides, at most `count` are held.
     """
     waiting = deque()
     with ThreadPoolExecutor(count) as pool:
-        for path in paths:
-            waiting.append((path, pool.submit(read, path, task)))
+        for item in found:
+            waiting.append((item, pool.submit(read, item, task)))
             if len(waiting) > count:
                 yield waiting.popleft()
         while waiting:
             yield waiting.popleft()
 
 
-def read(path, task):
+def read(item, task):
     """An image and None, or the slices of a volume and their spacing; see their readers."""
-    if task.field is None:
-        return read_image(path, task.channels), None
-    return read_slices(path, task.channels)
+    if task.field is not None:
+        return read_slices(item.sources, task.channels)
+    (path,) = item.sources
+    if item.frame is not None:
+        return with_channels(read_dicom(path, item.frame), task.channels), None
+    return read_image(path, task.channels, task.value_range), None
 
 
-def write(out, path, image, masks, task, overlays):
-    """Write masks (..., M) of an input, and its overlay."""
-    names = output_names(path, task, overlays)
+def write(out, item, image, masks, task, overlays):
+    """Write masks (..., M) of an Input, and its overlay."""
+    names = output_names(item, task, overlays)
     if task.field is not None:
         labels = np.arange(1, len(task.classes) + 1)
         exclusive = task.exclusive or len(labels) == 1
-        save_masks(path, labels, exclusive, out / names[0], masks)
+        save_masks(item.sources[0], labels, exclusive, out / names[0], masks)
     elif task.exclusive and len(task.classes) > 1:
         labels = np.arange(1, len(task.classes) + 1, dtype="uint8")
         save_png(out / names[0], (masks * labels).max(axis=-1))

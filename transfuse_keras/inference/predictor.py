@@ -6,11 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from transfuse_keras.devices import computing_in, resolve_jit
 from transfuse_keras.errors import InputError
 from transfuse_keras.inference import runtimes
-from transfuse_keras.model.load import load_model
-from transfuse_keras.runs.settings import JIT
 
 EXPORTED = {".tflite": runtimes.litert, ".onnx": runtimes.onnx, ".xml": runtimes.openvino}
 
@@ -36,6 +33,11 @@ def load_predictor(path, precision=None, jit=None):
     """
     path = Path(path)
     if (path / "model.keras").is_file() or (path.suffix == ".keras" and path.is_file()):
+        # not before: an exported model needs no Keras, and is predicted with at once
+        from transfuse_keras.devices import computing_in, resolve_jit
+        from transfuse_keras.model.load import load_model
+        from transfuse_keras.runs.settings import JIT
+
         with computing_in(precision or "float32"):
             model = load_model(path)
         model.mask_model.jit_compile = resolve_jit(JIT[jit or "auto"])

@@ -35,15 +35,17 @@ def keras(path, threads, size=None):
 
 def probabilities_by(model):
     """The function from images (B, H, W, C) in 0-255 to probabilities (B, H, W, M) of a
-    TransFuse."""
+    TransFuse; a float32 model computes in float32 on a GPU too, not in TF32."""
     from scipy.special import expit
 
     from transfuse_keras.data.normalization import normalizer
+    from transfuse_keras.devices import exact_products
 
     def run(images):
         normalize = normalizer(model.normalization, images.dtype)
         inputs = np.stack([normalize(image) for image in images])
-        return expit(np.asarray(model.mask_model.predict_on_batch(inputs)))
+        with exact_products():
+            return expit(np.asarray(model.mask_model.predict_on_batch(inputs)))
 
     return run
 

@@ -2,10 +2,14 @@
 
 Differentiated step by step, a normalisation keeps several float32 tensors of the size of its
 input until the backward pass, in mixed precision too. These recompute them there, in float32.
+That was measured to pay in TensorFlow without XLA (docs/precision.md); on every other backend
+`RECOMPUTES` is off, and these are Keras' own layers.
 """
 
 import keras
 from keras import layers, ops
+
+RECOMPUTES = keras.backend.backend() == "tensorflow"
 
 
 def after_gradient(x, upstream):
@@ -33,12 +37,12 @@ def normalize(x, gamma, beta, axes, epsilon):
 
     Args:
         x: (..., C) floating tensor.
-        gamma, beta: (C,) tensors of `wide(x)`'s dtype.
+        gamma, beta: (C,) tensors of the dtype of `as_float32(x)`.
         axes: over which mean and variance are taken: the last, or all others.
         epsilon: added to the variance.
 
     Returns: tensor like `x`; mean and variance over `axes`, which are kept with size 1, of
-    `wide(x)`'s dtype and without gradient.
+    the dtype of `as_float32(x)` and without gradient.
     """
     others = tuple(range(len(x.shape) - 1))
     mean, variance = ops.moments(as_float32(ops.stop_gradient(x)), axes, keepdims=True)
@@ -72,11 +76,12 @@ class BatchNormalization(layers.BatchNormalization):
     """Keras' BatchNormalization over the last axis; in training it keeps only its input.
 
     Arguments are those of Keras. Statistics are float32 under every policy. Frozen or in inference
-    it is Keras' own, and so it is if `synchronized`, whose statistics come from all replicas.
+    it is Keras' own, and so it is if `synchronized`, whose statistics come from all replicas, and
+    on other backends than TensorFlow.
     """
 
     def call(self, x, training=None):
-        if not training or not self.trainable or self.synchronized:
+        if not (RECOMPUTES and training and self.trainable) or self.synchronized:
             return super().call(x, training=training)
         axes = tuple(range(len(x.shape) - 1))
         gamma, beta = ops.copy(self.gamma), ops.copy(self.beta)
@@ -92,16 +97,19 @@ class LayerNormalization(layers.LayerNormalization):
     """LayerNormalization over the last axis, in the form that takes the fewest operations.
 
     Keras multiplies mean and input by the scale apart, three more passes over all tokens in an
-    exported graph; in this form OpenVINO and ONNX Runtime fuse it too. Runs in float32; in
-    training it keeps only its input.
+    exported graph; in this form OpenVINO and ONNX Runtime fuse it too. Runs in float32, its output
+    is of the compute dtype; in training it keeps only its input. On other backends than
+    TensorFlow, which exports, it is Keras' own.
     """
 
     def call(self, x, training=None):
+        if not RECOMPUTES:
+            return super().call(x)
         if training:
             gamma, beta = ops.copy(self.gamma), ops.copy(self.beta)
             return normalize(x, gamma, beta, (len(x.shape) - 1,), self.epsilon)[0]
         centred = ops.cast(x, "float32")
         centred = centred - ops.mean(centred, axis=-1, keepdims=True)
         variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-        normalised = ops.cast(centred * ops.rsqrt(variance + self.epsilon), x.dtype)
-        return normalised * self.gamma + self.beta
+        normalised = centred * ops.rsqrt(variance + self.epsilon)
+        return ops.cast(normalised * self.gamma + self.beta, x.dtype)

@@ -5,8 +5,8 @@ import math
 import keras
 from keras import layers, ops
 
+from transfuse_keras.layers import normalization
 from transfuse_keras.layers.block import Block
-from transfuse_keras.layers.normalization import LayerNormalization
 
 EPSILON = 1e-6  # of the LayerNorms, in ViT and DeiT
 
@@ -28,7 +28,11 @@ def gelu_with_slope(x):
     """
     below = 0.5 * (1.0 + ops.erf(x * math.sqrt(0.5)))
     slope = below + x * ops.exp(-0.5 * ops.square(x)) / math.sqrt(2 * math.pi)
-    return x * below, lambda upstream: upstream * slope
+
+    def gradient(*arguments, upstream=None):
+        return (arguments[0] if upstream is None else upstream) * slope  # PyTorch names it
+
+    return x * below, gradient
 
 
 def dense(units, name):
@@ -37,7 +41,7 @@ def dense(units, name):
 
 
 def layer_norm(name):
-    return LayerNormalization(epsilon=EPSILON, name=name)
+    return normalization.LayerNormalization(epsilon=EPSILON, name=name)
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
@@ -96,6 +100,6 @@ class TransformerBlock(Block):
         self.fc2 = dense(dim, "fc2")
 
     def call(self, x, training=False):
-        activation = gelu_with_slope if training else gelu
+        activation = gelu_with_slope if training and normalization.RECOMPUTES else gelu
         x = x + self.attn(self.norm1(x))
         return x + self.fc2(activation(self.fc1(self.norm2(x))))

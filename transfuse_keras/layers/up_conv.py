@@ -1,4 +1,8 @@
-"""Convolutions of an upsampled map, computed before the upsampling."""
+"""Convolutions of an upsampled map, computed before the upsampling.
+
+conv(U x) = sum_k S_k W_k U x      U: upsampling by 2; W_k: tap k of the kernel, a 1x1 conv
+          = sum_k (S_k U) W_k x    S_k: shift by k; W_k mixes channels, S_k U pixels
+"""
 
 import keras
 import numpy as np

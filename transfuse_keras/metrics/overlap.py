@@ -1,9 +1,9 @@
 """Overlap of two masks of one case and class.
 
-All take truth and prediction as boolean arrays of one shape, of any rank and at least one pixel,
-return a float in [0, 1] without unit, and raise ValueError if the shapes differ. They count
-pixels, so pixel spacing does not matter. The names are scikit-learn's: Dice is its F1 score, IoU
-its Jaccard score. What empty masks score is said with each.
+All take truth and prediction as boolean arrays of one shape, of any rank, return a float in
+[0, 1] without unit, and raise ValueError if the shapes differ. They count pixels, so pixel spacing
+does not matter. The names are scikit-learn's: Dice is its F1 score, IoU its Jaccard score. What
+empty masks score is said with each.
 """
 
 import numpy as np
@@ -26,6 +26,12 @@ def dice(truth: np.ndarray, prediction: np.ndarray) -> float:
 
     Args, errors: as in this module. Returns: float in [0, 1]; 1 if both masks are empty, 0 if
     one is.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> truth, prediction = [1, 1, 1, 0], [1, 0, 0, 0]
+        >>> tk.metrics.dice(truth, prediction)
+        0.5
     """
     hit, extra, missed = counts(truth, prediction)
     return 2 * hit / (2 * hit + extra + missed) if hit + extra + missed else 1.0
@@ -36,6 +42,12 @@ def iou(truth: np.ndarray, prediction: np.ndarray) -> float:
 
     Args, errors: as in this module. Returns: float in [0, 1]; 1 if both masks are empty, 0 if
     one is.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> truth, prediction = [1, 1, 0, 0], [1, 0, 0, 0]
+        >>> tk.metrics.iou(truth, prediction)
+        0.5
     """
     hit, extra, missed = counts(truth, prediction)
     return hit / (hit + extra + missed) if hit + extra + missed else 1.0
@@ -45,10 +57,16 @@ def pixel_accuracy(truth: np.ndarray, prediction: np.ndarray) -> float:
     """Share of the pixels, background included, on which the masks agree.
 
     Args, errors: as in this module. Returns: float in [0, 1]; empty masks are no exception: both
-    empty agree everywhere.
+    empty agree everywhere. Of no pixels at all it is 1.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> truth, prediction = [1, 1, 0, 0], [1, 0, 0, 0]
+        >>> tk.metrics.pixel_accuracy(truth, prediction)
+        0.75
     """
     _, extra, missed = counts(truth, prediction)
-    return 1 - (extra + missed) / np.size(truth)
+    return 1 - (extra + missed) / max(np.size(truth), 1)
 
 
 def precision(truth: np.ndarray, prediction: np.ndarray) -> float:
@@ -56,6 +74,12 @@ def precision(truth: np.ndarray, prediction: np.ndarray) -> float:
 
     Args, errors: as in this module. Returns: float in [0, 1]; if nothing is predicted, 1 where
     the truth is empty too, else 0.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> truth, prediction = [1, 1, 0, 0], [1, 0, 0, 1]
+        >>> tk.metrics.precision(truth, prediction)
+        0.5
     """
     hit, extra, missed = counts(truth, prediction)
     return hit / (hit + extra) if hit + extra else float(not missed)
@@ -66,6 +90,12 @@ def recall(truth: np.ndarray, prediction: np.ndarray) -> float:
 
     Args, errors: as in this module. Returns: float in [0, 1]; if the truth is empty, 1 where the
     prediction is empty too, else 0.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> truth, prediction = [1, 1, 1, 1], [1, 0, 0, 0]
+        >>> tk.metrics.recall(truth, prediction)
+        0.25
     """
     hit, extra, missed = counts(truth, prediction)
     return hit / (hit + missed) if hit + missed else float(not extra)

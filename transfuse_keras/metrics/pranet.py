@@ -40,6 +40,13 @@ def pranet_curves(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, np.
     Args, errors: as `stretched`; the map in the size of the truth.
 
     Returns: {"dice", "iou"} -> float64 array (256,) in [0, 1].
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> truth, probabilities = [[1, 1, 0, 0]], [[0.9, 0.5, 0.4, 0.1]]
+        >>> curves = tk.metrics.pranet_curves(truth, probabilities)
+        >>> curves["dice"].shape, float(curves["dice"].max())
+        ((256,), 1.0)
     """
     truth, probabilities = stretched(truth, probabilities)
     # The comparisons of a cut, pixel by pixel, but all thresholds at once: a pixel that reaches
@@ -65,6 +72,12 @@ def pranet_scores(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, flo
     Args, errors: as `stretched`; the map in the size of the truth.
 
     Returns: {"dice", "iou", "max_dice", "max_iou"} -> float in [0, 1]; 0 for an empty truth.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> truth, probabilities = [[1, 1, 0, 0]], [[0.9, 0.5, 0.4, 0.1]]
+        >>> tk.metrics.pranet_scores(truth, probabilities)["max_dice"]
+        1.0
     """
     curves = pranet_curves(truth, probabilities)
     means = {name: float(curve.mean()) for name, curve in curves.items()}

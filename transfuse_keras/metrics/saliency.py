@@ -18,6 +18,13 @@ def e_curve(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
     Returns: float64 array (256,) in [0, N / (N - 1)] for N = H W pixels: the definition divides
     by N - 1. An empty truth scores (pixels not predicted) / (N - 1).
+
+    Example:
+        >>> import numpy as np
+        >>> import transfuse_keras as tk
+        >>> truth = np.eye(8, dtype=bool)
+        >>> tk.metrics.e_curve(truth, np.where(truth, 0.9, 0.1)).shape
+        (256,)
     """
     truth, probabilities = stretched(truth, probabilities)
     from py_sod_metrics import Emeasure
@@ -47,6 +54,13 @@ def saliency_scores(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, f
         "mae": mean absolute difference of map and truth, in [0, 1]; 0 is best.
 
     Raises: ValueError if the shapes differ or the map leaves [0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> import transfuse_keras as tk
+        >>> truth = np.eye(8, dtype=bool)
+        >>> tk.metrics.saliency_scores(truth, np.where(truth, 0.9, 0.1))["mae"]  # once stretched
+        0.0
     """
     truth, probabilities = stretched(truth, probabilities)
     # imported here: it brings scikit-learn and scikit-image, which nothing else needs

@@ -16,8 +16,8 @@ class ImageScore(keras.metrics.Metric):
     Args:
         classes: number M of maps.
 
-    Update: mask (B, H, W, M) of 0/1, logits (B, H, W, M), sample_weight (B,) or None: the weights
-    of the images in the mean.
+    Update: mask (B, H, W, M) of 0/1, logits (B, H, W, M), sample_weight or None: (B,) are the
+    weights of the images in the mean, (B, H, W) those of the pixels in the score of an image.
 
     Result: float32 scalar in [0, 1].
     """
@@ -37,11 +37,12 @@ class ImageScore(keras.metrics.Metric):
     def update_state(self, y_true, y_pred, sample_weight=None):
         truth = ops.cast(y_true, "float32")
         predicted = ops.cast(ops.cast(y_pred, "float32") >= 0, "float32")
-        hit, size, found = (ops.sum(x, axis=(1, 2)) for x in (truth * predicted, truth, predicted))
-        weight = ops.cast(size > 0, "float32")
-        if sample_weight is not None:
-            weight = weight * ops.reshape(ops.cast(sample_weight, "float32"), (-1, 1))
-        score = self.score(hit, ops.maximum(size, 1), found)
+        images, pixels = split_weight(sample_weight)
+        hit, size, found = (
+            ops.sum(x * pixels, axis=(1, 2)) for x in (truth * predicted, truth, predicted)
+        )
+        weight = ops.cast(size > 0, "float32") * images
+        score = self.score(hit, ops.where(size > 0, size, 1.0), found)
         self.total.assign_add(ops.sum(weight * score, axis=0))
         self.count.assign_add(ops.sum(weight, axis=0))
 
@@ -54,9 +55,28 @@ class ImageScore(keras.metrics.Metric):
         return {**super().get_config(), "classes": self.classes}
 
 
+def split_weight(sample_weight):
+    """A sample weight as weights of the images (B, 1) and of the pixels (B, H, W, 1), 1 for
+    either that it does not give."""
+    if sample_weight is None:
+        return 1.0, 1.0
+    weight = ops.cast(sample_weight, "float32")
+    if len(weight.shape) < 3:
+        return ops.reshape(weight, (-1, 1)), 1.0
+    return 1.0, weight if len(weight.shape) == 4 else weight[..., None]
+
+
 @keras.saving.register_keras_serializable("transfuse_keras")
 class DiceScore(ImageScore):
-    """Mean Dice coefficient of single images, `metrics.dice`; see ImageScore."""
+    """Mean Dice coefficient of single images, `metrics.dice`; see ImageScore.
+
+    Example:
+        >>> import numpy as np
+        >>> import transfuse_keras as tk
+        >>> truth, logits = np.ones((1, 2, 2, 1)), np.array([9, -9, -9, -9]).reshape(1, 2, 2, 1)
+        >>> round(float(tk.metrics.DiceScore()(truth, logits)), 6)
+        0.4
+    """
 
     def __init__(self, classes: int = 1, name: str = "dice", **kwargs: Any) -> None:
         super().__init__(classes, name, **kwargs)
@@ -67,7 +87,15 @@ class DiceScore(ImageScore):
 
 @keras.saving.register_keras_serializable("transfuse_keras")
 class IoUScore(ImageScore):
-    """Mean intersection over union of single images, `metrics.iou`; see ImageScore."""
+    """Mean intersection over union of single images, `metrics.iou`; see ImageScore.
+
+    Example:
+        >>> import numpy as np
+        >>> import transfuse_keras as tk
+        >>> truth, logits = np.ones((1, 2, 2, 1)), np.array([9, -9, -9, -9]).reshape(1, 2, 2, 1)
+        >>> round(float(tk.metrics.IoUScore()(truth, logits)), 6)
+        0.25
+    """
 
     def __init__(self, classes: int = 1, name: str = "iou", **kwargs: Any) -> None:
         super().__init__(classes, name, **kwargs)

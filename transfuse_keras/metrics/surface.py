@@ -44,6 +44,13 @@ def surface_distances(
     for each surface pixel, both empty if either mask is.
 
     Raises: ValueError if the shapes differ or the spacing is not positive.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> truth, prediction = [[1, 0, 0, 0, 0]], [[0, 0, 1, 0, 1]]
+        >>> missed, extra = tk.metrics.surface_distances(truth, prediction, spacing=0.5)
+        >>> missed.tolist(), extra.tolist()
+        ([1.0], [1.0, 2.0])
     """
     truth, prediction = np.asarray(truth, bool), np.asarray(prediction, bool)
     if truth.shape != prediction.shape:
@@ -66,6 +73,13 @@ def surface_scores(
 
     Returns: {"hd", "hd95", "asd", "assd"} -> float in the unit of `spacing`, at least 0, or nan if
     either mask is empty.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> truth, prediction = [[1, 0, 0, 0, 0]], [[0, 0, 1, 0, 1]]
+        >>> scores = tk.metrics.surface_scores(truth, prediction, spacing=0.5)
+        >>> scores["hd"], scores["asd"]
+        (2.0, 1.5)
     """
     missed, extra = surface_distances(truth, prediction, spacing)
     if not missed.size:
@@ -84,6 +98,12 @@ def hd(truth: np.ndarray, prediction: np.ndarray, spacing: Spacing = None) -> fl
 
     Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, at least 0, or
     nan if either mask is empty.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> truth, prediction = [[1, 0, 0, 0, 0]], [[0, 0, 1, 0, 1]]
+        >>> tk.metrics.hd(truth, prediction, spacing=0.5)
+        2.0
     """
     return surface_scores(truth, prediction, spacing)["hd"]
 
@@ -93,6 +113,12 @@ def hd95(truth: np.ndarray, prediction: np.ndarray, spacing: Spacing = None) -> 
 
     Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, at least 0, or
     nan if either mask is empty.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> truth, prediction = [[1, 0, 0, 0, 0]], [[0, 0, 1, 0, 1]]
+        >>> round(tk.metrics.hd95(truth, prediction, spacing=0.5), 6)
+        1.9
     """
     return surface_scores(truth, prediction, spacing)["hd95"]
 
@@ -105,6 +131,12 @@ def asd(
     Args, errors: as `surface_distances`; both: whether to return the other direction too.
     Returns: float in the unit of `spacing`, at least 0, or nan if either mask is empty; with
     `both` a pair of them, (from prediction to truth, from truth to prediction).
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> truth, prediction = [[1, 0, 0, 0, 0]], [[0, 0, 1, 0, 1]]
+        >>> tk.metrics.asd(truth, prediction, spacing=0.5)
+        1.5
     """
     missed, extra = surface_distances(truth, prediction, spacing)
     back, forth = (float(d.mean()) if d.size else math.nan for d in (extra, missed))
@@ -116,5 +148,11 @@ def assd(truth: np.ndarray, prediction: np.ndarray, spacing: Spacing = None) -> 
 
     Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, at least 0, or
     nan if either mask is empty.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> truth, prediction = [[1, 0, 0, 0, 0]], [[0, 0, 1, 0, 0]]
+        >>> tk.metrics.assd(truth, prediction, spacing=(1.0, 0.5))
+        1.0
     """
     return surface_scores(truth, prediction, spacing)["assd"]

@@ -1,21 +1,24 @@
-"""How many floating-point operations a model takes."""
+"""How many floating-point operations a model takes, whatever the backend."""
 
 import math
-import re
+from contextlib import ExitStack
+from unittest.mock import patch
 
-import tensorflow as tf
+import keras
 
 from transfuse_keras.errors import InputError
 
-# what may hide multiplications that `count_flops` would not see
-UNSEEN = re.compile("Conv[0-9]|MatMul|Einsum|While$|If$")
+# what multiplies matrices in Keras' backends; what is not in COUNTS cannot be counted
+OF_LAYERS = ("conv", "depthwise_conv", "separable_conv", "conv_transpose", "dot_product_attention")
+OF_ARRAYS = ("matmul", "einsum", "dot", "tensordot", "vdot", "inner", "outer")
 
 
 def count_flops(model):
     """Floating-point operations of one image: 2 for each multiplication with its addition.
 
-    Convolutions and matrix products are counted from the shapes in the TensorFlow graph, padding
-    included; what works on single elements is not.
+    The model is called on symbolic tensors, and every convolution and matrix product of
+    `keras.ops` in it is counted from its shapes, padding included. What works on single elements
+    is not counted.
 
     Args:
         model: keras.Model of one input and one output with a static shape but for the batch;
@@ -24,66 +27,94 @@ def count_flops(model):
     Returns: int.
 
     Raises: InputError for an operation that may multiply matrices and is not known here.
+
+    Example:
+        >>> image = keras.Input((8, 6, 4))
+        >>> model = keras.Model(image, keras.layers.Conv2D(5, 3, padding="same")(image))
+        >>> count_flops(model) == 2 * (8 * 6 * 5) * (3 * 3 * 4)
+        True
     """
-    image = tf.TensorSpec((1, *model.input_shape[1:]), model.input_dtype)
-    function = tf.function(lambda x: model(x, training=False)).get_concrete_function(image)
-    operations = list(count_operations(function.graph))
-    unknown = {op.type for op in operations if UNSEEN.search(op.type)} - set(COUNTS)
+    found, unknown, depth = [], [], 0
+
+    def counted(name, operation):
+        def call(*arguments, **keywords):
+            nonlocal depth
+            depth += 1
+            try:
+                result = operation(*arguments, **keywords)
+            finally:
+                depth -= 1
+            if depth == 0:  # an operation may be made of others
+                count = COUNTS.get(name, lambda *_, **__: None)(result, *arguments, **keywords)
+                found.append(count or 0)
+                unknown.extend([name] if count is None else [])
+            return result
+
+        return call
+
+    backend = keras.src.backend
+    with ExitStack() as stack:
+        for module, names in ((backend.nn, OF_LAYERS), (backend.numpy, OF_ARRAYS)):
+            for name in names:
+                wrapped = counted(name, getattr(module, name))
+                stack.enter_context(patch.object(module, name, wrapped))
+        image = keras.KerasTensor((1, *model.input_shape[1:]), model.input_dtype)
+        backend.compute_output_spec(lambda x: model(x, training=False), image)
     if unknown:
-        names = ", ".join(sorted(unknown))
+        names = ", ".join(sorted(set(unknown)))
         raise InputError(f"{model.name}: has operations that cannot be counted ({names}).")
-    return sum(2 * COUNTS[op.type](op) for op in operations if op.type in COUNTS)
+    return 2 * sum(found)
 
 
-def count_operations(graph):
-    """Operations of a graph and of the functions it calls: Keras wraps grouped convolutions."""
-    for op in graph.get_operations():
-        if op.type.endswith("PartitionedCall"):
-            yield from count_operations(graph._get_function(op.get_attr("f").name).graph)
-        else:
-            yield op
-
-
-def convolution(op):
+def convolution(result, inputs, kernel, *_, **__):
     """Multiplications: each output takes a kernel's height x width x channels (of its group)."""
-    return size(op.outputs[0]) * math.prod(op.inputs[1].shape[:3])
+    if len(kernel.shape) != 4:
+        return None
+    return math.prod(result.shape) * math.prod(kernel.shape[:3])
 
 
-def depthwise(op):
-    return size(op.outputs[0]) * math.prod(op.inputs[1].shape[:2])
+def depthwise(result, inputs, kernel, *_, **__):
+    return math.prod(result.shape) * math.prod(kernel.shape[:2])
 
 
-def transposed(op):
+def separable(result, inputs, kernel, pointwise, *_, **__):
+    per_channel = math.prod(result.shape[:-1]) * math.prod(kernel.shape[:2])
+    return per_channel * pointwise.shape[2] + math.prod(result.shape) * pointwise.shape[2]
+
+
+def transposed(result, inputs, kernel, *_, **__):
     """Each input is spread over a kernel's height x width x outputs."""
-    return size(op.inputs[2]) * math.prod(op.inputs[1].shape[:3])
+    return math.prod(inputs.shape) * math.prod(kernel.shape[:3])
 
 
-def product(op):
-    """Each output is a sum over the columns of the first matrix, rows if that is transposed."""
-    flag = "transpose_a" if op.type == "MatMul" else "adj_x"
-    return size(op.outputs[0]) * op.inputs[0].shape[-2 if op.get_attr(flag) else -1]
+def product(result, first, *_, **__):
+    """Each output is a sum over the columns of the first matrix."""
+    return math.prod(result.shape) * first.shape[-1]
 
 
-def einsum(op):
+def attention(result, query, key, value, *_, **__):
+    """The products query x key and weights x value, for every head: (B, T, heads, channels)."""
+    batch, queries, heads, channels = query.shape
+    return batch * heads * queries * key.shape[1] * (channels + value.shape[-1])
+
+
+def einsum(result, equation, *operands, **__):
     """One multiplication for each combination of all indices."""
-    equation = op.get_attr("equation").decode()
     if "..." in equation:
-        raise InputError(f"An einsum of {equation} cannot be counted.")
+        return None
     sizes = {}
-    for term, tensor in zip(equation.split("->")[0].split(","), op.inputs, strict=True):
+    terms = equation.replace(" ", "").split("->")[0].split(",")
+    for term, tensor in zip(terms, operands, strict=True):
         sizes |= dict(zip(term, tensor.shape, strict=True))
     return math.prod(sizes.values())
 
 
-def size(tensor):
-    return math.prod(tensor.shape)
-
-
 COUNTS = {
-    "Conv2D": convolution,
-    "DepthwiseConv2dNative": depthwise,
-    "Conv2DBackpropInput": transposed,
-    "MatMul": product,
-    "BatchMatMulV2": product,
-    "Einsum": einsum,
+    "conv": convolution,
+    "depthwise_conv": depthwise,
+    "separable_conv": separable,
+    "conv_transpose": transposed,
+    "dot_product_attention": attention,
+    "matmul": product,
+    "einsum": einsum,
 }

@@ -4,7 +4,7 @@ from keras import layers
 
 from transfuse_keras.backbones import CNNS, create_cnn, create_vit, pyramid
 from transfuse_keras.backbones.vit import PATCH_SIZE
-from transfuse_keras.layers import BiFusion, GatedDecoder, Head, PUPDecoder
+from transfuse_keras.layers import BiFusion, DoubleConv, GatedDecoder, Head, PUPDecoder
 
 LONGEST_SIDE = 8192  # pixels: attention between all patches of such a square takes 256 GiB a head
 
@@ -52,7 +52,10 @@ def create_blocks(variant, cnn, input_shape, classes, dropout, position_grid):
         if variant.sequential:
             seen, patch_size = blocks["cnn"].outputs[-1].shape[1:], 1
         blocks["vit"] = create_vit(variant.vit, seen, variant.depth, position_grid, patch_size)
-    if variant.vit not in CNNS:
+    if variant.skips:
+        blocks["decoder_8"] = DoubleConv(middle, name="decoder_8")
+        blocks["decoder_4"] = DoubleConv(narrow, name="decoder_4")
+    elif variant.vit not in CNNS:
         blocks["pup_decoder"] = PUPDecoder((middle, narrow), dropout, name="pup_decoder")
     if variant.parallel:
         parts = {"dropout": dropout / 2, "parts": variant.fusion}
@@ -71,7 +74,8 @@ def create_blocks(variant, cnn, input_shape, classes, dropout, position_grid):
 def connect(blocks, image):
     """From the image to the logits of the three heads."""
     if "bifusion_16" not in blocks:
-        return connect_alone(blocks, image)
+        connect_other = connect_unet if "decoder_8" in blocks else connect_alone
+        return connect_other(blocks, image)
     g2, g1, g0 = blocks["cnn"](image)
     if "pup_decoder" in blocks:
         t0, t1, t2 = blocks["pup_decoder"](encode(blocks["vit"], image))
@@ -88,6 +92,13 @@ def connect(blocks, image):
         "transformer": blocks["transformer_head"](t2),
         "fusion": blocks["fusion_head"](f0),
     }
+
+
+def connect_unet(blocks, image):
+    """A U-Net (Ronneberger et al. 2015) on the CNN's maps at strides 4, 8 and 16."""
+    g2, g1, g0 = blocks["cnn"](image)
+    decoded = blocks["decoder_4"](blocks["decoder_8"](g0, g1), g2)
+    return {"mask": blocks["mask_head"](decoded)}
 
 
 def connect_alone(blocks, image):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import keras
 
+from transfuse_keras.errors import InputError
 from transfuse_keras.model.archive import read_model
 from transfuse_keras.model.variants import resolve_variant
-from transfuse_keras.weights.hub import download
+from transfuse_keras.weights.hub import download, pin
 from transfuse_keras.weights.official import load_official, official_state
 from transfuse_keras.weights.published import default_weights
 from transfuse_keras.weights.readers import READERS
@@ -17,7 +18,12 @@ from transfuse_keras.weights.timm import load_timm
 log = logging.getLogger(__name__)
 
 
-def load_weights(model: keras.Model, source: str | Path, skip_heads: bool = False) -> None:
+def load_weights(
+    model: keras.Model,
+    source: str | Path,
+    skip_heads: bool = False,
+    pins: dict[str, dict[str, str]] | None = None,
+) -> None:
     """Load weights of any known kind into a TransFuse.
 
     Args:
@@ -31,13 +37,20 @@ def load_weights(model: keras.Model, source: str | Path, skip_heads: bool = Fals
             a `.weights.h5` file of the same model;
             an authors' checkpoint, see `load_official`.
         skip_heads: leave the three heads as they are, to fine-tune for other classes.
+        pins: what "imagenet" has to be, see `pin_downloads`.
 
     Raises: ValueError if the source is missing, damaged or does not fit. The model is then
     unchanged, but for `.weights.h5` and for a second branch that fails after the first was loaded.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> model = tk.TransFuse("Ti", input_shape=(32, 32, 3))
+        >>> model.save("model.keras")
+        >>> tk.load_weights(model, "model.keras", skip_heads=True)
     """
     path = Path(source)
     if source == "imagenet":
-        load_branches(model, lambda names: download([default_weights(name) for name in names]))
+        load_branches(model, lambda names: download(list(map(default_weights, names)), pins))
     elif path.is_dir() and not (path / "model.keras").is_file():
         load_branches(model, lambda names: [find_weights(path, name) for name in names])
     elif path.is_dir() or path.suffix == ".keras":
@@ -57,13 +70,37 @@ def load_weights(model: keras.Model, source: str | Path, skip_heads: bool = Fals
 def load_branches(model, find):
     """Load the published weights of both branches; `find` turns their names into paths."""
     variant = resolve_variant(model.variant)
-    names = {"cnn": variant.cnn, "vit": variant.vit}
-    names = {branch: name for branch, name in names.items() if name}
+    names = branch_names(variant)
     if model.cnn_config is not None:
         del names["cnn"]
         log.info("The CNN is your own and keeps its weights.")
     for branch, path in zip(names, find(list(names.values())), strict=True):
         load_timm(model.get_layer(branch), path, patches=not variant.sequential)
+
+
+def branch_names(variant):
+    """{"cnn" and "vit": a key of CNNS or VITS}, without a branch that the Variant does not have."""
+    names = {"cnn": variant.cnn, "vit": variant.vit}
+    return {branch: name for branch, name in names.items() if name}
+
+
+def pin_downloads(settings):
+    """What a training's weights="imagenet" are, downloaded and recorded for its config.json.
+
+    Args:
+        settings: Settings.
+
+    Returns: its `downloads` if it has them, else as `weights.hub.pin`; None for other weights.
+
+    Raises: InputError if they cannot be had.
+    """
+    if settings.weights != "imagenet" or settings.downloads:
+        return settings.downloads
+    try:
+        variant = resolve_variant(settings.recipe.variant)
+        return pin([default_weights(name) for name in branch_names(variant).values()])
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def find_weights(folder, branch):

@@ -16,6 +16,13 @@ def load_model(path: str | Path) -> TransFuse:
     of its own are refused.
 
     Raises: InputError if there is none, or the file is damaged or holds another model.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> tk.TransFuse("Ti", input_shape=(32, 32, 3), classes=2).save("model.keras")
+        >>> model = tk.load_model("model.keras")  # or the folder of a run
+        >>> model.classes
+        2
     """
     model = read_model(path)
     assert isinstance(model, TransFuse)  # importing the class is what makes it known to Keras

@@ -3,7 +3,10 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+
+from transfuse_keras.model.targets import as_masks, check_target
 
 WINDOW = 31  # side of the square whose mean tells how close a boundary is
 BOUNDARY = 5.0  # how much more a pixel on a boundary counts
@@ -34,7 +37,23 @@ class StructureLoss(keras.losses.Loss):
     float32 and averaged over the classes; the IoU has 1 added above and below, so an empty
     mask that stays empty costs nothing.
 
-    Call: mask (B, H, W, M) of 0/1, logits (B, H, W, M) -> scalar (with the default reduction).
+    Call: mask, logits (B, H, W, M), sample weight or None -> scalar (with the default reduction).
+    The mask is (B, H, W, M) of 0/1, or a label map, see `as_masks`.
+
+    A sample weight (B,) weighs images. One of (B, H, W), (B, H, W, 1) or (B, H, W, M) weighs
+    pixels: it multiplies `boundary_weight`, and the loss of an image is multiplied by its mean, so
+    that a weight of 2 everywhere doubles the loss. Pixels of weight 0 count nothing; to the 31x31
+    neighbourhoods of others they are background.
+
+    Raises: InputError if the mask is a NumPy array of another shape or other values.
+
+    Example:
+        >>> import keras
+        >>> import transfuse_keras as tk
+        >>> mask = keras.ops.ones((1, 32, 32, 1))
+        >>> loss = tk.StructureLoss()
+        >>> bool(loss(mask, 9 * mask) < 0.001 < loss(mask, -9 * mask))
+        True
     """
 
     def __init__(
@@ -45,8 +64,21 @@ class StructureLoss(keras.losses.Loss):
     ) -> None:
         super().__init__(name=name, reduction=reduction, **kwargs)
 
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        classes = y_pred.shape[-1]
+        if isinstance(y_true, np.ndarray):
+            check_target(y_true, classes, y_pred.shape[1:3])
+        y_true = as_masks(y_true, classes)
+        if sample_weight is None or len(sample_weight.shape) < 3:
+            return super().__call__(y_true, y_pred, sample_weight)
+        return super().__call__((y_true, sample_weight), y_pred)
+
     def call(self, y_true, y_pred):
-        mask, logits = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+        """The loss of each image; `y_true` is the mask, or (mask, weights of the pixels)."""
+        logits = ops.cast(y_pred, "float32")
+        if isinstance(y_true, tuple):
+            return weighted_loss(*(ops.cast(x, "float32") for x in y_true), logits)
+        mask = ops.cast(y_true, "float32")
         weight = boundary_weight(mask)
 
         def total(x):
@@ -59,3 +91,30 @@ class StructureLoss(keras.losses.Loss):
         union = total(probability + mask) - intersection
         wiou = 1.0 - (intersection + 1.0) / (union + 1.0)
         return ops.mean(wbce + wiou, axis=-1)
+
+
+def weighted_loss(mask, pixel_weight, logits):
+    """The loss (B,) of each image where every pixel has a weight, see StructureLoss.
+
+    Args:
+        mask, logits: (B, H, W, M).
+        pixel_weight: (B, H, W), (B, H, W, 1) or (B, H, W, M), not negative.
+    """
+    if len(pixel_weight.shape) == 3:
+        pixel_weight = pixel_weight[..., None]
+    mask = mask * ops.cast(pixel_weight > 0, "float32")
+    weight = boundary_weight(mask) * pixel_weight
+    mean = ops.mean(pixel_weight, axis=(1, 2))
+
+    def total(x):
+        return ops.sum(weight * x, axis=(1, 2))
+
+    wbce = ops.divide_no_nan(
+        total(ops.softplus(logits) - logits * mask), ops.sum(weight, axis=(1, 2))
+    )
+    probability = ops.sigmoid(logits)
+    intersection = total(probability * mask)
+    union = total(probability + mask) - intersection
+    # the mean stands for the 1 of the loss without weights, so that only ratios matter here
+    wiou = 1.0 - ops.divide_no_nan(intersection + mean, union + mean)
+    return ops.mean(mean * (wbce + wiou), axis=-1)

@@ -14,12 +14,15 @@ from transfuse_keras.model.graph import check_shape, connect, create_blocks
 from transfuse_keras.model.initial_weights import load_weights
 from transfuse_keras.model.losses import StructureLoss
 from transfuse_keras.model.multiscale import Sizes, model_for, train_steps
+from transfuse_keras.model.targets import FirstBatch, as_masks
 from transfuse_keras.model.variants import Variant, resolve_variant
 from transfuse_keras.weights import find_normalization
 
 # The authors' code weighs the heads so. The paper's text, read literally, swaps the last two
 # (beta = .3 on f0, gamma = .2 on t2): pass loss_weights to compile for that.
 LOSS_WEIGHTS = {"mask": 0.5, "transformer": 0.3, "fusion": 0.2}
+
+MOST_CLASSES = 1024
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
@@ -48,9 +51,16 @@ class TransFuse(keras.Model):
 
     Raises: ValueError for an unknown variant, an unusable shape, CNN or weights file, or branches
     whose published weights expect different normalisation.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> model = tk.TransFuse("Ti", input_shape=(32, 32, 3), classes=2)
+        >>> model.output["mask"].shape
+        (None, 32, 32, 2)
     """
 
     _sizes = None  # at which `fit` trains, if at several
+    _checks = False  # whether targets are those of StructureLoss, which are checked
 
     def __init__(
         self,
@@ -72,9 +82,10 @@ class TransFuse(keras.Model):
         if cnn is not None and spec.cnn is None:
             raise ValueError("cnn= replaces the CNN of a variant, and this one has none.")
         height, width, _ = check_shape(input_shape)
-        if classes < 1:
-            raise ValueError(f"classes must be at least 1, not {classes}.")
+        if not 0 < classes <= MOST_CLASSES:
+            raise ValueError(f"classes must be from 1 to {MOST_CLASSES}, not {classes}.")
         position_grid = tuple(position_grid or (height // PATCH_SIZE, width // PATCH_SIZE))
+        check_shape((*(PATCH_SIZE * side for side in position_grid), 1))
         if isinstance(cnn, dict):
             cnn = keras.saving.deserialize_keras_object(cnn)
         cnn = cnn and as_pyramid(cnn)
@@ -154,6 +165,7 @@ class TransFuse(keras.Model):
         metrics=None,
         jit_compile="auto",
         scales=None,
+        weighted_metrics=None,
         **kwargs,
     ):
         """As `keras.Model.compile`, with the paper's training as the default.
@@ -161,9 +173,10 @@ class TransFuse(keras.Model):
         Args:
             optimizer: as in Keras.
             loss: by default StructureLoss on each of the three heads.
-            loss_weights: by default .5 mask, .3 transformer, .2 fusion, if `loss` is not given.
-            metrics: as in Keras; a list that does not hold one entry per head is measured on
-                the `mask` head.
+            loss_weights: by default .5 mask, .3 transformer, .2 fusion, if `loss` is not given. A
+                list is in that order, as is one of losses; a dict names the heads.
+            metrics, weighted_metrics: a list is measured on the `mask` head. For others give a
+                dict, or a list of lists in the order mask, transformer, fusion.
             jit_compile: "auto" uses XLA except for TensorFlow on the CPU, where a step takes
                 longer with it and compiling takes twice as long.
             scales: sizes, relative to the model's, at which `fit` trains every batch in turn, an
@@ -173,20 +186,41 @@ class TransFuse(keras.Model):
         own_loss = loss is None
         if own_loss:
             loss = {head: StructureLoss() for head in self.output}
-            loss_weights = loss_weights or {head: LOSS_WEIGHTS[head] for head in self.output}
-        if isinstance(metrics, (list, tuple)) and len(metrics) != len(self.output):
-            metrics = {"mask": list(metrics)}
+            if loss_weights is None:
+                loss_weights = {head: LOSS_WEIGHTS[head] for head in self.output}
+        loss, loss_weights = self.by_head(loss), self.by_head(loss_weights)
+        if isinstance(loss_weights, dict) and not isinstance(loss, dict):
+            loss = dict.fromkeys(loss_weights, loss)
+        self._checks = all(isinstance(x, StructureLoss) for x in keras.tree.flatten(loss))
         self._sizes = None if scales is None else Sizes(self, scales)
         super().compile(
             optimizer,
             loss=loss,
             loss_weights=loss_weights,
-            metrics=metrics,
+            metrics=self.on_mask(metrics),
+            weighted_metrics=self.on_mask(weighted_metrics),
             jit_compile=resolve_jit(jit_compile),
             **kwargs,
         )
         if own_loss and replicas() == 1:
             self.create_state()
+
+    def by_head(self, given):
+        """A list with an entry for each head, in their documented order, as a dict: Keras would
+        take it in the order of the alphabet."""
+        if not isinstance(given, (list, tuple)):
+            return given
+        heads = [head for head in LOSS_WEIGHTS if head in self.output]
+        if len(given) != len(heads):
+            raise ValueError(f"Give one for each of the heads {', '.join(heads)}, not {given}.")
+        return dict(zip(heads, given, strict=True))
+
+    def on_mask(self, metrics):
+        """A list of metrics as those of the mask; one of lists as those of each head."""
+        if not isinstance(metrics, (list, tuple)):
+            return metrics
+        nested = any(isinstance(x, (list, tuple, dict)) for x in metrics)
+        return self.by_head(metrics) if nested else {"mask": list(metrics)}
 
     def create_state(self):
         """Create the variables of the losses, the metrics and the optimiser.
@@ -229,11 +263,63 @@ class TransFuse(keras.Model):
         call = super().call if model is self else model.call
         return call(inputs, training=training, **kwargs)
 
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """As `keras.Model.fit`; y is masks (N, H, W, M) of 0/1 or, where a pixel is of one class,
+        label maps (N, H, W) or (N, H, W, 1): 0 is background, label k is class k - 1.
+
+        `sample_weight` of (N,) weighs images, of (N, H, W) pixels, see StructureLoss;
+        `class_weight` gives pixels of background (0) and of class k - 1 (k) their weight.
+
+        Raises: InputError if the masks, or those of the first batch of a dataset, have another
+        shape or other values.
+        """
+        x, y, kwargs, first = self.prepare(x, y, kwargs)
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, (tuple, list)) and self._checks:
+            first.check(validation[1])
+        elif validation is not None and self._checks:
+            kwargs["validation_data"] = first.watch(validation)
+        with first.telling():
+            return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """As `keras.Model.evaluate`; y and errors as of `fit`."""
+        x, y, kwargs, first = self.prepare(x, y, kwargs)
+        with first.telling():
+            return super().evaluate(x, y, *args, **kwargs)
+
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        """As `keras.Model.train_on_batch`; y, weights and errors as of `fit`."""
+        x, y, kwargs, _ = self.prepare(x, y, kwargs)
+        return super().train_on_batch(x, y, *args, **kwargs)
+
+    def test_on_batch(self, x, y=None, *args, **kwargs):
+        """As `keras.Model.test_on_batch`; y and errors as of `fit`."""
+        x, y, kwargs, _ = self.prepare(x, y, kwargs)
+        return super().test_on_batch(x, y, *args, **kwargs)
+
+    def prepare(self, x, y, kwargs):
+        """The arguments of `fit` with targets that are checked and class weights of pixels."""
+        first = FirstBatch(self.classes, self.input_shape[1:3])
+        if not self._checks:
+            return x, y, kwargs, first
+        x = first.watch(x, y)
+        if kwargs.get("class_weight") is not None:
+            kwargs = first.weigh(y, kwargs)
+        return x, y, kwargs, first
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return super().compute_loss(x, share_target(y, y_pred), y_pred, sample_weight, training)
+        y = self.share_target(y, y_pred)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        return super().compute_metrics(x, share_target(y, y_pred), y_pred, sample_weight)
+        return super().compute_metrics(x, self.share_target(y, y_pred), y_pred, sample_weight)
+
+    def share_target(self, target, outputs):
+        """The same masks as the target of every head, unless targets are given per head."""
+        if self._checks:
+            target = keras.tree.map_structure(lambda x: as_masks(x, self.classes), target)
+        return target if isinstance(target, dict) else dict.fromkeys(outputs, target)
 
     def get_config(self):
         variant = self.variant if isinstance(self.variant, str) else asdict(self.variant)
@@ -248,8 +334,3 @@ class TransFuse(keras.Model):
             "normalization": self.own_normalization,
             "name": self.name,
         }
-
-
-def share_target(mask, outputs):
-    """The same mask as the target of every head, unless targets are given per head."""
-    return mask if isinstance(mask, dict) else dict.fromkeys(outputs, mask)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 # what BiFusion consists of, in the order in which Table 6 adds them
 PARTS = ("spatial_attention", "channel_attention", "product")
 
+WIDEST = 4096  # channels, four times those of the paper's largest
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -26,6 +28,14 @@ class Variant:
         sequential: the transformer does not work beside the CNN, on the image, but on the CNN's
             map at stride 16, each pixel of which is a patch.
         fusion: what BiFusion consists of, see there.
+        skips: without a transformer, the decoder of a U-Net: the CNN's maps at strides 8 and 4
+            are its skip connections.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> small = tk.Variant("resnet18", "deit_tiny_patch16_224", depth=2, widths=(32, 16, 8))
+        >>> small.parallel  # tk.TransFuse(small) builds it
+        True
     """
 
     cnn: str | keras.Model | None
@@ -34,10 +44,15 @@ class Variant:
     widths: tuple[int, int, int]
     sequential: bool = False
     fusion: tuple[str, ...] = PARTS
+    skips: bool = False
 
     def __post_init__(self) -> None:
+        if not all(0 < width <= WIDEST for width in self.widths):
+            raise ValueError(f"The widths of a Variant are from 1 to {WIDEST}, not {self.widths}.")
         if not (self.cnn and self.vit) and (self.sequential or not (self.cnn or self.vit)):
             raise ValueError("A Variant needs a CNN or a transformer, a sequential one both.")
+        if self.skips and (self.vit or not self.cnn):
+            raise ValueError("A Variant with skips is a U-Net: a CNN and no transformer.")
 
     @property
     def parallel(self) -> bool:
@@ -54,6 +69,10 @@ VARIANTS = {
     "L*": Variant("resnetv2_50x1_bit", "vit_base_patch16_224", 12, (1024, 512, 256)),
     # the larger model that the authors released
     "L-R50": Variant("resnet50", "deit_base_patch16_224", 12, (1024, 512, 256)),
+    # the baseline: a U-Net of the same CNN and the same widths, without a transformer
+    "U-Ti": Variant("resnet18", None, 0, (128, 64, 32), skips=True),
+    "U-R18": Variant("resnet18", None, 0, (256, 128, 64), skips=True),
+    "U-R34": Variant("resnet34", None, 0, (256, 128, 64), skips=True),
 }
 
 # What the rows of Tables 5 (E.1 to E.6) and 6 (F.1 to F.4) change in a variant: "S:E.3". The paper

@@ -1,33 +1,42 @@
 """The folder of a run: chosen, begun, found again."""
 
+import logging
 import re
-import shutil
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.files import (
-    TEMPORARY_PREFIX,
-    first_free,
+    is_leftover,
+    make_first_free,
     read_json,
     read_table,
     write_json,
     write_table,
 )
+from transfuse_keras.runs.lock import LOCK, locked
 from transfuse_keras.runs.logfile import begin_log
 from transfuse_keras.runs.settings import check_schema, describe_settings
 from transfuse_keras.tasks.task import as_task
+
+log = logging.getLogger(__name__)
 
 CONFIG, SPLIT, COMPLETE = "config.json", "split.csv", "metrics.json"
 MAX_DEPTH = 3  # a model is at most two folders deep in its run: checkpoints/best.keras
 
 
 def choose_run_folder(out, name):
-    """The folder of a new run: `out` if it is new or empty, else the first free
-    savedmodels/<name>[-N]."""
+    """Make the folder of a new run: `out` if it is new or empty, else the first free
+    savedmodels/<name>[-N]. Returns: its Path.
+
+    Raises: InputError if `out` holds something else than what a killed process left.
+    """
     if out is None:
-        return first_free(Path("savedmodels") / name)
+        return make_first_free(Path("savedmodels") / name)
     refuse_taken(out)
-    return Path(out)
+    run = Path(out)
+    run.mkdir(parents=True, exist_ok=True)
+    return run
 
 
 def refuse_taken(out, begun=CONFIG):
@@ -38,9 +47,34 @@ def refuse_taken(out, begun=CONFIG):
     if out is None:
         return
     run = Path(out)
-    if run.exists() and not (run.is_dir() and all(map(is_leftover, run.iterdir()))):
+    if run.exists() and not run.is_dir() or is_used(run):
         remedy = ", or --resume" if (run / begun).is_file() else ""
         raise InputError(f"{run}: already holds something else; give --out a new folder{remedy}.")
+
+
+def is_used(folder):
+    """Whether a folder holds more than a lock and what a killed process had not finished."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return any(not is_leftover(x) and not x.name.startswith(LOCK) for x in files)
+
+
+@contextmanager
+def writing_run(out, name, resume):
+    """Within this context a run folder belongs to this process: yields its Path.
+
+    Args:
+        out, name: as `choose_run_folder` takes them.
+        resume: take the folder `out` as it is.
+
+    Raises: InputError if another process is writing there. A folder that stays empty is removed.
+    """
+    run = Path(out) if resume else choose_run_folder(out, name)
+    try:
+        with locked(run):
+            yield run
+    finally:
+        with suppress(OSError):  # as it does if anything is in there
+            run.rmdir()
 
 
 def find_unfinished(out, name):
@@ -65,28 +99,22 @@ def find_unfinished(out, name):
     return max(unfinished, key=lambda file: file.stat().st_mtime).parent
 
 
-def begin_run(run, settings, splits):
-    """Write what a run starts with, unless it is there."""
+def begin_run(run, settings, splits, prints=None):
+    """Write what a run starts with, unless it is there.
+
+    Args:
+        run: Path.
+        settings: Settings.
+        splits: Splits, or part -> list of Sample.
+        prints: sample name -> Fingerprint, as far as they are known.
+    """
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
     if not (run / CONFIG).exists():
-        write_json(run / CONFIG, describe_settings(settings))
+        said = [*getattr(splits, "notes", ()), *getattr(splits, "warnings", ())]
+        write_json(run / CONFIG, {**describe_settings(settings), "split": said})
     if not (run / SPLIT).exists():
-        write_split(run / SPLIT, splits)
+        write_split(run / SPLIT, splits, prints)
     begin_log(run)
-
-
-def is_leftover(path):
-    """Whether a file or folder is what a killed process had not finished writing."""
-    return path.name.startswith(TEMPORARY_PREFIX)
-
-
-def remove_leftovers(run):
-    """Remove what a killed process had not finished writing."""
-    for path in [path for path in run.rglob(f"{TEMPORARY_PREFIX}*") if is_leftover(path)]:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def split_rows(splits):
@@ -97,15 +125,29 @@ def split_rows(splits):
     ]
 
 
-def write_split(path, splits):
-    """Write which sample was in which split."""
-    write_table(path, split_rows(splits))
+def write_split(path, splits, prints=None):
+    """Write which sample was in which split, and what it is recognised by elsewhere."""
+    rows = split_rows(splits)
+    for row in rows:
+        known = (prints or {}).get(row["sample"])
+        row["digest"], row["dhash"] = (known.digest, known.dhash) if known else ("", "")
+    write_table(path, rows)
+
+
+def read_split(run):
+    """The rows of a run's split.csv; those of older runs lack digest and dhash."""
+    with blaming(run / SPLIT, "does not tell the split of the run"):
+        rows = read_table(run / SPLIT)
+        return [{"digest": "", "dhash": "", **row, "group": row["group"]} for row in rows]
 
 
 def refuse_other_split(run, splits):
     """Raise InputError if a run was begun with other samples."""
     path = run / SPLIT
-    if path.is_file() and read_table(path) != split_rows(splits):
+    if not path.is_file():
+        return
+    begun = [{key: row[key] for key in ("split", "group", "sample")} for row in read_split(run)]
+    if begun != split_rows(splits):
         raise InputError(f"{path}: the data is not what the run began with; start a new run.")
 
 
@@ -131,28 +173,26 @@ def own_data(run):
     return None if data == "phantom" else data
 
 
-def own_samples(task, run, part):
-    """The samples of a split of the run's own data, by its split.csv."""
-    from transfuse_keras.data.layouts import find_samples  # so that a run is found without OpenCV
-    from transfuse_keras.data.splits import find_splits
-
-    config, data = read_config(run), own_data(run)
-    size, spacing = tuple(config["recipe"]["image_size"]), config.get("spacing")
-    if data is None:
-        return find_splits(task, None, size, config["seed"])[part]
-    file = run / "split.csv"
-    with blaming(file, "does not tell the split of the run"):
-        names = {row["sample"] for row in read_table(file) if row["split"] == part}
-    listing = find_samples(task, data, spacing and tuple(spacing))
-    return [sample for sample in listing.samples if sample.name in names]
-
-
 def find_run(path):
     """The run folder that a model belongs to: `path` itself or the first of two folders above it
-    that holds a config.json; None without one."""
+    that holds the config.json of a run; None without one."""
     path = Path(path).absolute()
     candidates = [path, *path.parents][:MAX_DEPTH]
-    return next((folder for folder in candidates if (folder / "config.json").is_file()), None)
+    return next((folder for folder in candidates if is_run(folder)), None)
+
+
+def is_run(folder):
+    """Whether the config.json in a folder is that of a run: many programs write such a file.
+
+    One that is damaged counts if another file of a run is beside it.
+    """
+    if not (folder / CONFIG).is_file():
+        return False
+    try:
+        content = read_json(folder / CONFIG)
+    except InputError:
+        return any((folder / name).exists() for name in (SPLIT, "checkpoints", "model.keras"))
+    return isinstance(content, dict) and ("schema" in content or {"task", "recipe"} <= set(content))
 
 
 def run_task(run):

@@ -1,6 +1,6 @@
 """The JSON file beside every exported model: what its numbers mean and where they come from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transfuse_keras.data.normalization import keeps_z_scores
@@ -64,11 +64,13 @@ def write_metadata(path, model, origin, kind, quantize, verified):
         "field": task.field,
         "flips": task.flips,
         "protocols": task.protocols,
+        "ignore": task.ignore,
         "input": {
             "size": model.input_shape[1:3],
             "channels": model.input_shape[3],
             "dtype": "float32",
             "values": Z_SCORED if keeps_z_scores(model.normalization) else RGB,
+            "value_range": task.value_range,  # (black, white) of images of more than 8 bits
         },
         "output": "probabilities (batch, height, width, class)",
         "normalization": {"mean": mean, "std": std},
@@ -95,6 +97,7 @@ def read_metadata(path):
     if content is None:
         return None
     with blaming(file, "damaged", REMEDY):
+        value_range = content["input"].get("value_range")  # files of former versions lack it
         task = Task(
             content["task"],
             tuple(content["classes"]),
@@ -104,6 +107,8 @@ def read_metadata(path):
             field=content["field"] and tuple(content["field"]),
             flips=content["flips"],
             protocols=tuple(content["protocols"]),
+            ignore=content.get("ignore"),
+            value_range=value_range and tuple(float(x) for x in value_range),
         )
         thresholds = tuple(float(x) for x in content["thresholds"])
         if len(thresholds) != len(task.classes):
@@ -119,6 +124,18 @@ def known_task(model):
         return read_metadata(model)
     task = run_task(run)
     return task, run_thresholds(run, task.classes)
+
+
+def keep_value_range(task, known):
+    """A task with the range of grey levels that a model was trained with, unless it has its own.
+
+    Args:
+        task: Task.
+        known: what `known_task` gave of the model.
+    """
+    if known is None or task.value_range is not None:
+        return task
+    return replace(task, value_range=known[0].value_range)
 
 
 def update_thresholds(run, thresholds):

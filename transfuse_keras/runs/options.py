@@ -63,6 +63,30 @@ def parse_fold(fold=None, folds=DEFAULT_FOLDS):
     return fold, folds
 
 
+def choose_recipe(given):
+    """The recipe that options ask for: --recipe, else the one that goes with the weights.
+
+    From random weights the paper's recipe gives the worst scores of all that were measured
+    (docs/results.md). Phantoms have a recipe of their own, which "paper" leaves as it is.
+
+    Returns: a key of RECIPE_CHANGES.
+    """
+    random = given.get("weights", "none") == "none"
+    return given.get("recipe", "scratch" if random and given.get("data") else "paper")
+
+
+def describe_recipe(given):
+    """A sentence on the recipe that was chosen for a training on data, None if it was given."""
+    if "recipe" in given or not given.get("data"):
+        return None
+    if choose_recipe(given) == "paper":
+        return "Recipe paper, because the weights are pretrained (--recipe scratch is the other)."
+    return (
+        "Recipe scratch, because the weights are random. --weights imagenet downloads pretrained "
+        "ones for the paper's recipe; docs/weights.md says how to use your own files."
+    )
+
+
 def parse_settings(given, task=None):
     """The Settings that options ask for.
 
@@ -78,7 +102,7 @@ def parse_settings(given, task=None):
         raise InputError("Give --task.")
     data, weights = given.get("data"), given.get("weights")
     own = task.recipe if data else task.phantom_recipe or task.recipe
-    changes = dict(RECIPE_CHANGES[given.get("recipe", "paper")])
+    changes = dict(RECIPE_CHANGES[choose_recipe(given)])
     changes |= {name: given[name] for name in OF_RECIPE if name in given}
     if "image_size" in changes:
         changes["image_size"] = tuple(changes["image_size"])

@@ -7,15 +7,16 @@ from pathlib import Path
 from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.files import read_json
 from transfuse_keras.tasks.task import Recipe, Task, as_task, tuples
-from transfuse_keras.versions import versions
+from transfuse_keras.versions import backend, versions
 
 log = logging.getLogger(__name__)
 
 SCHEMA = 1  # the form of config.json; the first form, 0, had no number in it
 # the settings of several runs in one folder
 FOLDS_FILE, ABLATION_FILE = "cross-validation.json", "ablation.json"
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "strict_float32")
 JIT = {"auto": "auto", "on": True, "off": False}  # as Keras' jit_compile
+KERAS_EPSILON = 1e-7  # of runs from before it was in the recipe
 PACKAGES = ("keras", "tensorflow", "numpy", "opencv-python-headless")
 
 
@@ -37,6 +38,13 @@ class Settings:
         precision: one of PRECISIONS, see `computing_in`.
         jit: a key of JIT: whether XLA compiles the training.
         deterministic: use only operations that give the same result every time.
+        validation: whether images are held out to choose the best epoch; else all are trained
+            on, and the last epoch is scored.
+        restart: epoch from which on the learning rate follows a new cosine, in a run that goes on
+            for longer than it was begun for.
+        downloads: name of downloaded weights -> {"revision", "sha256"} of what was loaded, which
+            a repeated run is held to; see `weights.hub`.
+        masks, group: which folder holds the masks and what tells the patients, see `find_samples`.
     """
 
     task: Task
@@ -52,6 +60,11 @@ class Settings:
     precision: str = "float32"
     jit: str = "auto"
     deterministic: bool = False
+    validation: bool = True
+    restart: int = 0
+    downloads: dict | None = None
+    masks: str | None = None
+    group: str | None = None
 
     def __post_init__(self):
         if self.recipe is None:
@@ -68,6 +81,8 @@ class Settings:
             "learning rate": recipe.learning_rate,
             "number of accumulated batches": recipe.accumulate,
             "limit": 1 if self.limit is None else self.limit,
+            "epsilon": recipe.epsilon,
+            "patience": 1 if recipe.patience is None else recipe.patience,
         }
         for name, number in numbers.items():
             if not number > 0:
@@ -76,24 +91,31 @@ class Settings:
             raise InputError(
                 f"The recipe's warm_up must be from 0 to below 1, not {recipe.warm_up}."
             )
+        shares = {
+            "weight decay": recipe.weight_decay,
+            "decay of the mean weights (ema)": recipe.ema,
+            "share of foreground": recipe.foreground,
+        }
+        for name, share in shares.items():
+            if share is not None and not 0 <= share < 1:
+                raise InputError(f"The {name} must be from 0 to below 1, not {share}.")
+        if not self.validation and (self.threshold == "auto" or recipe.patience):
+            raise InputError(
+                "Without validation images there is nothing to choose thresholds or the end of the "
+                "training by: leave out --threshold auto and --patience."
+            )
         if not 0 <= self.seed < 2**32:
             raise InputError(f"The seed must be between 0 and {2**32 - 1}, not {self.seed}.")
 
 
-def backend():
-    """The name of Keras' backend, which is imported here and not before."""
-    import keras
-
-    return keras.backend.backend()
-
-
 def plain_settings(settings):
     """The settings as plain data with absolute paths, for JSON."""
-    data, weights = settings.data, settings.weights
+    data, weights, group = settings.data, settings.weights, settings.group
     return {
         "schema": SCHEMA,
         **asdict(settings),
         "data": "phantom" if data is None else str(Path(data).resolve()),
+        "group": str(Path(group).resolve()) if group and Path(group).is_file() else group,
         "weights": weights if weights in (None, "imagenet") else str(Path(weights).resolve()),
     }
 
@@ -135,7 +157,7 @@ def read_settings(path):
             **{
                 **plain,
                 "task": as_task(content["task"]),
-                "recipe": Recipe(**plain["recipe"]),
+                "recipe": Recipe(**{"epsilon": KERAS_EPSILON, **plain["recipe"]}),
                 "data": None if content["data"] == "phantom" else content["data"],
             }
         )

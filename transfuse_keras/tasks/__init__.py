@@ -33,6 +33,11 @@ def find_task(name: str) -> Task:
             is run, as `python FILE` would run it.
 
     Raises: InputError if there is no such task, or the file fails.
+
+    Example:
+        >>> from transfuse_keras.tasks import find_task
+        >>> find_task("hip").classes
+        ('pelvis', 'left_femur', 'right_femur')
     """
     if not name.endswith(".py"):
         if name not in TASKS:

@@ -5,6 +5,11 @@
                                                     data_train.npy and mask_train.npy
 
 Paper: Jaccard .795, Dice .872, accuracy .944 on the ISIC 2017 test set, with pretrained branches.
+
+Reached here: Jaccard 0.809, Dice 0.878, accuracy 0.958 on 200 training images of ISIC 2017 that
+were held back, in 19 minutes on two CPU cores, from random weights (docs/results.md):
+    transfuse train --task skin --data DIR --recipe scratch --limit 640 \
+        --epochs 10 --threshold auto --precision mixed_bfloat16
 """
 
 from transfuse_keras.tasks.task import Augmentation, Recipe, Task
@@ -12,7 +17,6 @@ from transfuse_keras.tasks.task import Augmentation, Recipe, Task
 skin = Task(
     name="skin",
     classes=("lesion",),
-    patient=".+",
     protocols=("isic",),
     # the authors' code: rotation, scale and shift in half of the images, colour in half of them
     augmentation=Augmentation(

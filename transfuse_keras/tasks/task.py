@@ -10,7 +10,8 @@ class Augmentation:
 
     Attributes:
         rotation: largest angle in degrees, drawn from [-rotation, rotation].
-        scale: zoom factor drawn from [1 - scale, 1 + scale].
+        scale: zoom factor drawn from [1 - scale, 1 + scale]; or, as nnU-Net, a pair around 1: the
+            field of view grows by a factor from its lower half as often as from its upper.
         shift: largest shift as a share of each side.
         flip_horizontal, flip_vertical: flip with probability 1/2.
         brightness, contrast: factors drawn from [1 - x, 1 + x].
@@ -22,11 +23,18 @@ class Augmentation:
         gamma: (smallest, largest) exponent on the image scaled to 0-1, mean and standard
             deviation kept; `gamma_inverted` is the same on the negative.
         probability: how often a change is made, by its name; "move" is rotation, scale and shift
-            together, "colour" brightness, contrast, saturation and hue. 1 for those not named.
+            together, "colour" brightness, contrast, saturation and hue. 1 for those not named. With
+            "rotation", "scale", "brightness" or "contrast" that one is drawn besides for itself.
+
+    Example:
+        >>> from transfuse_keras.tasks import Augmentation
+        >>> augmentation = Augmentation(rotation=10, flip_horizontal=True, brightness=0.2)
+        >>> augmentation.contrast  # what is not named does not change
+        0.0
     """
 
     rotation: float = 0.0
-    scale: float = 0.0
+    scale: float | tuple[float, float] = 0.0
     shift: float = 0.0
     flip_horizontal: bool = False
     flip_vertical: bool = False
@@ -50,16 +58,28 @@ class Recipe:
         variant: as `TransFuse` takes it, by name.
         image_size: (height, width) that images are resized to.
         epochs, batch_size, learning_rate: of the training.
-        betas: Adam's decay rates.
+        betas, epsilon: Adam's decay rates, and what keeps its steps finite; by default PyTorch's.
+        weight_decay: of AdamW, on kernels alone; None for plain Adam.
+        ema: decay of the running mean of the weights that is then scored and exported, such as
+            0.999; None: the weights of the last step are.
         warm_up: share of the steps in which the learning rate rises from 0 to its value; along a
             cosine it falls to 0 then. None: it does not change.
+        patience: stop when the validation score has not risen for so many epochs; None: never.
         dropout: see `TransFuse`.
         clip_norm, clip_value: the global gradient norm, or every element of the gradient, is
             clipped to this; at most one of them.
         accumulate: the gradients of so many batches are averaged for one step of the optimiser.
+        foreground: share of each batch whose images show a class at least; where one does not,
+            another takes its place (nnU-Net: 0.33). None: as they come.
         scales: train every batch at these multiples of the image size, a step each; see
             `TransFuse.compile`.
         counts: phantoms in (training, validation, test), where a recipe is for phantoms.
+
+    Example:
+        >>> from transfuse_keras.tasks import Recipe
+        >>> recipe = Recipe("Ti", image_size=(128, 128), epochs=10, batch_size=8)
+        >>> recipe.learning_rate
+        0.0001
     """
 
     variant: str = "S"
@@ -68,11 +88,16 @@ class Recipe:
     batch_size: int = 16
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.999)
+    epsilon: float = 1e-8
+    weight_decay: float | None = None
+    ema: float | None = None
     warm_up: float | None = None
+    patience: int | None = None
     dropout: float = 0.2
     clip_norm: float | None = 2.0
     clip_value: float | None = None
     accumulate: int = 1
+    foreground: float | None = None
     scales: tuple[float, ...] | None = None
     counts: tuple[int, int, int] | None = None
 
@@ -107,13 +132,27 @@ class Task:
         field: (height, width) in mm for tasks on volumes: their slices are resampled in plane so
             that the image shows this field, padded and cropped about the centre. Volumes are
             z-scored by channel instead of normalised as RGB. None for tasks on images.
+        ignore: value of the mask's pixels that are left out, as 255 is in PASCAL VOC: they have
+            weight 0 in the loss and are not scored. None: every pixel counts. For tasks on images.
+        value_range: (black, white) of images of more than 8 bits. None: found on the training
+            images and kept with the model; see docs/data.md.
+        channel_suffixes: endings of the names of a case's files where a volume has one file a
+            channel, in the order of the channels, as ("_T2", "_ADC"); nnU-Net's "_0000", "_0001"
+            ... without it.
         patient: regular expression of the part of a file's stem that names the patient, from its
-            beginning; files of one patient never part in a split.
+            beginning; files of one patient never part in a split. None: found out from tables,
+            DICOM headers, folders and names, see `transfuse check`.
         protocols: what is scored besides the general scores, keys of evaluation.PROTOCOLS.
         flips: predict the mean over mirror images when scoring: "", "h", "v" or "hv".
         paper: the paper's figures for this task, for comparison in reports.
 
     Raises: ValueError if the values contradict one another.
+
+    Example:
+        >>> from transfuse_keras.tasks import Task
+        >>> knee = Task("knee", classes=("left", "right"), mirror_pairs=(("left", "right"),))
+        >>> knee.mirrored_classes
+        [1, 0]
     """
 
     name: str
@@ -125,7 +164,10 @@ class Task:
     exclusive: bool = False
     mirror_pairs: tuple[tuple[str, str], ...] = ()
     field: tuple[float, float] | None = None
-    patient: str = "[^_]+"
+    ignore: int | None = None
+    value_range: tuple[float, float] | None = None
+    channel_suffixes: tuple[str, ...] = ()
+    patient: str | None = None
     protocols: tuple[str, ...] = ()
     flips: str = ""
     paper: dict = dataclasses.field(default_factory=dict)
@@ -136,8 +178,19 @@ class Task:
             raise ValueError(f"Task {self.name}: mirror_pairs names {min(unknown)}, not a class.")
         if isinstance(self.classes, str) or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"Task {self.name}: classes must be a tuple of different names.")
+        if len(self.channel_suffixes) not in (0, self.channels):
+            raise ValueError(f"Task {self.name}: give one of channel_suffixes for each channel.")
         if self.field is None and self.channels not in (1, 3):
             raise ValueError(f"Task {self.name}: images have 1 or 3 channels, not {self.channels}.")
+
+        if self.ignore is not None and (
+            self.field is not None or 0 <= self.ignore <= len(self.classes)
+        ):
+            raise ValueError(
+                f"Task {self.name}: ignore is for tasks on images, and no label: not {self.ignore}."
+            )
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            raise ValueError(f"Task {self.name}: value_range is (black, white), black first.")
 
     @property
     def mirrored_classes(self) -> list[int]:

@@ -1,11 +1,18 @@
 """Keras callbacks that guard a run and fill its folder."""
 
+import logging
 import math
+from contextlib import ExitStack
 
 import keras
 
 from transfuse_keras.errors import Failure, InputError
 from transfuse_keras.files import read_table, write_table
+from transfuse_keras.training.optimizer import averaged
+
+log = logging.getLogger(__name__)
+
+GOLDEN = 0x9E3779B1  # 2**32 by the golden ratio: far from any other seed
 
 
 class NonFiniteLoss(Failure):
@@ -46,12 +53,50 @@ class BeginEpoch(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.order.epoch = epoch
+        high, low = divmod(epoch << 20, 2**32)  # the second counts the steps, in 32 bits
         for state, seed in self.seeds:
-            state.assign([seed, epoch << 20])  # the second counts the steps
+            state.assign([(int(seed) + high * GOLDEN) % 2**32, low])
 
     def on_epoch_end(self, epoch, logs=None):
         # On JAX this brings the weights up to date, and all processes have to do it together.
         _ = self.model
+
+
+class StopEarly(keras.callbacks.Callback):
+    """End the training when the score has not risen for so many epochs.
+
+    Args:
+        patience: number of epochs.
+        monitor: name of the score in the logs.
+        rows: of the epochs before, as `read_history` gives them.
+    """
+
+    def __init__(self, patience, monitor, rows=()):
+        super().__init__()
+        self.patience, self.monitor, self.rows = patience, monitor, list(rows)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.rows.append(logs)
+        if has_stopped(self.rows, self.patience, self.monitor):
+            log.info(f"No better {self.monitor} for {self.patience} epochs: the training ends.")
+            self.model.stop_training = True
+
+
+def has_stopped(rows, patience, monitor):
+    """Whether a training with these rows of its history has ended early; `patience` or None."""
+    scores = [float(row[monitor]) for row in rows] if patience else []
+    return bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
+
+
+class ScoreMeanWeights(keras.callbacks.Callback):
+    """Validate with the running mean of the weights, where the optimiser keeps one."""
+
+    def on_test_begin(self, logs=None):
+        self.context = ExitStack()
+        self.context.enter_context(averaged(self.model))
+
+    def on_test_end(self, logs=None):
+        self.context.close()
 
 
 class WriteHistory(keras.callbacks.Callback):

@@ -1,19 +1,22 @@
 """Checkpoints: the whole state of a training after every epoch, so that it can go on."""
 
+import io
+import json
 import logging
 import math
-import shutil
 import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import keras
 
 from transfuse_keras.devices import without_distribution
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 from transfuse_keras.training.callbacks import read_history
+from transfuse_keras.training.optimizer import averaged
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +26,11 @@ BEST = "best.keras"
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
-    """Save the model with its optimiser after every epoch, keep the last two and the best.
+    """Save the model with its optimiser after every epoch; keep the last two, and the best model.
 
     Args:
         folder: Path of an existing folder.
-        monitor: name of the score in the logs by which a model is the best.
+        monitor: name of the score in the logs by which a model is the best; None for the last.
         best: the best score so far.
     """
 
@@ -36,19 +39,52 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self.folder, self.monitor, self.best = folder, monitor, best
 
     def on_epoch_end(self, epoch, logs=None):
-        path = self.folder / f"epoch-{epoch + 1:04}.keras"
-        with replacing(path) as temporary, without_distribution():
-            self.model.save(temporary)
-        if logs[self.monitor] > self.best:
-            self.best = logs[self.monitor]
-            keep_as_best(path)
+        with replacing(self.folder / f"epoch-{epoch + 1:04}.keras") as temporary:
+            save(self.model, temporary)
+        score = logs[self.monitor] if self.monitor else epoch
+        if score > self.best:
+            self.best = score
+            save_best(self.model, self.folder, epoch + 1)
         for old in checkpoints(self.folder)[:-KEPT]:
             old.unlink()
 
 
-def keep_as_best(path):
-    with replacing(path.with_name(BEST)) as temporary:
-        shutil.copyfile(path, temporary)
+def save(model, path):
+    with without_distribution():
+        model.save(path)
+
+
+def save_best(model, folder, epoch):
+    """Save what is to be scored: the model without its optimiser, its mean weights if it has."""
+    with replacing(folder / BEST) as temporary:
+        with averaged(model):
+            save(model, temporary)
+        drop_optimizer(temporary, {"epoch": epoch})
+
+
+def drop_optimizer(path, notes):
+    """Take the optimiser and how the model was compiled out of a `.keras` file: two thirds of it.
+
+    Args:
+        path: of the file.
+        notes: plain data to add to its metadata.
+    """
+    with zipfile.ZipFile(path) as archive:
+        config, metadata = (json.loads(archive.read(x)) for x in ("config.json", "metadata.json"))
+        with (
+            archive.open("model.weights.h5") as file,
+            h5py.File(file) as whole,
+            h5py.File(weights := io.BytesIO(), "w") as kept,
+        ):
+            kept.attrs.update(whole.attrs)
+            for name in whole:
+                if name != "optimizer":
+                    whole.copy(name, kept)
+    config.pop("compile_config", None)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", json.dumps({**metadata, **notes}))
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("model.weights.h5", weights.getbuffer())
 
 
 def checkpoints(folder):
@@ -59,6 +95,14 @@ def checkpoints(folder):
 def read_epoch(path):
     """How many epochs were trained when a checkpoint was saved."""
     return int(path.stem.removeprefix("epoch-"))
+
+
+def read_best_epoch(path):
+    """How many epochs were trained when best.keras was saved; None if it is damaged or missing."""
+    if not is_intact(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("metadata.json")).get("epoch", 0)
 
 
 def is_intact(path):
@@ -87,7 +131,8 @@ def restore(model, path):
     model.build_optimizer()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Keras only warns of an optimiser that does not fit
+            # Keras only warns of an optimiser or a layer that does not fit, and leaves it out
+            warnings.filterwarnings("error", "Skipping (variable loading|nested container)")
             model.load_weights(path)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
@@ -103,21 +148,22 @@ class Progress:
         epochs: trained so far.
         rows: of history.csv so far.
         best: the best score so far.
+        mend: whether best.keras is to be the model of the checkpoint, and is not.
     """
 
     checkpoint: Path | None = None
     epochs: int = 0
     rows: tuple = ()
     best: float = -math.inf
+    mend: bool = False
 
 
-def find_progress(run, monitor, first=True):
+def find_progress(run, monitor):
     """The Progress of a run that was interrupted; what is damaged or lost is said.
 
     Args:
         run: Path of the run folder.
-        monitor: name of the score by which a model is the best.
-        first: whether this process writes files: it mends best.keras where that is needed.
+        monitor: name of the score by which a model is the best; None for the last.
 
     Raises: InputError if history.csv does not fit the checkpoints.
     """
@@ -126,17 +172,14 @@ def find_progress(run, monitor, first=True):
     if checkpoint is None:
         return Progress()
     epochs = read_epoch(checkpoint)
-    rows = read_history(run / "history.csv", epochs)
-    scores = [float(row[monitor]) for row in rows]
-    best = max(scores)
-    if not first:
-        return Progress(checkpoint, epochs, tuple(rows), best)
+    rows = tuple(read_history(run / "history.csv", epochs))
+    scores = [float(row[monitor]) if monitor else i for i, row in enumerate(rows)]
+    best, kept = max(scores), read_best_epoch(folder / BEST)
     if scores.index(best) == epochs - 1:
-        keep_as_best(checkpoint)  # the training may have ended before it did
-    elif not is_intact(folder / BEST):
-        log.warning(
-            f"{folder / BEST}: damaged or missing; the model of epoch {epochs} is kept instead."
-        )
-        keep_as_best(checkpoint)
-        best = scores[-1]
-    return Progress(checkpoint, epochs, tuple(rows), best)
+        return Progress(checkpoint, epochs, rows, best, mend=kept != epochs)
+    if kept is not None:
+        return Progress(checkpoint, epochs, rows, best)
+    log.warning(
+        f"{folder / BEST}: damaged or missing; the model of epoch {epochs} is kept instead."
+    )
+    return Progress(checkpoint, epochs, rows, scores[-1], mend=True)

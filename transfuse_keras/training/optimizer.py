@@ -1,8 +1,14 @@
 """Adam as the recipes want it, and its learning rate."""
 
+from contextlib import contextmanager
+
 import keras
+import numpy as np
+from keras.optimizers.schedules import CosineDecay
 
 from transfuse_keras.devices import has_replicas
+
+NOT_DECAYED = ("bias", "gamma", "beta", "positions")  # weight decay is for kernels
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
@@ -20,6 +26,13 @@ class Adam(keras.optimizers.Adam):
         return grads_and_vars  # they are sums already
 
 
+# Were the private hook renamed, gradients on N replicas would be N times too large
+if keras.backend.backend() == "tensorflow":
+    assert hasattr(keras.optimizers.Adam, "_all_reduce_sum_gradients"), (
+        "this Keras adds up gradients by another method: Adam must replace that one"
+    )
+
+
 def sum_over_replicas(tensors):
     """Each of a list of tensors added up over all replicas of tf.distribute; else as they are."""
     if not has_replicas():
@@ -29,25 +42,79 @@ def sum_over_replicas(tensors):
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
 
 
-def create_optimizer(recipe, batches):
-    """Adam as a recipe wants it, for so many training batches in an epoch."""
+def create_optimizer(recipe, batches, restart=0):
+    """Adam as a recipe wants it.
+
+    Args:
+        recipe: Recipe.
+        batches: number of training batches in an epoch.
+        restart: epoch from which on the learning rate follows a new cosine.
+    """
     beta_1, beta_2 = recipe.betas
-    return Adam(
-        create_learning_rate(recipe, batches),
+    averaging = {} if recipe.ema is None else {"use_ema": True, "ema_momentum": recipe.ema}
+    adam = Adam(
+        create_learning_rate(recipe, batches, restart),
         beta_1=beta_1,
         beta_2=beta_2,
+        epsilon=recipe.epsilon,
+        weight_decay=recipe.weight_decay,
         global_clipnorm=recipe.clip_norm,
         clipvalue=recipe.clip_value,
         gradient_accumulation_steps=recipe.accumulate if recipe.accumulate > 1 else None,
+        **averaging,
     )
+    adam.exclude_from_weight_decay(var_names=NOT_DECAYED)
+    return adam
 
 
-def create_learning_rate(recipe, batches):
-    """The learning rate of a recipe: a number, or a schedule of the optimiser's iterations."""
+@keras.saving.register_keras_serializable("transfuse_keras")
+class CosineRestart(CosineDecay):
+    """A CosineDecay whose first step is the optimiser's step `start`; other arguments as there."""
+
+    def __init__(self, *args, start=0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.start = start
+
+    def __call__(self, step):
+        steps = keras.ops.cast(step, "float32") - self.start  # below 0 if some were skipped
+        return super().__call__(keras.ops.maximum(steps, 0.0))
+
+    def get_config(self):
+        return {**super().get_config(), "start": self.start}
+
+
+def create_learning_rate(recipe, batches, restart=0):
+    """The learning rate of a recipe: a number, or a schedule of the optimiser's iterations.
+
+    Args: as of `create_optimizer`.
+    """
     if recipe.warm_up is None:
         return recipe.learning_rate
-    steps = batches * recipe.epochs * len(recipe.scales or (1,))
+    per_epoch = batches * len(recipe.scales or (1,))
+    steps = per_epoch * (recipe.epochs - restart)
     rising = round(recipe.warm_up * steps)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, steps - rising, warmup_target=recipe.learning_rate, warmup_steps=rising
-    )
+    rates = {"warmup_target": recipe.learning_rate, "warmup_steps": rising}
+    if not restart:
+        return CosineDecay(0.0, steps - rising, **rates)
+    return CosineRestart(0.0, steps - rising, **rates, start=per_epoch * restart)
+
+
+@contextmanager
+def averaged(model):
+    """Within this context a model has the running mean of its weights, if its optimiser
+    keeps one; see `Recipe.ema`. Statistics of the normalisations are those of the last step."""
+    adam = getattr(model, "optimizer", None)
+    adam = getattr(adam, "inner_optimizer", adam)  # of a LossScaleOptimizer
+    means = getattr(adam, "_model_variables_moving_average", None)
+    if not means:
+        yield
+        return
+    variables = list(model.trainable_variables)
+    own = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    for variable, mean in zip(variables, means, strict=True):
+        variable.assign(keras.ops.convert_to_numpy(mean))
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, own, strict=True):
+            variable.assign(value)

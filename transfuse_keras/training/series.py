@@ -8,7 +8,8 @@ import keras
 
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import read_json, write_json
-from transfuse_keras.runs.folder import COMPLETE, CONFIG
+from transfuse_keras.runs.folder import COMPLETE, CONFIG, is_used
+from transfuse_keras.runs.lock import locked
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def begin_series(folder, name, settings, resume):
         if read_json(path) != settings:
             raise InputError(f"{path}: was made with other settings; repeat those, or give --out.")
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not folder.is_dir() or is_used(folder):
         remedy = "give --out a new folder" + (", or --resume" if path.is_file() else "")
         raise InputError(f"{folder}: already holds something else; {remedy}.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,18 +45,19 @@ def train_series(folder, runs, train):
         runs: {Path of a run folder: what it is, to print}.
         train: function of (run, begun) that trains a run to its end.
     """
-    for run, what in runs.items():
-        if (run / COMPLETE).is_file():
-            log.info(f"{what}: done before.")
-            continue
-        log.info(what)
-        begun = (run / CONFIG).is_file()
-        if run.exists() and not begun:
-            shutil.rmtree(run)
-        keras.backend.clear_session()
-        try:
-            train(run, begun)
-        except InputError:
-            if not any(path.exists() for path in runs):
-                shutil.rmtree(folder)  # nothing was trained: leave nothing
-            raise
+    with locked(folder):
+        for run, what in runs.items():
+            if (run / COMPLETE).is_file():
+                log.info(f"{what}: done before.")
+                continue
+            log.info(what)
+            begun = (run / CONFIG).is_file()
+            if run.exists() and not begun:
+                shutil.rmtree(run)
+            keras.backend.clear_session()
+            try:
+                train(run, begun)
+            except InputError:
+                if not any(path.exists() for path in runs):
+                    shutil.rmtree(folder)  # nothing was trained: leave nothing
+                raise

@@ -18,7 +18,7 @@ LEAVES = [
     (r"/moving_mean$", "/running_mean"),
     (r"/moving_variance$", "/running_var"),
 ]
-# token grids that are not square, in the authors' files
+# (rows, columns) of so many position embeddings in the authors' files, where they are no square
 GRIDS = {192: (12, 16), 768: (24, 32)}
 
 
@@ -68,35 +68,59 @@ def adapt_stem(weight, channels):
     return weight[:, np.arange(channels) % 3] * (3 / channels)
 
 
+def find_grid(tokens, own, stored=None):
+    """(rows, columns) that so many position embeddings were made for.
+
+    Args:
+        tokens: number of embeddings.
+        own: grid of the model that they are loaded into; it is taken where it has that number.
+        stored: the grid where it is known: then nothing is guessed.
+
+    Raises: ValueError if `stored` has another number, or if no grid can be told.
+    """
+    if stored is None:
+        side = round(tokens**0.5)
+        square = (side, side) if side * side == tokens else None
+        stored = tuple(own) if own[0] * own[1] == tokens else GRIDS.get(tokens, square)
+    if stored is None or stored[0] * stored[1] != tokens:
+        raise ValueError(
+            f"{tokens} position embeddings are no grid of {'x'.join(map(str, stored or own))}; "
+            "give the rows and columns they were made for as position_grid."
+        )
+    return tuple(stored)
+
+
 def resize_positions(positions, grid, stored=None):
     """Position embeddings (1, N, D) as (1, *grid, D), resized if they were made for another grid.
 
-    The grid of N tokens is `stored` if given, else the authors' for 192 and 768, else square,
-    else `grid` itself.
+    `stored` is that grid where it is known, see `find_grid`.
     """
     _, tokens, dim = positions.shape
-    side = round(tokens**0.5)
-    square = (side, side) if side * side == tokens else tuple(grid)
-    stored = stored or GRIDS.get(tokens) or square
-    if stored[0] * stored[1] != tokens:
-        raise ValueError(
-            f"{tokens} position embeddings are no grid of {stored[0]}x{stored[1]}; give the rows "
-            "and columns they were made for as position_grid."
-        )
+    stored = find_grid(tokens, grid, stored)
     positions = positions.reshape(1, *stored, dim)
     rows, columns = (interpolation_matrix(*sizes) for sizes in zip(stored, grid, strict=True))
     return np.einsum("or,pc,brcd->bopd", rows, columns, positions, optimize=True)
 
 
+def describe_resizing(name, tokens, own, stored):
+    """A sentence where position embeddings were resized or two grids were possible, else None."""
+    (rows, columns), found = own, find_grid(tokens, own, stored)
+    if found != tuple(own):
+        return f"{name}: resized from {found[0]}x{found[1]} to {rows}x{columns} positions."
+    if stored is None and tokens in GRIDS and GRIDS[tokens] != found:
+        return f"{name}: {tokens} positions, taken for the model's own grid of {rows}x{columns}."
+    return None
+
+
 def assign(variables, tensors, ignored=(), source=None, position_grid=None):
-    """Load `tensors` into `variables`; prints where an RGB stem was adapted.
+    """Load `tensors` into `variables`; says which of them were adapted or resized.
 
     Args:
         variables: PyTorch name -> Keras variable.
         tensors: PyTorch name -> array in PyTorch's layout.
         ignored: patterns of tensor names that may be present without a variable.
         source: where the tensors are from, for the error: a path, or anything else.
-        position_grid: (rows, columns) of the stored position embeddings, if not the usual.
+        position_grid: (rows, columns) of the stored position embeddings, where it is known.
 
     Raises: ValueError listing every missing, extra, misshapen and undefined tensor; then nothing
     was loaded.
@@ -122,6 +146,9 @@ def assign(variables, tensors, ignored=(), source=None, position_grid=None):
                 problems.append(f"{name} holds undefined values (nan or infinite)")
             elif is_adapted(tensor, variable.shape):
                 adapted.append(f"{name}: made for RGB, adapted to {variable.shape[2]} channels.")
+            elif name.endswith("pos_embed"):
+                own = tuple(variable.shape[1:3])
+                adapted.append(describe_resizing(name, tensor.shape[1], own, position_grid))
     if problems:
         shown = "; ".join(problems[:20]) + ("; ..." if len(problems) > 20 else "")
         raise ValueError(
@@ -129,7 +156,7 @@ def assign(variables, tensors, ignored=(), source=None, position_grid=None):
         )
     for name, variable in variables.items():
         variable.assign(values[name])
-    for line in adapted:
+    for line in filter(None, adapted):
         log.info(line)
 
 

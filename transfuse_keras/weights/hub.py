@@ -1,11 +1,20 @@
-"""ImageNet weights from the Hugging Face hub."""
+"""ImageNet weights from the Hugging Face hub: downloaded, recorded, checked.
 
+A revision "main" is whatever a repository holds on the day of the download. So what was loaded
+first is recorded, commit and digest, and whoever repeats that gets the same bytes or an error.
+"""
+
+import hashlib
+import logging
+import re
 from pathlib import Path
 
 from transfuse_keras.weights.published import PUBLISHED
 
+log = logging.getLogger(__name__)
 
-def download(names):
+
+def download(names, pins=None):
     """Fetch published weights, or find them in the hub's cache on disk.
 
     The hub, its cache and a mirror are set as for every Hugging Face tool, by the environment
@@ -13,22 +22,25 @@ def download(names):
 
     Args:
         names: keys of PUBLISHED.
+        pins: name -> {"revision", "sha256"} as `pin` gave it; these are fetched and no others.
 
     Returns: list of Path, one for each name.
 
-    Raises: ValueError if one cannot be had, saying what to download by hand and where to put it.
+    Raises: ValueError if one cannot be had, saying what to download by hand and where to put it,
+    or if a file is another one than was recorded.
     """
     from huggingface_hub import constants, hf_hub_download
 
-    paths = []
+    paths, revisions = [], {name: PUBLISHED[name].revision for name in names}
+    revisions |= {name: pin["revision"] for name, pin in (pins or {}).items() if name in revisions}
     for name in names:
         row, repository = PUBLISHED[name], f"timm/{name}"
         try:
-            paths.append(Path(hf_hub_download(repository, row.file, revision=row.revision)))
+            path = Path(hf_hub_download(repository, row.file, revision=revisions[name]))
         except Exception as error:
             reason = str(error).strip().partition("\n")[0].partition(". ")[0]
             files = " and ".join(
-                f"{constants.ENDPOINT}/timm/{name}/resolve/{PUBLISHED[name].revision}/"
+                f"{constants.ENDPOINT}/timm/{name}/resolve/{revisions[name]}/"
                 f"{PUBLISHED[name].file} as {name}.safetensors"
                 for name in names
             )
@@ -36,4 +48,44 @@ def download(names):
                 f"The weights {name} could not be downloaded ({reason}); save {files} in one "
                 "folder and give that folder as weights (--weights DIR)."
             ) from error
+        check_digest(path, row.sha256)
+        check_digest(path, (pins or {}).get(name, {}).get("sha256"))
+        paths.append(path)
     return paths
+
+
+def pin(names):
+    """Fetch published weights and record what they are.
+
+    Args:
+        names: keys of PUBLISHED.
+
+    Returns: name -> {"revision": commit of its repository, "sha256": of the file}, plain data.
+
+    Raises: ValueError as `download`.
+    """
+    pins = {}
+    for name, path in zip(names, download(names), strict=True):
+        commit = path.parent.name  # the cache keeps a file under snapshots/<commit>/
+        revision = commit if re.fullmatch("[0-9a-f]{40}", commit) else PUBLISHED[name].revision
+        pins[name] = {"revision": revision, "sha256": compute_digest(path)}
+        if PUBLISHED[name].sha256 is None:
+            log.info(
+                f"{name}: revision {revision}, SHA-256 {pins[name]['sha256']}; no digest of it is "
+                "known to this package, so it is trusted, and recorded in the run's config.json."
+            )
+    return pins
+
+
+def check_digest(path, wanted):
+    """Raise ValueError if a file has another SHA-256 than `wanted`; None is not checked."""
+    if wanted is not None and (found := compute_digest(path)) != wanted:
+        raise ValueError(
+            f"{path}: is not the file that it should be: its SHA-256 is {found}, not {wanted}. "
+            "Remove it and try again, or load another file by its path."
+        )
+
+
+def compute_digest(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

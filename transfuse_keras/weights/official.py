@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from transfuse_keras.weights.assign import LEAVES, assign, name_source, torch_layout, torch_name
-from transfuse_keras.weights.readers import read_tensors
+from transfuse_keras.weights.readers import GRID, read_grid, read_tensors
 from transfuse_keras.weights.timm import timm_names
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,12 @@ def official_state(model):
     return state | dict.fromkeys(counters, np.zeros((), "int64"))
 
 
+def official_metadata(model):
+    """What the authors' state_dict leaves open, as text by name: the grid of the positions."""
+    positions = official_names(model).get("transformer.pos_embed")
+    return {} if positions is None else {GRID: "x".join(map(str, positions.shape[1:3]))}
+
+
 def load_official(
     model: keras.Model,
     source: str | Path | Mapping[str, np.ndarray],
@@ -96,7 +102,7 @@ def load_official(
 
     Position embeddings are resized (bilinear, align_corners) when the checkpoint was made for
     another input size, and the stems of both branches are adapted when it was made for RGB and
-    the model takes another number of channels (`adapt_stem`), which is printed.
+    the model takes another number of channels (`adapt_stem`); both are logged.
     `transformer.cls_token`, which the authors store but never use, and `num_batches_tracked`
     are passed over.
 
@@ -105,11 +111,19 @@ def load_official(
         source: path of a weights file, or a mapping of names to arrays; see `read_tensors`.
         skip_heads: leave the three heads as they are, to fine-tune for other classes; prints
             that it does.
-        position_grid: (rows, columns) of the stored position embeddings, by default 12x16 for
-            192 and 24x32 for 768 as in the authors' files, else square.
+        position_grid: (rows, columns) of the stored position embeddings; by default what the
+            file says of itself, else the model's own grid where it has as many, else 12x16 for
+            192 and 24x32 for 768 as in the authors' files, else a square.
 
     Raises: ValueError naming the tensors that are missing, unexpected or misshapen; the model
     is then unchanged.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> from transfuse_keras.weights import official_state
+        >>> model = tk.TransFuse("Ti", input_shape=(32, 32, 3))
+        >>> checkpoint = official_state(model)  # in place of a file such as "TransFuse.pth"
+        >>> tk.load_official(model, checkpoint)
     """
     variables, tensors = official_names(model), read_tensors(source)
     ignored: tuple[str, ...] = UNUSED
@@ -121,6 +135,6 @@ def load_official(
             f"{name_source(source)}weights for {tensors[CLASSES].size} classes do not fit a "
             f"model of {model.classes}; skip_heads=True (--skip-heads) loads all but the heads."
         )
-    assign(variables, tensors, ignored, source, position_grid)
+    assign(variables, tensors, ignored, source, position_grid or read_grid(source))
     if skip_heads:
         log.info("The three segmentation heads keep their own weights (skip_heads=True).")

@@ -16,6 +16,8 @@ class Published:
         normalization: (mean, std) of RGB / 255 that the weights were trained with.
         image_size: height and width in pixels they were trained at.
         revision: commit of the repository, or its branch where the commit is not known to us.
+        sha256: of the file, in hexadecimal; None where it is not known to us. What is loaded is
+            checked against it, and recorded in any case, see `weights.hub`.
         file: its name in the repository `timm/<key of PUBLISHED>`.
     """
 
@@ -25,19 +27,16 @@ class Published:
     image_size: int = 224
     revision: str = "main"
     file: str = "model.safetensors"
+    sha256: str | None = None
 
 
 BSD, APACHE, IN1K, IN21K = "bsd-3-clause", "apache-2.0", "ImageNet-1k", "ImageNet-21k"
 
-# <branch>.<training>; the first row of a branch is the one that weights="imagenet" takes
+# <branch>.<training>: what weights="imagenet" takes for a branch
 PUBLISHED = {
     "resnet18.tv_in1k": Published(BSD, IN1K, revision="bbd144b3e5565108aad885f145491d11bc6ce807"),
     "resnet34.tv_in1k": Published(BSD, IN1K, revision="1b7b21cca82ff974d341713f777bf740c2db38c4"),
-    "resnet34.a1_in1k": Published(APACHE, IN1K),
     "resnet50.tv_in1k": Published(BSD, IN1K, revision="78f3ecfdb38e06d9b8397f662e7ab8fee96026fa"),
-    "resnet50.a1_in1k": Published(
-        APACHE, IN1K, revision="767268603ca0cb0bfe326fa87277f19c419566ef"
-    ),
     "vgg16.tv_in1k": Published(BSD, IN1K),
     "res2net50_26w_4s.in1k": Published("unknown", IN1K),
     "resnetv2_50x1_bit.goog_in21k": Published(APACHE, IN21K, HALF),
@@ -52,7 +51,6 @@ PUBLISHED = {
     ),
     "deit_base_patch16_384.fb_in1k": Published(APACHE, IN1K, image_size=384),
     "vit_base_patch16_224.augreg_in21k": Published(APACHE, IN21K, HALF),
-    "vit_base_patch16_224.orig_in21k": Published(APACHE, IN21K, HALF),
 }
 
 

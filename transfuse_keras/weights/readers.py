@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+GRID = "position_grid"  # in the metadata of a .safetensors file: rows x columns, as "12x16"
 LARGEST = 2**32  # bytes, several times the largest model: what unpacks to more is refused
 
 
@@ -79,6 +80,27 @@ def read_safetensors(path):
     from safetensors.numpy import load_file
 
     return load_file(path)
+
+
+def read_grid(source):
+    """(rows, columns) of the position embeddings in a `.safetensors` file, as its metadata says.
+
+    Returns: None where it says nothing, and for any other source of weights.
+
+    Raises: ValueError if it says something that is no grid.
+    """
+    if isinstance(source, Mapping) or Path(source).suffix != ".safetensors":
+        return None
+    from safetensors import safe_open
+
+    with safe_open(source, "np") as file:
+        text = (file.metadata() or {}).get(GRID)
+    if text is None:
+        return None
+    sides = text.split("x")
+    if len(sides) != 2 or not all(side.isdecimal() and 0 < int(side) < 2**16 for side in sides):
+        raise ValueError(f"{source}: its metadata says {GRID} {text!r}, which is no grid.")
+    return int(sides[0]), int(sides[1])
 
 
 def read_torch(path):

@@ -1,6 +1,7 @@
 """Weights of the branches under the names of timm, torchvision and DeiT."""
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -62,17 +63,26 @@ def load_timm(
     ResNets and of DeiT's files are the same. The classifier, the class token with its position,
     the stage at stride 32 and blocks past the branch's depth are passed over; position
     embeddings are resized (bilinear, align_corners) to the branch's token grid; the RGB stem is
-    adapted to another number of channels (`adapt_stem`), which is printed.
+    adapted to another number of channels (`adapt_stem`); both are logged.
 
     Args:
         branch: `model.cnn`, `model.vit`, or a model of `create_cnn` or `create_vit`.
         source: path of a weights file, or a mapping of names to arrays; see `read_tensors`.
-        position_grid: (rows, columns) of the stored position embeddings if they form no square.
+        position_grid: (rows, columns) of the stored position embeddings; by default a square, as
+            in all published weights, else the branch's own grid.
         patches: whether to load the projection of patches; a transformer on top of a CNN has
             another one, which then keeps its own weights. It is printed.
 
     Raises: ValueError naming the tensors that are missing, unexpected or misshapen; the branch
     is then unchanged.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> from transfuse_keras.weights import official_state
+        >>> model = tk.TransFuse("Ti", input_shape=(32, 32, 3))
+        >>> tensors = {n.removeprefix("resnet."): x for n, x in official_state(model).items()}
+        >>> cnn = {n: x for n, x in tensors.items() if n.startswith(("conv1", "bn1", "layer"))}
+        >>> tk.load_timm(model.cnn, cnn)  # or a file such as "resnet18-f37072fd.pth"
     """
     variables, tensors = timm_names(branch), read_tensors(source)
     if not patches:
@@ -86,4 +96,7 @@ def load_timm(
     skipped = [rf"^blocks\.{i}\." for i in range(depth, deepest)] if depth else []
     if "cls_token" in tensors and "pos_embed" in tensors and tensors["pos_embed"].ndim == 3:
         tensors = {**tensors, "pos_embed": tensors["pos_embed"][:, 1:]}
+    if position_grid is None and "pos_embed" in tensors and tensors["pos_embed"].ndim == 3:
+        side = math.isqrt(tensors["pos_embed"].shape[1])
+        position_grid = (side, side) if side**2 == tensors["pos_embed"].shape[1] else None
     assign(variables, tensors, (*UNUSED, *skipped), source, position_grid)

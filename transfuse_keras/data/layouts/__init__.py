@@ -3,19 +3,24 @@
 from pathlib import Path
 
 from transfuse_keras.data.layouts import arrays, decathlon, isic, pairs
+from transfuse_keras.data.layouts.groups import group_samples
+from transfuse_keras.data.layouts.listing import join_copies
 from transfuse_keras.errors import InputError
 
 # each has LOOKED_FOR, a phrase, and find(task, directory, spacing) -> Listing, or None
 LAYOUTS = (decathlon, arrays, isic, pairs)
 
 
-def find_samples(task, directory, spacing=None):
+def find_samples(task, directory, spacing=None, masks=None, group=None):
     """List the samples of a folder; no image is decoded.
 
     Args:
         task: Task.
         directory: folder in one of the LAYOUTS.
         spacing: (row, column) mm of all images whose spacing is not known otherwise, or None.
+        masks: name of the folder of masks, where several may be meant; None to choose.
+        group: what tells the patient of an image: "none", "prefix", "folder", a CSV file with the
+            columns stem,group, or a regular expression on the stems; None to find out.
 
     Returns: Listing, samples sorted by name.
 
@@ -24,10 +29,15 @@ def find_samples(task, directory, spacing=None):
     directory = Path(directory)
     if not directory.is_dir():
         raise InputError(f"{directory}: no such folder.")
-    for layout in LAYOUTS:
-        listing = layout.find(task, directory, spacing)
+    for layout in LAYOUTS if masks is None else (pairs,):
+        options = {} if masks is None else {"masks": masks}
+        listing = layout.find(task, directory, spacing, **options)
         if listing is not None:
             listing.samples.sort(key=lambda sample: sample.name)
+            if listing.clues or group is not None:
+                group_samples(listing, task, group)
+            if listing.clues and all(sample.split is None for sample in listing.samples):
+                join_copies(listing.samples)
             return listing
     looked_for = "; ".join(layout.LOOKED_FOR for layout in LAYOUTS)
     raise InputError(f"{directory}: no known layout; looked for: {looked_for}.")

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from transfuse_keras.data.layouts.listing import Listing
-from transfuse_keras.data.readers import threshold
+from transfuse_keras.data.masks import threshold
 from transfuse_keras.data.samples import SPLITS, Sample
 from transfuse_keras.errors import InputError
 
@@ -26,7 +26,7 @@ def find(task, directory, spacing=None):
         digits = len(str(len(images)))
         for i in range(len(images)):
             name = f"{split}-{i:0{digits}}"
-            read = partial(read_item, images, masks, i, mask_path)
+            read = partial(read_item, images, masks, i, mask_path, task.ignore)
             listing.samples.append(
                 Sample(name, name, spacing, read, split=split, files=(path, mask_path))
             )
@@ -59,11 +59,11 @@ def check_arrays(images, masks, path, mask_path, task):
         )
 
 
-def read_item(images, masks, index, path):
+def read_item(images, masks, index, path, ignore=None):
     """Image and masks number `index`."""
     mask = np.asarray(masks[index])
     mask = mask if mask.ndim == 3 else mask[..., None]
     where = path.with_name(f"{path.name}[{index}]")
     return np.array(images[index]), np.stack(
-        [threshold(mask[..., i], where) for i in range(mask.shape[2])], axis=-1
+        [threshold(mask[..., i], where, ignore) for i in range(mask.shape[2])], axis=-1
     )

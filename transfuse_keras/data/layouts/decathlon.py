@@ -1,17 +1,25 @@
-"""Medical Segmentation Decathlon: dataset.json, imagesTr/, labelsTr/ with NIfTI volumes."""
+"""Volumes listed by a dataset.json: the Medical Segmentation Decathlon's, or that of nnU-Net.
+
+imagesTr/ and labelsTr/ hold volumes of any format; a case is one image, or one for each channel.
+"""
 
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from transfuse_keras.data.layouts.listing import Listing
-from transfuse_keras.data.nifti import grid, open_nifti, read_volume, save_masks
 from transfuse_keras.data.samples import Sample
+from transfuse_keras.data.volumes import (
+    describe,
+    open_volume,
+    read_volume,
+    refuse_other_grid,
+    save_masks,
+    strip_suffix,
+)
 from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.files import read_json
 
-LOOKED_FOR = "dataset.json of the Medical Segmentation Decathlon, here or one folder down"
+LOOKED_FOR = "dataset.json of the Medical Segmentation Decathlon or nnU-Net, here or a folder down"
 
 
 def find(task, directory, spacing=None):
@@ -26,51 +34,102 @@ def find(task, directory, spacing=None):
         return None
     if task.field is None:
         raise InputError(f"{directory}: holds volumes, but the task {task.name} is on images.")
-    folder, listing = found[0], Listing()
-    description = read_description(folder / "dataset.json")
-    labels = class_labels(description["labels"], task.classes, folder / "dataset.json")
-    for entry in description["training"]:
-        path, mask_path = (folder / entry[part] for part in ("image", "label"))
-        for file in (path, mask_path):
-            if not file.is_file():
-                listing.errors.append(f"{file}: is missing, though dataset.json lists it.")
-        if not path.is_file() or not mask_path.is_file():
+    folder, listing, unplaced = found[0], Listing(), []
+    cases, labels = read_description(folder / "dataset.json", task)
+    for name, paths, mask_path in cases:
+        missing = [path for path in (*paths, mask_path) if not path.exists()]
+        listing.errors += [f"{x}: is missing, though dataset.json lists it." for x in missing]
+        if missing:
             continue
         try:
-            slices, own_spacing = grid(open_nifti(path))
-            if not np.allclose(grid(open_nifti(mask_path))[1], own_spacing, rtol=0.01):
-                raise ValueError(f"its spacing is not that of its label map {mask_path}")
+            slices, own_spacing, placed = describe(paths)
+            refuse_other_grid(open_volume(paths[0]), open_volume(mask_path))
         except InputError as error:
             listing.errors.append(str(error))
             continue
-        except ValueError as error:
-            listing.errors.append(f"{path}: {error}; correct its header.")
-            continue
-        name = path.name.removesuffix(".gz").removesuffix(".nii")
+        unplaced += [] if placed else [paths[0]]
         listing.samples.append(
             Sample(
                 name,
                 name,
                 own_spacing,
-                partial(read_volume, path, mask_path, task.classes, task.channels, labels),
+                partial(read_volume, paths, mask_path, task.classes, task.channels, labels),
                 slices=slices,
-                files=(path, mask_path),
-                save=partial(save_masks, path, labels, task.exclusive),
+                files=(*paths, mask_path),
+                save=partial(save_masks, paths[0], labels, task.exclusive),
             )
+        )
+    if unplaced:
+        listing.warnings.append(
+            f"{unplaced[0]}: does not say how it lies in space, nor do {len(unplaced) - 1} others: "
+            "their axes are taken to run to the right, anterior and superior."
         )
     return listing
 
 
-def read_description(path):
-    """The content of a dataset.json; InputError if it is none."""
-    needs = "it needs 'labels' and 'training' with 'image' and 'label'"
-    with blaming(path, "not a Decathlon description", needs):
+def read_description(path, task):
+    """The cases and labels of a dataset.json.
+
+    Returns: list of (name, list of image paths, path of the label map), and the label value of
+    each class.
+
+    Raises: InputError if it is none, or not of this task.
+    """
+    needs = "it needs 'labels' and 'training' with 'image' and 'label', or nnU-Net's 'file_ending'"
+    with blaming(path, "not a description of volumes", needs):
         content = read_json(path, needs)
-        paths = [Path(x[part]) for x in content["training"] for part in ("image", "label")]
-        for name in (*paths, *content["labels"].keys(), *content["labels"].values()):
+        labels = content["labels"]
+        entries = find_entries(path.parent, content, task)
+        names = [name for paths, mask in entries for name in (*paths, mask)]
+        for name in (*names, *labels.keys(), *labels.values()):
             if not str(name).isprintable():
                 raise ValueError(f"{str(name)!r} is no name")
-    return content
+    cases = []
+    for paths, mask in entries:
+        name = strip_suffix(path.parent / mask)
+        cases.append((name, [path.parent / x for x in paths], path.parent / mask))
+    return cases, class_labels(labels, task.classes, path)
+
+
+def find_entries(folder, content, task):
+    """List of (image names, label name), relative to `folder`."""
+    suffixes = channel_suffixes(task)
+    if "training" not in content:  # nnU-Net's second version lists no files
+        ending, channels = content["file_ending"], content["channel_names"]
+        if len(channels) != task.channels:
+            raise InputError(
+                f"{folder / 'dataset.json'}: lists {len(channels)} channels "
+                f"({', '.join(channels.values())}), the task {task.name} has {task.channels}."
+            )
+        names = sorted(
+            x.name.removesuffix(ending) for x in (folder / "labelsTr").glob(f"*{ending}")
+        )
+        if len(names) != content["numTraining"]:
+            raise InputError(
+                f"{folder / 'labelsTr'}: holds {len(names)} label maps, but dataset.json says "
+                f"numTraining {content['numTraining']}; correct one of them."
+            )
+        return [
+            ([f"imagesTr/{name}{x}{ending}" for x in suffixes], f"labelsTr/{name}{ending}")
+            for name in names
+        ]
+    entries = []
+    for entry in content["training"]:
+        image, label = entry["image"], str(Path(entry["label"]))
+        images = image if isinstance(image, list) else [image]
+        if len(images) == 1 and not (folder / images[0]).exists():
+            # nnU-Net's first version lists the case, not the files of its channels
+            stem = strip_suffix(Path(images[0]))
+            ending = Path(images[0]).name.removeprefix(stem)
+            files = [Path(images[0]).with_name(f"{stem}{x}{ending}") for x in suffixes]
+            images = files if (folder / files[0]).exists() else images
+        entries.append(([str(Path(x)) for x in images], label))
+    return entries
+
+
+def channel_suffixes(task):
+    """The endings of the files of a case, where each channel has one."""
+    return task.channel_suffixes or tuple(f"_{i:04}" for i in range(task.channels))
 
 
 def class_labels(labels, classes, path):

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from transfuse_keras.data.layouts.groups import Clue, look_up, read_groups
 from transfuse_keras.data.layouts.listing import Listing, find_split_word, image_files
 from transfuse_keras.data.readers import read_pair
 from transfuse_keras.data.samples import Sample
@@ -39,6 +40,7 @@ def find(task, directory, spacing=None):
         return None
     if task.field is not None or len(task.classes) > 1:
         raise InputError(f"{directory}: ISIC masks have one class, unlike the task {task.name}.")
+    groups = read_groups(directory)
     named = {stem for _, pictures in images for stem in pictures}
     for folder, pictures in images:
         inner = folder.relative_to(directory).as_posix()
@@ -48,12 +50,21 @@ def find(task, directory, spacing=None):
                     f"{path}: has no mask {stem}{ENDING}.png; add it or take the image out."
                 )
                 continue
+            listing.clues[stem] = Clue(stem, listed=look_up(groups, stem, stem))
             listing.samples.append(
                 Sample(
                     stem,
                     stem,
                     spacing,
-                    partial(read_pair, path, (masks[stem],), task.classes, task.channels),
+                    partial(
+                        read_pair,
+                        path,
+                        (masks[stem],),
+                        task.classes,
+                        task.channels,
+                        ignore=task.ignore,
+                        value_range=task.value_range,
+                    ),
                     split=find_split_word(inner),
                     files=(path, masks[stem]),
                 )

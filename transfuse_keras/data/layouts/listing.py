@@ -3,14 +3,20 @@
 import csv
 import hashlib
 import re
+import unicodedata
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from transfuse_keras.data import dicom
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.errors import InputError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", *dicom.SUFFIXES}
+SUFFIXES = {
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"),
+    *dicom.SUFFIXES,
+}
+# may lie beside images without being meant as one
+TEXTS = {".txt", ".csv", ".json", ".xml", ".yaml", ".yml", ".md", ".html", ".db", ".ini", ".xlsx"}
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
@@ -26,26 +32,50 @@ class Listing:
         samples: list of Sample.
         errors: sentences that begin with a file, each of which would fail training.
         warnings: sentences on what training can live with.
+        notes: sentences on what was chosen where files can be read in several ways.
+        clues: sample name -> Clue, where names or folders may tell the patient; empty where the
+            layout itself does.
+        patients: whether the groups are patients (or videos), by anything that tells them.
     """
 
     samples: list[Sample] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    clues: dict = field(default_factory=dict)
+    patients: bool = False
 
     def add(self, other):
-        for name in ("samples", "errors", "warnings"):
+        for name in ("samples", "errors", "warnings", "notes"):
             getattr(self, name).extend(getattr(other, name))
 
 
-def image_files(folder, errors):
-    """File stem -> path of the images in a folder, sorted; doubles are added to `errors`."""
-    paths = {}
+def is_image(path):
+    """Whether a file is read as an image or a mask, by its suffix; DICOM may have none."""
+    return path.suffix.lower() in SUFFIXES or (path.is_file() and dicom.is_dicom(path))
+
+
+def image_files(folder, errors, warnings=None):
+    """File stem -> path of the images in a folder, sorted; doubles are added to `errors`, what is
+    passed over to `warnings`. Stems are in Unicode's composed form: macOS writes the other."""
+    paths, unread = {}, []
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            if path.stem in paths:
-                errors.append(f"{path}: {paths[path.stem].name} has the same stem; rename one.")
-            else:
-                paths[path.stem] = path
+        if path.name.startswith(".") or path.is_dir():
+            continue
+        if not is_image(path):
+            unread += [] if path.suffix.lower() in TEXTS else [path]
+            continue
+        stem = without_suffix(path.name)
+        if stem in paths:
+            errors.append(f"{path}: {paths[stem].name} has the same stem; rename one.")
+        else:
+            paths[stem] = path
+    if unread and warnings is not None:
+        kinds = ", ".join(sorted(SUFFIXES))
+        warnings.append(
+            f"{folder}: {len(unread)} files are not read, such as {unread[0].name}: their kind is "
+            f"none of {kinds}."
+        )
     return paths
 
 
@@ -81,17 +111,9 @@ def read_stems(path, columns):
 
 
 def without_suffix(name):
-    stem, _, suffix = name.rpartition(".")
-    return stem if f".{suffix.lower()}" in SUFFIXES else name
-
-
-def read_groups(folder):
-    """Stem -> patient or video by groups.csv or sequences.csv; empty without such a file."""
-    for name, column in (("groups.csv", "group"), ("sequences.csv", "sequence")):
-        if (folder / name).is_file():
-            table = read_stems(folder / name, ("stem", column))
-            return {stem: cells[0] for stem, cells in table.items()}
-    return {}
+    """A file name without the suffix of an image, in Unicode's composed form."""
+    stem, _, suffix = unicodedata.normalize("NFC", name).rpartition(".")
+    return stem if f".{suffix.lower()}" in SUFFIXES else unicodedata.normalize("NFC", name)
 
 
 def read_spacings(folder, errors):
@@ -131,8 +153,7 @@ def describe_spacing(samples):
 
 
 def join_copies(samples):
-    """Name of each sample -> its group, where groups that share an image file, byte for byte,
-    become one."""
+    """Make groups one that share an image file, byte for byte; changes the list."""
     by_size = defaultdict(list)
     for sample in samples:
         by_size[sample.files[0].stat().st_size].append(sample)
@@ -149,4 +170,4 @@ def join_copies(samples):
             group, other = find(sample.group), find(first.setdefault(digest, sample.group))
             if group != other:
                 leader[group] = other
-    return {sample.name: find(sample.group) for sample in samples}
+    samples[:] = [replace(sample, group=find(sample.group)) for sample in samples]

@@ -1,106 +1,91 @@
-"""Folders of images beside folders of masks, paired by file stem.
+"""Folders of images beside folders of masks, paired by the names of the files.
 
-PraNet's TrainDataset/ and TestDataset/<set>/, Kvasir-SEG, CVC-ClinicDB, train/ val/ test/ and
-plain images/ masks/ are all this; so are several such folders side by side.
+PraNet's TrainDataset/ and TestDataset/<set>/, Kvasir-SEG, CVC-ClinicDB, DRIVE, train/ val/ test/
+and plain images/ masks/ are all this; so are several such folders side by side, images/ and masks/
+with the same folders in both, and images and masks that lie together in one folder.
 """
 
-import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from transfuse_keras.data.dicom import dicom_header, is_dicom
+from transfuse_keras.data.layouts.folders import find_places, show_no_shape
+from transfuse_keras.data.layouts.groups import Clue, look_up, read_groups
 from transfuse_keras.data.layouts.listing import (
     Listing,
     check_spacing,
     find_split_word,
     image_files,
-    join_copies,
-    read_groups,
     read_spacings,
     without_suffix,
 )
-from transfuse_keras.data.readers import JPEG, read_pair
+from transfuse_keras.data.layouts.names import UNDERSTOOD, MaskFiles, Match, divide
+from transfuse_keras.data.readers import read_pair
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.errors import InputError
 
-IMAGES = {"images", "image", "imgs", "img", "original", "originals"}
-MASKS = {"masks", "mask", "ground truth", "groundtruth", "ground_truth", "gt", "labels", "label"}
 LOOKED_FOR = (
-    "images/ (or image, img, Original) beside masks/ (or mask, gt, Ground Truth, labels), here or "
-    "up to three folders down, as in PraNet's TrainDataset/ and TestDataset/"
+    "images/ (or image, img, Original) beside masks/ (or mask, gt, Ground Truth, labels, "
+    "1st_manual, ann_dir, or another name by --masks), or x.png beside x_mask.png, here or up to "
+    "three folders down, as in PraNet's TrainDataset/ and TestDataset/"
 )
-DEPTH = 3  # folders below the given one that are searched
-MASK_ENDINGS = ("", "_mask", "_segmentation")  # behind the stem of the image
 
 
-def find(task, directory, spacing=None):
-    """Listing of all pairs of folders in `directory`, or None if there is none."""
-    folders = list(find_folders(directory, DEPTH))
-    if not folders:
+def find(task, directory, spacing=None, masks=None):
+    """Listing of all pairs in `directory`, or None if there is none.
+
+    Args:
+        task, directory, spacing: as of `find_samples`.
+        masks: name of the folder of masks, or None.
+    """
+    places = find_places(directory, task.classes, masks)
+    if not places:
+        if masks is not None:
+            raise InputError(f"{directory}: has no folder {masks} beside a folder of images.")
         return None
-    listing = Listing()
-    for folder, images, masks in folders:
-        part = find_pairs(task, folder, images, masks, spacing)
-        inner = folder.relative_to(directory)
-        splits = {find_split_word(name) for name in inner.parts} - {None}
-        split = splits.pop() if len(splits) == 1 else None
+    if task.field is not None:
+        folder = places[0].folder
+        raise InputError(f"{folder}: holds images, but the task {task.name} is on volumes.")
+    listing, listed_above = Listing(), read_groups(directory)
+    listing.notes += dict.fromkeys(note for place in places for note in place.notes)
+    for place in places:
+        part = find_pairs(task, place, spacing)
         # the only pair of folders needs no prefix
-        prefix = f"{inner.as_posix()}/" if len(folders) > 1 else ""
+        prefix, folder = "", ""
+        if len(places) > 1:
+            prefix = "/".join([*place.inner, ""])
+            folder = "/".join(x for x in place.inner if find_split_word(x) is None)
+        for name, clue in part.clues.items():
+            listed = clue.listed or look_up(listed_above, clue.stem, prefix + name)
+            listing.clues[prefix + name] = replace(clue, folder=folder, listed=listed)
         part.samples = [
-            replace(
-                sample,
-                name=prefix + sample.name,
-                group=sample.group if len(folders) == 1 or split else prefix + sample.group,
-                split=sample.split or split,
-            )
-            for sample in part.samples
+            replace(x, name=prefix + x.name, split=x.split or place.split) for x in part.samples
         ]
         listing.add(part)
-    if all(sample.split is None for sample in listing.samples):
-        groups = join_copies(listing.samples)
-        listing.samples = [replace(x, group=groups[x.name]) for x in listing.samples]
     return listing
 
 
-def find_folders(directory, depth):
-    """All (folder, its images folder, its masks folder) from `directory` down."""
-    children = sorted(
-        path
-        for path in directory.iterdir()
-        if path.is_dir() and not path.name.startswith((".", "_"))
-    )
-    if any(path.name.lower() == "png" for path in children):  # CVC-ClinicDB comes as both
-        children = [path for path in children if path.name.lower() != "tif"]
-    images, masks = ([x for x in children if x.name.lower() in names] for names in (IMAGES, MASKS))
-    if images and masks:
-        yield directory, images[0], masks[0]
-    elif depth:
-        for child in children:
-            yield from find_folders(child, depth - 1)
+def find_pairs(task, place, spacing):
+    """Listing of the pairs in one Place.
 
-
-def find_pairs(task, folder, image_folder, mask_folder, spacing):
-    """Listing of the pairs in one folder of images and one of masks.
-
-    split, groups, sequences and spacing files are looked for in `folder`.
+    split, groups, sequences and spacing files are looked for in its folder.
     """
     listing = Listing()
-    if task.field is not None:
-        raise InputError(f"{folder}: holds images, but the task {task.name} is on volumes.")
-    images, masks = (image_files(part, listing.errors) for part in (image_folder, mask_folder))
-    for part, found in ((image_folder, images), (mask_folder, masks)):
-        if not found:
-            raise InputError(f"{part}: holds no images.")
-    groups, spacings = read_groups(folder), read_spacings(folder, listing.errors)
-    splits = read_split_files(folder, images, listing)
+    images, find_masks, masks = list_files(place, task.classes, listing)
+    groups, spacings, splits = {}, {}, {}
+    if place.images in (place.folder, *place.folder.iterdir()):  # not one of several inside
+        groups, spacings = read_groups(place.folder), read_spacings(place.folder, listing.errors)
+        splits = read_split_files(place.folder, images, listing)
+        warn_of_unknown(listing, place.folder, groups, spacings, images)
     used = set()
     for stem, path in images.items():
-        paths, missing = find_masks(stem, masks, task.classes)
-        used.update(paths)
-        if missing:
-            wanted = mask_folder / f"{stem}{missing if missing != '.' else ''}.png"
-            listing.errors.append(f"{path}: has no mask {wanted}; add it or take the image out.")
+        match = find_masks(stem)
+        used.update(match.paths)
+        if problem := describe_problem(path, match, place, task.classes):
+            listing.errors.append(problem)
             continue
         patient, own_spacing = None, spacings.get(stem)
         if is_dicom(path):
@@ -113,35 +98,82 @@ def find_pairs(task, folder, image_folder, mask_folder, spacing):
             except ValueError as error:
                 listing.errors.append(f"{path}: its spacing {error}.")
                 continue
-        group = groups.get(stem) or patient or re.match(task.patient, stem)
+        read = read_united if match.united else read_pair
         listing.samples.append(
             Sample(
                 stem,
-                group if isinstance(group, str) else group.group() if group else stem,
+                stem,
                 own_spacing or spacing,
-                partial(read_pair, path, paths, task.classes, task.channels),
+                partial(
+                    read,
+                    path,
+                    match.paths,
+                    task.classes,
+                    task.channels,
+                    ignore=task.ignore,
+                    value_range=task.value_range,
+                ),
                 split=splits.get(stem),
-                files=(path, *paths),
+                files=(path, *match.paths),
             )
         )
+        listing.clues[stem] = Clue(stem, listed=look_up(groups, stem, stem), dicom=patient)
     if splits:
         listing.samples = [sample for sample in listing.samples if sample.split]
-    for path in sorted(set(masks.values()) - used):
-        listing.errors.append(f"{path}: has no image; add it or take the mask out.")
-    warn(listing, folder, groups, spacings, images)
+    for path in sorted(masks - used):
+        listing.errors.append(f"{path}: has no image; add it or take the mask out ({UNDERSTOOD}).")
+    warn_of_masks(listing, place, sorted(masks), task.classes)
     return listing
 
 
-def find_masks(stem, masks, classes):
-    """Paths of the masks of an image, and "." or the ending of the first that is missing."""
-    for ending in MASK_ENDINGS:
-        if stem + ending in masks:
-            return (masks[stem + ending],), None
-    endings = [f"_{name}" for name in classes]
-    found = [masks[stem + ending] for ending in endings if stem + ending in masks]
-    if len(found) == len(endings):
-        return tuple(found), None
-    return tuple(found), next(x for x in endings if stem + x not in masks) if found else "."
+def list_files(place, classes, listing):
+    """The files of a Place: images by stem, a function of a stem -> Match, and the set of all
+    masks."""
+    errors, warnings = listing.errors, listing.warnings
+    images = image_files(place.images, errors, warnings)
+    if place.masks == place.images:
+        images, files = divide(images)
+        return images, MaskFiles(files, classes).find, set(files.values())
+    if not isinstance(place.masks, dict):
+        files = image_files(place.masks, errors, warnings)
+        for part, found in ((place.images, images), (place.masks, files)):
+            if not found:
+                raise InputError(f"{part}: holds no images.")
+        return images, MaskFiles(files, classes).find, set(files.values())
+    by_class = {name: image_files(folder, errors, warnings) for name, folder in place.masks.items()}
+    lookups = [MaskFiles(files, (name,)) for name, files in by_class.items()]
+    if not images:
+        raise InputError(f"{place.images}: holds no images.")
+
+    def find_all(stem):
+        found = [lookup.find(stem) for lookup in lookups]
+        paths = tuple(path for match in found for path in match.paths)
+        missing = None if all(match.paths for match in found) else ""
+        return Match(paths, missing, doubtful=any(len(match.paths) > 1 for match in found))
+
+    return images, find_all, {path for files in by_class.values() for path in files.values()}
+
+
+def describe_problem(path, match, place, classes):
+    """A sentence on why the masks of an image cannot be used, or None."""
+    if match.doubtful or (match.united and len(classes) > 1):
+        names = ", ".join(mask.name for mask in match.paths)
+        return f"{path}: has several masks, {names}; take out all but one."
+    if match.missing is None and match.paths:
+        return None
+    folders = place.masks.values() if isinstance(place.masks, dict) else [place.masks]
+    found = {mask.parent for mask in match.paths} if len(folders) > 1 else ()
+    lacking = [
+        folder / f"{path.stem}{match.missing}.png" for folder in folders if folder not in found
+    ]
+    wanted = " and ".join(map(str, lacking))
+    return f"{path}: has no mask {wanted}; add it or take the image out ({UNDERSTOOD})."
+
+
+def read_united(image_path, mask_paths, classes, channels=3, **options):
+    """Read an image and its one mask, which is the union of several files."""
+    pairs = [read_pair(image_path, (path,), classes, channels, **options) for path in mask_paths]
+    return pairs[0][0], np.maximum.reduce([masks for _, masks in pairs])
 
 
 def read_split_files(folder, images, listing):
@@ -169,14 +201,27 @@ def read_split_files(folder, images, listing):
     return splits
 
 
-def warn(listing, folder, groups, spacings, images):
-    """Add what training can live with but a user wants to know."""
-    jpeg = sum(path.suffix.lower() in JPEG for s in listing.samples for path in s.files[1:])
-    if jpeg:
-        listing.warnings.append(f"{folder}: {jpeg} masks are JPEG files: thresholded at one half.")
+def warn_of_unknown(listing, folder, groups, spacings, images):
+    """Warn of rows in the small tables that name no image."""
     for name, table in (("groups.csv or sequences.csv", groups), ("spacing.csv", spacings)):
         if unknown := [stem for stem in table if stem not in images]:
             listing.warnings.append(
                 f"{folder}: {name} names {len(unknown)} stems without an image, "
                 f"such as {unknown[0]}."
             )
+
+
+def warn_of_masks(listing, place, masks, classes):
+    """Warn of masks that may not be what they should."""
+    jpeg = sum(
+        path.suffix.lower() in (".jpg", ".jpeg") for s in listing.samples for path in s.files[1:]
+    )
+    if jpeg:
+        listing.warnings.append(
+            f"{place.folder}: {jpeg} masks are JPEG files: thresholded at one half."
+        )
+    if len(classes) == 1 and show_no_shape(masks):
+        listing.warnings.append(
+            f"{masks[0].parent}: its masks show no object: they cover all or most of every image "
+            "alike, as the field of view of a camera does; are they the right ones?"
+        )

@@ -24,6 +24,12 @@ def phantoms(
     (N, H, W, M) of 0/1; and the pixel spacing (row, column) as float64 (2,) in mm.
 
     Raises: ValueError for an unknown name.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> images, masks, spacing = tk.phantoms("hip", count=2, size=(64, 48))
+        >>> images.shape, masks.shape
+        ((2, 64, 48, 3), (2, 64, 48, 3))
     """
     spacing = phantom_spacing(name, size)
     slices = getattr(PHANTOMS[name], "SLICES", None)

@@ -1,0 +1,79 @@
+"""A file or folder that is replaced is the old or the new one, whenever the process is killed."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from transfuse_keras import files
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours runs after it."""
+
+
+def kill_before(monkeypatch, number):
+    """Raise Killed instead of the `number`-th change of the disk, and then change nothing."""
+    done = [0]
+
+    def guard(change):
+        def call(*arguments, **options):
+            done[0] += 1
+            if done[0] >= number:
+                raise Killed
+            return change(*arguments, **options)
+
+        return call
+
+    for module, name in ((os, "rename"), (os, "replace"), (shutil, "rmtree"), (Path, "unlink")):
+        monkeypatch.setattr(module, name, guard(getattr(module, name)))
+
+
+def write(folder, text):
+    folder.mkdir()
+    for name in "ab":
+        (folder / name).write_text(text)
+
+
+def content(folder):
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+@pytest.mark.parametrize("entry", ["the next replacement", "a resumed run"])
+def test_a_folder_is_the_old_or_the_new_one_wherever_it_is_killed(tmp_path, number, entry):
+    folder = tmp_path / "saved_model"
+    write(folder, "old")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        try:
+            kill_before(monkeypatch, number)
+            with files.replacing(folder) as temporary:
+                write(temporary, "new")
+        except Killed:
+            pass
+    if entry == "a resumed run":
+        files.remove_leftovers(tmp_path)
+        assert content(folder) in ({"a": "old", "b": "old"}, {"a": "new", "b": "new"})
+    else:
+        with pytest.raises(OSError), files.replacing(folder):
+            raise OSError(28, "No space left on device")
+        assert content(folder) in ({"a": "old", "b": "old"}, {"a": "new", "b": "new"})
+        with files.replacing(folder) as temporary:  # what was left is not in the way
+            write(temporary, "newer")
+        assert content(folder) == {"a": "newer", "b": "newer"}
+    assert [path.name for path in tmp_path.iterdir()] == ["saved_model"]
+
+
+def test_folders_that_are_made_at_once_are_different(tmp_path, monkeypatch):
+    first_free, made = files.first_free, []
+
+    def slow(path):
+        free = first_free(path)
+        if len(made) < 2:  # another process makes it between the look and the making
+            free.mkdir(parents=True)
+            made.append(free)
+        return free
+
+    monkeypatch.setattr(files, "first_free", slow)
+    assert files.make_first_free(tmp_path / "runs" / "hip").name == "hip-3"

@@ -1,0 +1,107 @@
+"""Picture files decoded by Pillow, upright; what Pillow reads wrong is read right or refused."""
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from transfuse_keras.data.quiet import LARGEST, reading
+from transfuse_keras.errors import InputError
+
+MOST_SCANS = 2**32  # pixels times scans of a progressive JPEG: each scan goes over all pixels
+# only these: Pillow would start Ghostscript for PostScript, whatever a file is called
+IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")
+LOSSY = {"JPEG", "MPO", "WEBP", "JPEG2000"}  # formats that may change values
+PHOTOMETRIC, BITS, EXTRA_SAMPLES = 262, 258, 338  # TIFF tags
+MIN_IS_WHITE, PREMULTIPLIED = 0, 1  # their values
+
+
+def decode(path, what):
+    """A file as a Pillow image, decoded and upright.
+
+    Its `format` is the file's. Of a grey image of more than 8 bits, info["negative"] tells whether
+    0 is white: Pillow inverts such TIFF files of up to 8 bits only. A colour image of 16 bits has
+    info["deep"]: Pillow has dropped its lower bytes, `decode_deep_colours` has not.
+
+    Args:
+        path: Path.
+        what: "image" or "mask", for messages.
+
+    Raises: InputError if the file cannot be decoded as a whole, or holds several pictures.
+    """
+    remedy = "replace it or take out its image too" if what == "mask" else "replace or remove it"
+    try:
+        with reading(), Image.open(path, formats=IMAGE_FORMATS) as picture:
+            refuse_bomb(picture, path)
+            # the further pictures of an MPO, which cameras write, are previews
+            count = getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1
+            if count > 1:
+                raise InputError(
+                    f"{path}: holds {count} pages or frames; save the one that counts as a file "
+                    "of its own."
+                )
+            upright = ImageOps.exif_transpose(picture)
+            upright.format = picture.format
+            tags = getattr(picture, "tag_v2", {})
+            upright.info["negative"] = is_grey_and_deep(picture) and (
+                tags.get(PHOTOMETRIC) == MIN_IS_WHITE
+            )
+            upright.info["deep"] = has_deep_colours(picture, path)
+            return upright
+    except InputError:
+        raise
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error ...
+        reason = str(error).partition("\n")[0].replace(str(path), "").strip(" :'")
+        raise InputError(f"{path}: not a readable {what} ({reason}); {remedy}.") from error
+
+
+def refuse_bomb(picture, path):
+    """Raise InputError if an opened image would take too long to decode."""
+    pixels = picture.width * picture.height
+    if pixels > LARGEST:
+        raise InputError(
+            f"{path}: claims {picture.width}x{picture.height} pixels, too many to decode."
+        )
+    # a start of scan is nothing else in compressed data
+    if picture.format in ("JPEG", "MPO"):
+        scans = path.read_bytes().count(b"\xff\xda")
+        if pixels * scans > MOST_SCANS:
+            raise InputError(f"{path}: has {scans} scans, too many to decode.")
+
+
+def is_grey_and_deep(picture):
+    return picture.mode == "F" or picture.mode.startswith("I")
+
+
+def has_deep_colours(picture, path):
+    """Whether an opened image with colours or transparency has 16 bits."""
+    if picture.format == "PNG" and picture.mode in ("LA", "RGB", "RGBA"):
+        with path.open("rb") as file:
+            return file.read(25)[24:] == b"\x10"  # of the header: bits of a sample
+    if picture.format == "TIFF" and picture.mode in ("RGB", "RGBA"):
+        return max(picture.tag_v2.get(BITS, (8,))) > 8
+    return False
+
+
+def is_deep(path):
+    """Whether a file is an image of more than 8 bits, by its header; False if it is none."""
+    try:
+        with reading(), Image.open(path, formats=IMAGE_FORMATS) as picture:
+            return is_grey_and_deep(picture) or has_deep_colours(picture, path)
+    except Exception:  # whoever reads the file tells what is wrong with it
+        return False
+
+
+def decode_deep_colours(path):
+    """A colour image of 16 bits that `decode` has accepted: uint16 (H, W, 3), RGB, upright."""
+    with reading(), Image.open(path, formats=IMAGE_FORMATS) as picture:
+        tags = getattr(picture, "tag_v2", {})
+        if tags.get(EXTRA_SAMPLES, (0,))[0] == PREMULTIPLIED:
+            raise InputError(f"{path}: its transparency has darkened its colours; save it without.")
+    try:
+        data = np.frombuffer(path.read_bytes(), "uint8")
+        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error:
+        pixels = None
+    if pixels is None or pixels.dtype != np.uint16:
+        raise InputError(f"{path}: its 16-bit colours cannot be decoded; save it with 8 bits.")
+    return pixels[..., ::-1]

@@ -1,0 +1,109 @@
+"""DICOM values as they are shown: pydicom's colours, lookup tables, windows and inversion."""
+
+import numpy as np
+from pydicom.pixels import (
+    apply_color_lut,
+    apply_modality_lut,
+    apply_presentation_lut,
+    apply_voi_lut,
+)
+
+LEVELS = 2**16  # of grey between the window and the presentation LUT
+
+
+def show(values, header):
+    """Decoded values of a frame as they are shown.
+
+    Args:
+        values: (H, W) or (H, W, 3) as pydicom's `pixel_array` gives them: YBR is RGB by then.
+        header: Dataset, in which the attributes of the frame are those of the image.
+
+    Returns: uint8 (H, W, 1), or (H, W, 3) of a colour image.
+
+    Raises: many kinds of exceptions for damaged attributes; ValueError for unknown colours.
+    """
+    colour = header.PhotometricInterpretation
+    if colour == "PALETTE COLOR":
+        order_palette_bytes(header)
+        shown = apply_color_lut(values, header)[..., :3]  # the fourth is transparency
+        return to_8_bits(shown, 8 * shown.itemsize)
+    if values.ndim == 3:
+        return to_8_bits(values, header.BitsStored)
+    if colour not in ("MONOCHROME1", "MONOCHROME2"):
+        raise ValueError(f"its colours are {colour}")
+    return show_grey(values, header)[..., None]
+
+
+def order_palette_bytes(header):
+    """Swap the words of the palette of a big endian file, which pydicom reads as little endian."""
+    if header.file_meta.TransferSyntaxUID.is_little_endian:
+        return
+    for colour in ("Red", "Green", "Blue", "Alpha"):
+        element = header.get_item(f"{colour}PaletteColorLookupTableData")
+        if element is not None:
+            words = np.frombuffer(element.value, ">u2").astype("<u2")
+            header[element.tag].value = words.tobytes()
+
+
+def to_8_bits(values, bits):
+    """Unsigned values of so many bits as uint8; as dcmtk does, the lower bits are dropped."""
+    if values.dtype.kind != "u":
+        raise ValueError("its colours are signed")
+    if bits < 8:
+        return np.round(values * (255 / (2**bits - 1))).astype("uint8")
+    return (values >> (bits - 8)).astype("uint8")
+
+
+def show_grey(values, header):
+    """Grey values (H, W) as uint8: modality LUT, window or VOI LUT, presentation LUT."""
+    values = apply_modality_lut(values, header)
+    if has_voi_lut(header):
+        bits = header.VOILUTSequence[0].LUTDescriptor[2]
+        low, high = 0, 2**bits - 1
+        values = apply_voi_lut(values, header)
+    elif has_window(header):
+        with np.errstate(over="ignore"):
+            # far out on both sides; a negative slope exchanges them
+            low, high = apply_voi_lut(np.array([-1e30, 1e30]), header)
+            values = apply_voi_lut(values, header)
+    else:
+        low, high = values.min(), values.max()
+    low, high, values = float(low), float(high), values.astype("float64")
+    if not np.isfinite([low, high]).all() or not np.isfinite(values).all():
+        raise ValueError("its rescaling or window leaves undefined values")
+    values -= low
+    values /= (high - low) or 1
+    levels = np.round(np.clip(values, 0, 1, out=values) * (LEVELS - 1)).astype("uint16")
+    return presentation(header)[levels]
+
+
+def has_voi_lut(header):
+    items = header.get("VOILUTSequence")
+    return bool(items) and "LUTDescriptor" in items[0] and "LUTData" in items[0]
+
+
+def has_window(header):
+    """Whether the (first) window can be used: dcmtk, too, ignores one that is too narrow."""
+    center, width = (first(header.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    if center is None or width is None:
+        return False
+    linear = str(header.get("VOILUTFunction") or "LINEAR").upper() == "LINEAR"
+    return not (width < 1 if linear else width <= 0)
+
+
+def first(value):
+    return (value[0] if len(value) else None) if hasattr(value, "__len__") else value
+
+
+def presentation(header):
+    """The grey, uint8, of each of LEVELS levels. PresentationLUTShape, where it is given, decides
+    on inversion, else the photometric interpretation does."""
+    levels = np.arange(LEVELS)
+    if header.get("PresentationLUTSequence"):
+        top = 2 ** header.PresentationLUTSequence[0].LUTDescriptor[2] - 1
+        levels = apply_presentation_lut(levels, header) * ((LEVELS - 1) / top)
+    elif str(header.get("PresentationLUTShape")).strip().upper() in ("IDENTITY", "INVERSE"):
+        levels = apply_presentation_lut(levels, header)
+    elif header.PhotometricInterpretation == "MONOCHROME1":
+        levels = LEVELS - 1 - levels
+    return np.round(levels * (255 / (LEVELS - 1))).astype("uint8")

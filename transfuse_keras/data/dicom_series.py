@@ -1,0 +1,112 @@
+"""DICOM series as volumes: the slices of a CT or MR scan, sorted by where they lie."""
+
+from collections import defaultdict
+
+import numpy as np
+from pydicom.pixels import apply_modality_lut
+
+from transfuse_keras.data.dicom import decode, is_dicom, open_image
+from transfuse_keras.data.orientation import Volume
+from transfuse_keras.data.quiet import reading
+from transfuse_keras.errors import InputError
+
+TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's axes run to the left and to posterior
+UNEQUAL = 0.05  # of the distance of slices, by which distances may differ
+
+
+def find_series(paths):
+    """The series among DICOM files: UID -> tuple of paths; files without an image are left out.
+
+    Returns: the dictionary, and a sentence on each file that was left out.
+    """
+    series, without = defaultdict(list), []
+    for path in paths:
+        try:
+            series[str(open_image(path).get("SeriesInstanceUID"))].append(path)
+        except InputError as error:
+            without.append(str(error))
+    return {uid: tuple(found) for uid, found in series.items()}, without
+
+
+def open_series(source):
+    """A Volume of the slices of one series, with only their headers read.
+
+    Args:
+        source: a folder with the slices of one series, or a tuple of their paths.
+
+    Raises: InputError if slices are missing, double, turned against one another, or of other sizes.
+    """
+    paths, where = source, source
+    if not isinstance(source, tuple):
+        series, _ = find_series(sorted(x for x in source.iterdir() if x.is_file() and is_dicom(x)))
+        if len(series) != 1:
+            raise InputError(f"{source}: holds {len(series)} DICOM series, not one.")
+        (paths,) = series.values()
+    else:
+        where = paths[0].parent
+    headers = [open_image(path) for path in paths]
+    with reading():
+        try:
+            order, affine = place(headers)
+        except Exception as error:
+            raise InputError(f"{where}: its DICOM series is no volume: {error}.") from error
+    slices = [(paths[i], headers[i]) for i in order]
+    shape = (headers[0].Columns, headers[0].Rows, len(paths), 1)
+
+    def read():
+        values = np.empty(shape, "float32")
+        for k, (path, header) in enumerate(slices):
+            values[:, :, k, 0] = apply_modality_lut(decode(path, header, 0), header).T
+        return values
+
+    return Volume(where, shape, affine, True, read)
+
+
+def place(headers):
+    """The order of slices along their normal, and the affine of the volume in mm, RAS.
+
+    Raises: ValueError with what is wrong with the series; others for damaged attributes.
+    """
+    if len(headers) < 2:
+        raise ValueError("it has a single slice; give the folder of all its slices")
+    if any(int(x.get("NumberOfFrames") or 1) > 1 for x in headers):
+        raise ValueError("it holds several frames a file; convert it to NIfTI with dcm2niix")
+    if any(x.get("SamplesPerPixel", 1) != 1 for x in headers):
+        raise ValueError("it is in colour")
+    if len({(x.Rows, x.Columns) for x in headers}) > 1:
+        raise ValueError("its slices differ in size")
+    turns = numbers(headers, "ImageOrientationPatient", 6)
+    spacings = numbers(headers, "PixelSpacing", 2)
+    if np.ptp(turns, axis=0).max() > 1e-3 or np.ptp(spacings, axis=0).max() > 1e-3:
+        raise ValueError("its slices differ in orientation or spacing")
+    along_row, along_column = turns[0].reshape(2, 3)
+    normal = np.cross(along_row, along_column)
+    positions = numbers(headers, "ImagePositionPatient", 3)
+    order = np.argsort(positions @ normal, kind="stable")
+    positions = positions[order]
+    steps = np.diff(positions, axis=0)
+    distances = steps @ normal
+    if distances.min() < 1e-3:
+        raise ValueError("several slices lie at one place (times, echoes or b-values?)")
+    if np.ptp(distances) > UNEQUAL * np.median(distances):
+        raise ValueError(
+            f"slices are missing or unequally spaced ({distances.min():g} to "
+            f"{distances.max():g} mm)"
+        )
+    if np.abs(steps - distances[:, None] * normal).max() > UNEQUAL * np.median(distances):
+        raise ValueError("its slices lie obliquely behind one another (a tilted gantry?)")
+    affine = np.eye(4)
+    row_spacing, column_spacing = spacings[0]
+    affine[:3, 0] = along_row * column_spacing
+    affine[:3, 1] = along_column * row_spacing
+    affine[:3, 2] = (positions[-1] - positions[0]) / (len(headers) - 1)
+    affine[:3, 3] = positions[0]
+    return order, TO_RAS @ affine
+
+
+def numbers(headers, name, count):
+    """An attribute of all slices, float64 (slices, count); ValueError where it is missing."""
+    found = [list(header.get(name) or ()) for header in headers]
+    if any(len(values) != count for values in found):
+        raise ValueError(f"not every slice has its {name}")
+    return np.array(found, "float64")

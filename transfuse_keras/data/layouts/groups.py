@@ -1,0 +1,257 @@
+"""Who is a patient: the group of each image, as the data says or as its names suggest."""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from transfuse_keras.data.layouts.listing import read_stems
+from transfuse_keras.errors import InputError
+
+TABLES = (("groups.csv", "group"), ("sequences.csv", "sequence"))
+MANY_WORDS = 10  # so many different words are names of people, not kinds of images
+# words before a number that count something else than patients: grade2_017, hospital1/
+COLLECTIONS = {
+    *("batch", "birads", "category", "center", "centre", "class", "clinic", "dataset", "device"),
+    *("fold", "grade", "group", "hospital", "kind", "label", "level", "part", "phase", "rads"),
+    *("scanner", "set", "site", "stage", "task", "test", "train", "type", "v", "val", "version"),
+    *("view", "year"),
+}
+SHOWN = 4  # groups that a note names
+
+
+@dataclass(frozen=True)
+class Clue:
+    """What may tell the patient of an image.
+
+    Attributes:
+        stem: of its file.
+        folder: the folders above it in the data set that speak of no split, with "/".
+        listed: its group by groups.csv or sequences.csv, or None.
+        dicom: its PatientID, or None.
+    """
+
+    stem: str
+    folder: str = ""
+    listed: str | None = None
+    dicom: str | None = None
+
+    def within(self, group):
+        """A group that is told by the stem alone: the same in another folder is another one."""
+        return f"{self.folder}/{group}" if self.folder else group
+
+
+def group_samples(listing, task, option=None):
+    """Give the samples of a Listing with clues their groups; says in its notes what was taken.
+
+    In this order: `option`, groups.csv, the task's pattern, DICOM, folders, the beginning of the
+    names. What only suggests patients (from DICOM on) is left if it makes too few to divide.
+
+    Args:
+        listing: Listing; changed.
+        task: Task.
+        option: "none", "prefix", "folder", a CSV file or a regular expression; None to choose.
+
+    Raises: InputError if `option` fits no image.
+    """
+    if not listing.samples:
+        return
+    samples, clues = listing.samples, listing.clues
+    clues = [clues.get(x.name) or Clue(*x.name.rpartition("/")[::-2]) for x in samples]
+    names = [sample.name for sample in samples]
+    if option is not None:
+        groups, note = by_option(clues, names, option)
+    elif any(clue.listed for clue in clues):
+        groups, note = by_table(clues, names)
+    elif task.patient is not None:
+        groups, note = by_pattern(clues, task.patient), "the task's pattern tells the patients"
+    else:
+        groups, note = guess(clues, count_needed(samples), samples)
+    listing.patients = groups is not None
+    groups = names if groups is None else groups
+    listing.samples = [replace(x, group=group) for x, group in zip(samples, groups, strict=True)]
+    count = f"{len(set(groups))} patients" if listing.patients else "each counts as its own patient"
+    listing.notes.append(f"{len(samples)} images: {note}; {count}.")
+
+
+def count_needed(samples):
+    """How many groups are needed among the samples that no split of the data set has yet."""
+    named = {sample.split for sample in samples} - {None}
+    return {frozenset(): 3, frozenset({"train"}): 3, frozenset({"train", "test"}): 2}.get(
+        frozenset(named), 1
+    )
+
+
+def guess(clues, needed, samples):
+    """(groups or None, why), by what the files and their names suggest."""
+    reasons = []
+    for find in (by_dicom, by_folder, by_prefix):
+        groups, note = find(clues)
+        if groups is not None:
+            pairs = zip(groups, samples, strict=True)
+            divided = {group for group, sample in pairs if sample.split in (None, "train")}
+            if len(divided) >= needed:
+                return groups, note
+            note += f", but {len(divided)} are too few to divide"
+        reasons += [note] if note else []
+    return None, "; ".join(reasons) or "nothing tells which are of one patient"
+
+
+def by_option(clues, names, option):
+    """(groups or None, note) as --group says."""
+    if option == "none":
+        return None, "--group none"
+    if option == "folder":
+        if not any(clue.folder for clue in clues):
+            raise InputError("--group folder: all images lie in one folder.")
+        return [clue.folder for clue in clues], "--group folder: each folder is a patient"
+    if option == "prefix":
+        heads = repeated_heads(clues)
+        if heads is None:
+            raise InputError("--group prefix: no two names begin with the same words or numbers.")
+        return heads, f"--group prefix: {show(heads)}"
+    if Path(option).suffix.lower() == ".csv" or Path(option).is_file():
+        if not Path(option).is_file():
+            raise InputError(f"{option}: no such file; it should have the columns stem,group.")
+        table = read_stems(Path(option), ("stem", "group"))
+        pairs = zip(clues, names, strict=True)
+        found = [replace(clue, listed=look_up(table, clue.stem, name)) for clue, name in pairs]
+        if not any(clue.listed for clue in found):
+            raise InputError(f"{option}: names none of the images, such as {names[0]}.")
+        return by_table(found, names, option)
+    try:
+        groups = [re.search(option, clue.stem) for clue in clues]
+    except re.error as error:
+        raise InputError(
+            f"--group {option}: is neither none, prefix, folder nor a file, nor a regular "
+            f"expression ({error})."
+        ) from error
+    if not any(groups):
+        raise InputError(f"--group {option}: fits no name, such as {clues[0].stem}.")
+    return by_pattern(clues, option, re.search), f"--group {option}"
+
+
+def look_up(table, stem, name):
+    """The group of an image by a table of read_stems: by its name in the data set or its stem."""
+    cells = table.get(name) or table.get(stem)
+    return cells[0] if cells else None
+
+
+def read_groups(folder):
+    """Stem -> list of the group, by groups.csv or sequences.csv; empty without such a file."""
+    for name, column in TABLES:
+        if (folder / name).is_file():
+            return read_stems(folder / name, ("stem", column))
+    return {}
+
+
+def by_table(clues, names, table="groups.csv or sequences.csv"):
+    groups = [clue.listed or name for clue, name in zip(clues, names, strict=True)]
+    rest = sum(clue.listed is None for clue in clues)
+    unlisted = f"; {rest} that it does not list count for themselves" if rest else ""
+    return groups, f"{table} tells the patients{unlisted}"
+
+
+def by_pattern(clues, pattern, find=re.match):
+    """Groups by a regular expression: what it matches, or its first group; else the stem."""
+
+    def group(clue):
+        found = find(pattern, clue.stem)
+        text = found and (found.group(1) if found.re.groups else found.group())
+        return clue.within(text or clue.stem)
+
+    return [group(clue) for clue in clues]
+
+
+def by_dicom(clues):
+    patients = {clue.dicom for clue in clues} - {None}
+    if not patients:
+        return None, ""
+    if len(patients) == 1 < len(clues):
+        return None, f"all have the PatientID {patients.pop()}"
+    return [clue.dicom or clue.within(clue.stem) for clue in clues], "PatientID of the DICOM files"
+
+
+def by_folder(clues):
+    """Folders that are numbered or named like people are patients."""
+    parts = [clue.folder.split("/") for clue in clues]
+    for level in range(1, max(map(len, parts)) + 1):
+        heads = ["/".join(part[:level]) for part in parts]
+        if min(map(len, parts)) >= level and tell_people({x.rpartition("/")[2] for x in heads}):
+            return heads, f"the folders {show(heads)} are taken as patients"
+    return None, ""
+
+
+def by_prefix(clues):
+    """The beginning of the names, in each folder for itself, that is numbered or like people's
+    names and stands before several images."""
+    folders = defaultdict(list)
+    for index, clue in enumerate(clues):
+        folders[clue.folder].append(index)
+    groups, kinds = [clue.within(clue.stem) for clue in clues], set()
+    found = False
+    for indices in folders.values():
+        heads, words = find_heads([clues[i].stem for i in indices])
+        kinds |= words
+        for i, head in zip(indices, heads or (), strict=False):
+            groups[i], found = clues[i].within(head), True
+    if found:
+        return groups, f"the beginnings {show(groups)} of the names are taken as patients"
+    if kinds:
+        return None, f"the beginnings {show(kinds)} are taken as kinds of images, not as patients"
+    return None, ""
+
+
+def find_heads(stems):
+    """(beginning of each stem that tells the patient, or None; the words that were passed over).
+
+    Beginnings grow word by word until they tell patients apart or are all different.
+    """
+    rows, passed = split_words(stems), set()
+    for length in range(1, max(map(len, rows))):
+        heads = ["".join(row[:length]).rstrip("_-. (") for row in rows]
+        words = {row[length - 1].rstrip("_-. ()") for row in rows if len(row) >= length}
+        if len(set(heads)) == len(stems):
+            break
+        if tell_people(words):
+            return heads, passed
+        if len(words) > 1:
+            passed |= words
+    return None, passed
+
+
+def repeated_heads(clues):
+    """The shortest beginnings of the names that differ but are not all different, or None."""
+    rows = split_words([clue.stem for clue in clues])
+    for length in range(1, max(map(len, rows)) + 1):
+        heads = ["".join(row[:length]).rstrip("_-. (") for row in rows]
+        if 1 < len(set(heads)) < len(heads):
+            return [clue.within(head) for clue, head in zip(clues, heads, strict=True)]
+    return None
+
+
+def split_words(stems):
+    """The words and numbers of each stem, with the separators behind them. Without separators,
+    stems of one form (P01S07) are cut behind each number."""
+    if not any(re.search(r"[_\-. (]", stem) for stem in stems):
+        forms = {re.sub(r"\d+", "#", stem) for stem in stems}
+        if len(forms) == 1:
+            return [re.findall(r"\D*\d+|\D+", stem) or [stem] for stem in stems]
+    return [re.findall(r"[^_\-. ()]*[_\-. ()]+|[^_\-. ()]+", stem) or [stem] for stem in stems]
+
+
+def tell_people(words):
+    """Whether words, which stand in the same place of several names, are those of patients."""
+    if len(words) < 2 or all(re.fullmatch(r"(19|20)\d\d", word) for word in words):
+        return False
+    letters = [set(re.findall("[a-z]+", word.lower())) for word in words]
+    if sum(bool(found & COLLECTIONS) for found in letters) > len(words) / 2:
+        return False
+    numbered = sum(any(x.isdigit() for x in word) for word in words)
+    return numbered >= 0.8 * len(words) or len(words) >= MANY_WORDS
+
+
+def show(groups):
+    """The first few of the groups, for a note."""
+    distinct = sorted(set(groups))
+    return ", ".join(distinct[:SHOWN]) + (", ..." if len(distinct) > SHOWN else "")
