@@ -92,6 +92,7 @@ def parser():
     add("--task", required=True, help=TASK_HELP)
     add("--data", metavar="DIR", required=True, help="folder in any known layout")
     add_spacing(add)
+    add_reading(add)
     add("--out", metavar="PNG", help="contact sheet; by default check-TASK.png, here")
 
     evaluate = subparsers.add_parser("evaluate", help="score a trained model")
@@ -99,11 +100,13 @@ def parser():
     add = evaluate.add_argument
     add("--model", required=True, metavar="M", help=MODEL_HELP)
     add("--data", metavar="DIR", help="folder in any known layout; by default what M held out")
+    add("--all", action="store_true", help="score all images, also those M was trained on")
     add("--out", metavar="DIR", help="by default evaluations/NAME in the run folder")
     add("--task", help=TASK_HELP + "; by default the run's")
     add_threshold(add, "what the run keeps, else 0.5")
     add_flips(add)
     add_spacing(add)
+    add_reading(add)
     add_computing(add)
 
     predict = subparsers.add_parser("predict", help="masks of images or volumes")
@@ -157,6 +160,7 @@ def add_settings(add):
     add("--task", help=TASK_HELP)
     add("--data", metavar="DIR", help="folder in any known layout; without it, phantoms")
     add_spacing(add)
+    add_reading(add)
     add(
         "--recipe",
         choices=list(RECIPE_CHANGES),
@@ -188,6 +192,16 @@ def add_spacing(add):
         nargs="+",
         metavar="MM",
         help="pixel spacing, one number or row and column, of images that do not tell theirs",
+    )
+
+
+def add_reading(add):
+    add("--masks", metavar="NAME", help="name of the folder of masks, where several may be meant")
+    add(
+        "--group",
+        metavar="G",
+        help="what tells the patients: none, prefix, folder, a CSV file (stem,group) or a regular "
+        "expression; by default it is found out and said",
     )
 
 

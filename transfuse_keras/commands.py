@@ -56,7 +56,9 @@ def parse_spacing(arguments):
 
 def run_check(arguments):
     task = find_task(arguments.task)
-    report = check(task, arguments.data, parse_spacing(arguments))
+    report = check(
+        task, arguments.data, parse_spacing(arguments), arguments.masks, arguments.group
+    )
     for kind, lines in (("ERROR", report.errors), ("warning", report.warnings)):
         for line in lines:
             print(f"{kind}: {line}")
@@ -133,6 +135,8 @@ def parse_settings(arguments):
         arguments.precision or "float32",
         arguments.jit or "auto",
         arguments.deterministic,
+        arguments.masks,
+        arguments.group,
     )
 
 
@@ -211,6 +215,9 @@ def run_evaluate(arguments):
         spacing=parse_spacing(arguments),
         precision=arguments.precision,
         jit=arguments.jit,
+        everything=arguments.all,
+        masks=arguments.masks,
+        group=arguments.group,
     )
     print(f"Done: {folder}/report.html")
 
