@@ -56,9 +56,7 @@ def parse_spacing(arguments):
 
 def run_check(arguments):
     task = find_task(arguments.task)
-    report = check(
-        task, arguments.data, parse_spacing(arguments), arguments.masks, arguments.group
-    )
+    report = check(task, arguments.data, parse_spacing(arguments), arguments.masks, arguments.group)
     for kind, lines in (("ERROR", report.errors), ("warning", report.warnings)):
         for line in lines:
             print(f"{kind}: {line}")
