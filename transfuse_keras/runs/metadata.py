@@ -62,6 +62,7 @@ def write_metadata(path, model, origin, kind, quantize, verified):
         "exclusive": task.exclusive,
         "mirror_pairs": task.mirror_pairs,
         "field": task.field,
+        "channel_suffixes": task.channel_suffixes,
         "flips": task.flips,
         "protocols": task.protocols,
         "input": {
@@ -102,6 +103,7 @@ def read_metadata(path):
             exclusive=content["exclusive"],
             mirror_pairs=tuple(map(tuple, content["mirror_pairs"])),
             field=content["field"] and tuple(content["field"]),
+            channel_suffixes=tuple(content.get("channel_suffixes", ())),
             flips=content["flips"],
             protocols=tuple(content["protocols"]),
         )
