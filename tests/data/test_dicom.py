@@ -1,6 +1,7 @@
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -374,6 +375,24 @@ def test_a_frame_is_chosen_and_has_its_own_window(tmp_path, ramp):
         write_dicom(tmp_path / "b.dcm", ramp, WindowCenter=center, WindowWidth=1000)
         found = read_dicom(tmp_path / "a.dcm", frame)
         np.testing.assert_array_equal(found, read_dicom(tmp_path / "b.dcm"))
+
+
+def test_threads_add_the_decoder_once(monkeypatch):
+    added, slow = [], dicom_decoder.get_decoder
+
+    def get_slowly(uid):
+        time.sleep(0.01)
+        added.append(uid)
+        return slow(uid)
+
+    for uid in dicom_decoder.DECODER_DEPENDENCIES:
+        if "imagecodecs" in slow(uid).available_plugins:
+            slow(uid).remove_plugin("imagecodecs")
+    dicom_decoder.add_once.cache_clear()
+    monkeypatch.setattr(dicom_decoder, "get_decoder", get_slowly)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: dicom_decoder.add_decoder(), range(8)))
+    assert sorted(added) == sorted(dicom_decoder.DECODER_DEPENDENCIES)
 
 
 def settings():
