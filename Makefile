@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test test-slow test-all lint
 
 demo: .venv/runtime
-	$(BIN)/python train/run.py --task hip
+	$(BIN)/transfuse train --task hip
 
 test: .venv/test
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
@@ -18,11 +18,12 @@ test-all: test test-slow
 lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
-.venv/runtime: requirements.txt
+.venv/runtime: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet -r requirements.txt -e .
 	touch $@
 
 .venv/test: .venv/runtime pyproject.toml

@@ -4,7 +4,7 @@ Every name below is imported when it is first used, so that `import transfuse_ke
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what editors and type checkers read
     from transfuse_keras import metrics, tasks
@@ -61,7 +61,7 @@ MODULES = {
 }
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in ("metrics", "tasks"):
         return import_module(f"transfuse_keras.{name}")
     if name not in MODULES:
@@ -71,5 +71,5 @@ def __getattr__(name):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

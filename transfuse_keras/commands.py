@@ -53,7 +53,8 @@ def run_train(out=None, resume=False, source=None, devices=None, **given):
     run = find_begun(out, resume, source, given)
     if run is None:
         settings = find_settings(given, source)
-        refuse_taken(out)
+        if not job or job[2] == 0:  # the others find what process 0 has begun
+            refuse_taken(out)
         if source is None and (sentence := describe_recipe(given)):
             log.info(sentence)
     else:
@@ -243,6 +244,7 @@ def run_predict(model, input, out, task=None, no_overlays=False, **options):
     failed = predict_files(
         Path(model), input, Path(out), task=task, overlays=not no_overlays, **options
     )
+    log.info(f"Done: {out}")
     return 1 if failed else 0
 
 

@@ -301,6 +301,16 @@ def test_a_damaged_file_of_a_run_is_named_and_the_report_stays(run, name, conten
     assert (run / "report.html").read_text(encoding="utf-8") == before
 
 
+@pytest.mark.parametrize("name", ["distributions", "learning_curves", "facts", "headline"])
+def test_a_mistake_in_the_drawing_is_not_told_as_a_damaged_file(run, monkeypatch, name):
+    def mistaken(*arguments):
+        raise TypeError("ours")
+
+    monkeypatch.setattr(f"transfuse_keras.evaluation.report.{name}", mistaken)
+    with pytest.raises(TypeError, match="ours"):
+        write_report(run)
+
+
 def test_pictures_come_from_the_run_alone(run, tmp_path):
     entries = json.loads((run / "overlays" / "index.json").read_text())
     (run / "secret.png").write_bytes(b"secret")

@@ -9,7 +9,12 @@ from benchmarks.reliability import kill, runs, storage
 from transfuse_keras.cli import main
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.runs.folder import begin_run
-from transfuse_keras.runs.settings import Settings, describe_settings, read_settings
+from transfuse_keras.runs.settings import (
+    Settings,
+    describe_settings,
+    log_other_versions,
+    read_settings,
+)
 from transfuse_keras.tasks import hip, polyp, prostate
 
 
@@ -28,7 +33,7 @@ def test_other_versions_are_said(tmp_path, capsys):
     content = describe_settings(Settings(hip))
     content["versions"]["keras"] = "3.0.0"
     (tmp_path / "config.json").write_text(json.dumps(content))
-    read_settings(tmp_path / "config.json")
+    log_other_versions(tmp_path / "config.json")
     assert "was made with keras 3.0.0, now 3." in capsys.readouterr().out
 
 
@@ -38,7 +43,7 @@ def test_other_versions_are_said(tmp_path, capsys):
         (["--resume", "--out", "missing"], "missing: has no config.json"),
         (["--resume"], "give the run folder by --out, or --task"),
         (["--resume", "--task", "hip"], "No unfinished run in savedmodels/hip"),
-        (["--resume", "--out", "run", "--epochs", "9"], "leave out --epochs"),
+        (["--resume", "--out", "run", "--epochs", "9"], "--epochs"),
         (["--from", "run/config.json", "--lr", "1"], "leave out --lr"),
         (["--from", "run/config.json", "--seed", "0"], "leave out --seed"),
         (["--from", "thesis.txt"], "thesis.txt: "),

@@ -1,5 +1,6 @@
-"""One door to every CNN branch."""
+"""Every CNN branch by its name."""
 
+from collections.abc import Callable
 from functools import partial
 
 import keras
@@ -10,7 +11,7 @@ from transfuse_keras.backbones.resnetv2 import resnetv2
 from transfuse_keras.backbones.vgg import vgg16
 
 # timm's name -> function of (input_shape, dropout)
-CNNS = {
+CNNS: dict[str, Callable[..., keras.Model]] = {
     "resnet18": partial(resnet, basic_block, (2, 2, 2)),
     "resnet34": partial(resnet, basic_block, (3, 4, 6)),
     "resnet50": partial(resnet, bottleneck, (3, 4, 6)),
@@ -20,7 +21,12 @@ CNNS = {
 }
 
 
-def create_cnn(name, input_shape=(224, 224, 3), dropout=0.0, model_name="cnn"):
+def create_cnn(
+    name: str,
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+    dropout: float = 0.0,
+    model_name: str = "cnn",
+) -> keras.Model:
     """A CNN branch by name, randomly initialised.
 
     Args:

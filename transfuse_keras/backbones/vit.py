@@ -17,8 +17,12 @@ PATCH_SIZE = 16
 
 
 def create_vit(
-    name, input_shape=(224, 224, 3), depth=None, position_grid=None, patch_size=PATCH_SIZE
-):
+    name: str,
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+    depth: int | None = None,
+    position_grid: tuple[int, int] | None = None,
+    patch_size: int = PATCH_SIZE,
+) -> keras.Model:
     """Vision Transformer without class token and classifier, as a functional model.
 
     Args:

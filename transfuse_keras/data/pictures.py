@@ -9,7 +9,7 @@ TRUTH, PREDICTION = (0, 255, 0), (255, 0, 255)  # outlines: green and magenta; b
 PICTURE_SIDE = 384  # small images are enlarged to this, so that outlines stay thin
 
 
-def overlay(image, mask, truth=None):
+def overlay(image: np.ndarray, mask: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
     """Outlines on an image: prediction magenta, ground truth green, white where they coincide.
 
     Args:

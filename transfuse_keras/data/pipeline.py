@@ -1,5 +1,11 @@
 """From samples to tf.data batches of (image, mask)."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from transfuse_keras.data.augmentation import augment
@@ -11,20 +17,24 @@ from transfuse_keras.data.samples import SPLITS
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.data.value_range import fix_value_range
 from transfuse_keras.errors import InputError
+from transfuse_keras.tasks.task import Task
 from transfuse_keras.versions import backend
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 def dataset(
-    task,
-    directory=None,
-    split="train",
-    image_size=None,
-    batch_size=8,
-    augment=True,
-    seed=0,
-    normalization=None,
-    shard=(0, 1),
-):
+    task: Task,
+    directory: str | Path | None = None,
+    split: str = "train",
+    image_size: tuple[int, int] | None = None,
+    batch_size: int = 8,
+    augment: bool = True,
+    seed: int = 0,
+    normalization: tuple[Sequence[float], Sequence[float]] | None = None,
+    shard: tuple[int, int] = (0, 1),
+) -> tf.data.Dataset:
     """A tf.data.Dataset of (image, mask) batches for `model.fit`.
 
     Args:
@@ -69,7 +79,9 @@ def dataset(
         count_images(samples), batch_size, seed if training else None, shard, training and shared
     )
     augmented = training and augment
-    return batches(*arrays, task, normalization, order, augmented, shared and not training)
+    images, masks = arrays
+    padded = shared and not training
+    return batches(images, masks, task, normalization, order, augmented, padded)
 
 
 def batches(images, masks, task, normalization, order, augmented=False, padded=False):

@@ -1,4 +1,4 @@
-"""Samples: what the data wing knows of an image or a volume before it is read."""
+"""Samples: what is known of an image or a volume before it is read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from transfuse_keras.evaluation.report_files import number
 from transfuse_keras.metrics.calibration import BINS
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#777777"  # told apart by colour-blind eyes
@@ -182,8 +183,3 @@ def label(metric):
 
 def is_distance(metric):
     return metric.endswith(UNITS)
-
-
-def number(text):
-    """A number of a CSV file; nan for an empty cell."""
-    return float(text) if text else math.nan

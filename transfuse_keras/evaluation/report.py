@@ -2,12 +2,10 @@
 
 import math
 from collections import Counter
-from pathlib import Path
 
 import jinja2
 import numpy as np
 
-from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.evaluation.figures import (
     data_uri,
     distributions,
@@ -15,14 +13,20 @@ from transfuse_keras.evaluation.figures import (
     is_distance,
     label,
     learning_curves,
-    number,
 )
-from transfuse_keras.files import read_json, read_table, replacing
+from transfuse_keras.evaluation.report_files import (
+    number,
+    read_case_rows,
+    read_exports,
+    read_facts,
+    read_history_rows,
+    read_metrics,
+    read_pictures,
+)
+from transfuse_keras.files import replacing
 
 MOST_COLUMNS = 6  # more metrics become two tables
 MOST_UNDEFINED = 40
-REMEDY = "score the model again"
-EXPORT_FIGURES = ("largest_difference", "mask_dice", "dice", "keras_dice")
 REASONS = {  # (truth empty, prediction empty) -> why a score has no value, missed cases first
     (False, True): "prediction empty",
     (True, False): "truth empty",
@@ -43,64 +47,30 @@ def write_report(run, metrics=None):
     if metrics is None:
         metrics = read_metrics(run / "metrics.json")
     names = list(metrics["mean"])
-    with blaming(run / "cases.csv", "damaged", REMEDY):
-        rows = read_rows(run / "cases.csv")
-        undefined = undefined_cases(rows, names)
-        charts = distributions(rows, names, metrics.get("sets") or ())
-    with blaming(run / "history.csv", "damaged", REMEDY):
-        curves = learning_curves(read_rows(run / "history.csv"))
-    with blaming(run / "overlays" / "index.json", "damaged", REMEDY):
-        pictures = gallery(run / "overlays", rows)
-    with blaming(run / "config.json", "damaged", REMEDY):
-        described = facts(metrics, read_json(run / "config.json") or {})
+    rows = read_case_rows(run / "cases.csv", names)
+    history = read_history_rows(run / "history.csv")
+    pictures = read_pictures(run / "overlays")
+    config = read_facts(run / "config.json")
     exports = read_exports(run / "export.json")
-    with blaming(run / "metrics.json", "damaged", REMEDY):
-        page = template().render(
-            metrics=metrics,
-            model=model_name(metrics["variant"]),
-            headline=headline(metrics),
-            facts=described,
-            tables=[(columns, score_groups(metrics, columns)) for columns in tables(names)],
-            paper=list(beside_paper(metrics)),
-            overviews=overviews(metrics, names),
-            distributions=charts,
-            curves=curves,
-            gallery=pictures,
-            calibration=list(calibration(metrics)),
-            undefined=undefined[:MOST_UNDEFINED],
-            reasons=Counter(reason for reason, *_ in undefined),
-            exports=exports,
-        )
+    undefined = undefined_cases(rows, names)
+    page = template().render(
+        metrics=metrics,
+        model=model_name(metrics["variant"]),
+        headline=headline(metrics),
+        facts=facts(metrics, config),
+        tables=[(columns, score_groups(metrics, columns)) for columns in tables(names)],
+        paper=list(beside_paper(metrics)),
+        overviews=overviews(metrics, names),
+        distributions=distributions(rows, names, metrics.get("sets") or ()),
+        curves=learning_curves(history),
+        gallery=gallery(pictures, rows),
+        calibration=list(calibration(metrics)),
+        undefined=undefined[:MOST_UNDEFINED],
+        reasons=Counter(reason for reason, *_ in undefined),
+        exports=exports,
+    )
     with replacing(run / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
-
-
-def read_metrics(path):
-    """The content of metrics.json, with all that a report cannot do without."""
-    metrics = read_json(path, REMEDY)
-    if metrics is None:
-        raise InputError(f"{path}: no such file; only a run that was scored has a report.")
-    needed = {"task", "data", "protocol", "variant", "n", "mean", "classes"}
-    whole = isinstance(metrics, dict) and needed <= metrics.keys()
-    parts = ("mean", "classes", "thresholds")
-    if not whole or not all(isinstance(metrics.get(key, {}), dict) for key in parts):
-        raise InputError(f"{path}: not the scores of a run; score the model again.")
-    return metrics
-
-
-def read_exports(path):
-    """The content of export.json: name -> what was verified; empty if there is no file."""
-    remedy = "export the model again"
-    exports = read_json(path, remedy) or {}
-    with blaming(path, "damaged", remedy):
-        for row in exports.values():
-            sum((row.get(name) or 0 for name in EXPORT_FIGURES), 0.0)  # all are numbers
-    return exports
-
-
-def read_rows(path):
-    """Rows of a CSV file as dicts of strings; none if there is no file."""
-    return read_table(path, REMEDY) if path.is_file() else []
 
 
 def template():
@@ -223,8 +193,6 @@ def overviews(metrics, names):
 def calibration(metrics):
     """The reliability of each class: (class, ECE, chart)."""
     for name, found in (metrics.get("calibration") or {}).items():
-        if any(part["count"] < 0 for part in found["bins"]):
-            raise ValueError(f"a bin of {name} holds less than no pixel")
         yield name, found["ece"], draw_reliability(found["bins"], name)
 
 
@@ -238,21 +206,18 @@ def beside_paper(metrics):
             yield name, metric, theirs, own, None if None in (own, theirs) else own - theirs
 
 
-def gallery(folder, rows):
+def gallery(pictures, rows):
     """The overlays: {heading: [(picture, case, rank, score, [(class, score)])]}."""
-    entries = read_json(folder / "index.json", REMEDY)
-    if entries is None:
-        entries = [{"file": path.name, "case": path.name} for path in sorted(folder.glob("*.png"))]
-    worst = sum(entry.get("rank") == "worst" for entry in entries)
+    worst = sum(entry["rank"] == "worst" for entry in pictures)
     headings = {"worst": f"The {worst} worst", None: "Overlays"}
     classes = {}
     for row in rows:
         classes.setdefault(row["case"], []).append((row["class"], number(row.get("dice"))))
     groups = {}
-    for entry in entries:
-        case, rank = entry["case"], entry.get("rank")
-        picture = data_uri((folder / Path(entry["file"]).name).read_bytes(), "image/png")
-        figure = (picture, case, rank, entry.get("score"), classes.get(case, []))
+    for entry in pictures:
+        case, rank = entry["case"], entry["rank"]
+        picture = data_uri(entry["picture"], "image/png")
+        figure = (picture, case, rank, entry["score"], classes.get(case, []))
         groups.setdefault(headings.get(rank, "Best and median"), []).append(figure)
     return groups
 

@@ -78,7 +78,8 @@ def plan_exports(formats, quantizations):
         if not possible:
             raise InputError(f"--format {name}: has --quantize {' '.join(known)} only.")
         if left := [quantize for quantize in quantizations if quantize not in known]:
-            log.info(f"{name}: is not written as {' or '.join(left)}, which it has not.")
+            skipped = "are skipped" if len(left) > 1 else "is skipped"
+            log.info(f"{name}: {' and '.join(left)} {skipped}; this format does not have that.")
         stem, _, suffix = file.partition(".")
         jobs += [(name, file if x == "none" else f"{stem}-{x}.{suffix}", x) for x in possible]
     return jobs

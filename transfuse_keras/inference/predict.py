@@ -1,19 +1,32 @@
 """From any image to its mask, and a picture of it."""
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from transfuse_keras.data.resize import crop_field, resize_image, uncrop_field
 from transfuse_keras.errors import InputError
-from transfuse_keras.inference.predictor import as_predictor
+from transfuse_keras.inference.predictor import Predictor, as_predictor
+
+if TYPE_CHECKING:
+    import keras
 
 AT_ONCE = 8  # slices or tiles that go through the model together
 FLIPS = {"": (), "h": (2,), "v": (1,), "hv": (2, 1)}  # axes of (B, H, W, C)
 
 
-def predict(model, image, flips="", tile=False, mirrored_classes=None):
+def predict(
+    model: keras.Model | Predictor,
+    image: np.ndarray,
+    flips: str = "",
+    tile: bool = False,
+    mirrored_classes: Sequence[int] | None = None,
+) -> np.ndarray:
     """Probability maps of one image of any size.
 
     Args:

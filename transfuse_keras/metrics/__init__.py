@@ -1,6 +1,6 @@
 """Scores of masks, on arrays and during training."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transfuse_keras.metrics.overlap import dice, iou, pixel_accuracy, precision, recall
 from transfuse_keras.metrics.pranet import pranet_curves, pranet_scores
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in ("DiceScore", "IoUScore"):
         raise AttributeError(f"module 'transfuse_keras.metrics' has no attribute '{name}'")
     from transfuse_keras.metrics import (

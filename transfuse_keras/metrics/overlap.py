@@ -21,7 +21,7 @@ def counts(truth, prediction):
     return both, int(np.count_nonzero(prediction)) - both, int(np.count_nonzero(truth)) - both
 
 
-def dice(truth, prediction):
+def dice(truth: np.ndarray, prediction: np.ndarray) -> float:
     """Dice coefficient 2 |A and B| / (|A| + |B|).
 
     Args, errors: as in this module. Returns: float in [0, 1]; 1 if both masks are empty, 0 if
@@ -37,7 +37,7 @@ def dice(truth, prediction):
     return 2 * hit / (2 * hit + extra + missed) if hit + extra + missed else 1.0
 
 
-def iou(truth, prediction):
+def iou(truth: np.ndarray, prediction: np.ndarray) -> float:
     """Intersection over union (Jaccard index) |A and B| / |A or B|.
 
     Args, errors: as in this module. Returns: float in [0, 1]; 1 if both masks are empty, 0 if
@@ -53,7 +53,7 @@ def iou(truth, prediction):
     return hit / (hit + extra + missed) if hit + extra + missed else 1.0
 
 
-def pixel_accuracy(truth, prediction):
+def pixel_accuracy(truth: np.ndarray, prediction: np.ndarray) -> float:
     """Share of the pixels, background included, on which the masks agree.
 
     Args, errors: as in this module. Returns: float in [0, 1]; empty masks are no exception: both
@@ -69,7 +69,7 @@ def pixel_accuracy(truth, prediction):
     return 1 - (extra + missed) / max(np.size(truth), 1)
 
 
-def precision(truth, prediction):
+def precision(truth: np.ndarray, prediction: np.ndarray) -> float:
     """Share of the predicted pixels that are true, |A and B| / |B|.
 
     Args, errors: as in this module. Returns: float in [0, 1]; if nothing is predicted, 1 where
@@ -85,7 +85,7 @@ def precision(truth, prediction):
     return hit / (hit + extra) if hit + extra else float(not missed)
 
 
-def recall(truth, prediction):
+def recall(truth: np.ndarray, prediction: np.ndarray) -> float:
     """Share of the true pixels that are predicted (sensitivity), |A and B| / |A|.
 
     Args, errors: as in this module. Returns: float in [0, 1]; if the truth is empty, 1 where the

@@ -31,7 +31,7 @@ def stretched(truth, probabilities):
     return truth, (p - low) / (high - low) if high > low else p
 
 
-def pranet_curves(truth, probabilities):
+def pranet_curves(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
     """Dice and IoU of one image at each of THRESHOLDS, from 1 down to 0.
 
     A pixel is predicted where the stretched map reaches the threshold. Where no predicted pixel
@@ -63,7 +63,7 @@ def pranet_curves(truth, probabilities):
     }
 
 
-def pranet_scores(truth, probabilities):
+def pranet_scores(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """PraNet's Dice and IoU of one image: the mean and the best over the 256 thresholds.
 
     PraNet's own maxDice and maxIoU are not means of "max_dice" and "max_iou": it averages the

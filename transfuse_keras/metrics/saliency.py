@@ -9,7 +9,7 @@ import numpy as np
 from transfuse_keras.metrics.pranet import stretched
 
 
-def e_curve(truth, probabilities):
+def e_curve(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """E-measure (Fan et al., IJCAI 2018) of one image at 256 thresholds from 1 down to 0.
 
     The library rounds the stretched map down to 8 bits for this measure.
@@ -34,7 +34,7 @@ def e_curve(truth, probabilities):
     return measure.get_results()["em"]["curve"]
 
 
-def saliency_scores(truth, probabilities):
+def saliency_scores(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """The saliency scores of one image.
 
     PraNet's maximal E-measure is not a mean of "max_e": it averages `e_curve` over the images

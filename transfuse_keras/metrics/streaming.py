@@ -1,5 +1,7 @@
 """Keras metrics for `compile`: scores of single images, averaged over an epoch."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -20,7 +22,7 @@ class ImageScore(keras.metrics.Metric):
     Result: float32 scalar in [0, 1].
     """
 
-    def __init__(self, classes=1, name=None, **kwargs):
+    def __init__(self, classes: int = 1, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.classes = classes
         # float32 whatever the policy: float16 cannot count the pixels of an image
@@ -76,7 +78,7 @@ class DiceScore(ImageScore):
         0.4
     """
 
-    def __init__(self, classes=1, name="dice", **kwargs):
+    def __init__(self, classes: int = 1, name: str = "dice", **kwargs: Any) -> None:
         super().__init__(classes, name, **kwargs)
 
     def score(self, hit, size, found):
@@ -95,7 +97,7 @@ class IoUScore(ImageScore):
         0.25
     """
 
-    def __init__(self, classes=1, name="iou", **kwargs):
+    def __init__(self, classes: int = 1, name: str = "iou", **kwargs: Any) -> None:
         super().__init__(classes, name, **kwargs)
 
     def score(self, hit, size, found):

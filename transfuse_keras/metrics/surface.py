@@ -7,9 +7,12 @@ mask is empty, every distance is nan: undefined; MedPy raises there.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.spatial import cKDTree
+
+Spacing = float | Sequence[float] | None
 
 
 def surface_points(mask, spacing):
@@ -28,7 +31,9 @@ def surface_points(mask, spacing):
     return (np.argwhere(box & surface) + corner) * spacing
 
 
-def surface_distances(truth, prediction, spacing=None):
+def surface_distances(
+    truth: np.ndarray, prediction: np.ndarray, spacing: Spacing = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Distance of every surface pixel of one mask to the nearest surface pixel of the other.
 
     Args:
@@ -50,16 +55,18 @@ def surface_distances(truth, prediction, spacing=None):
     truth, prediction = np.asarray(truth, bool), np.asarray(prediction, bool)
     if truth.shape != prediction.shape:
         raise ValueError(f"Truth {truth.shape} and prediction {prediction.shape} differ in shape.")
-    spacing = np.broadcast_to(1.0 if spacing is None else spacing, truth.ndim)
-    if not (np.isfinite(spacing) & (spacing > 0)).all():
-        raise ValueError(f"Pixel spacing must be positive, not {spacing}.")
+    pixel = np.broadcast_to(1.0 if spacing is None else spacing, truth.ndim)
+    if not (np.isfinite(pixel) & (pixel > 0)).all():
+        raise ValueError(f"Pixel spacing must be positive, not {pixel}.")
     if not truth.any() or not prediction.any():
         return np.empty(0), np.empty(0)
-    a, b = surface_points(truth, spacing), surface_points(prediction, spacing)
+    a, b = surface_points(truth, pixel), surface_points(prediction, pixel)
     return cKDTree(b).query(a)[0], cKDTree(a).query(b)[0]
 
 
-def surface_scores(truth, prediction, spacing=None):
+def surface_scores(
+    truth: np.ndarray, prediction: np.ndarray, spacing: Spacing = None
+) -> dict[str, float]:
     """All four distances of a case, computed together.
 
     Args and errors: as `surface_distances`.
@@ -86,7 +93,7 @@ def surface_scores(truth, prediction, spacing=None):
     }
 
 
-def hd(truth, prediction, spacing=None):
+def hd(truth: np.ndarray, prediction: np.ndarray, spacing: Spacing = None) -> float:
     """Hausdorff distance: the largest of all surface distances, both ways.
 
     Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, at least 0, or
@@ -101,7 +108,7 @@ def hd(truth, prediction, spacing=None):
     return surface_scores(truth, prediction, spacing)["hd"]
 
 
-def hd95(truth, prediction, spacing=None):
+def hd95(truth: np.ndarray, prediction: np.ndarray, spacing: Spacing = None) -> float:
     """The 95th percentile of the surface distances of both directions together.
 
     Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, at least 0, or
@@ -116,7 +123,9 @@ def hd95(truth, prediction, spacing=None):
     return surface_scores(truth, prediction, spacing)["hd95"]
 
 
-def asd(truth, prediction, spacing=None, both=False):
+def asd(
+    truth: np.ndarray, prediction: np.ndarray, spacing: Spacing = None, both: bool = False
+) -> float | tuple[float, float]:
     """Average surface distance, directed: from the prediction's surface to the truth's.
 
     Args, errors: as `surface_distances`; both: whether to return the other direction too.
@@ -130,11 +139,11 @@ def asd(truth, prediction, spacing=None, both=False):
         1.5
     """
     missed, extra = surface_distances(truth, prediction, spacing)
-    pair = tuple(float(d.mean()) if d.size else math.nan for d in (extra, missed))
-    return pair if both else pair[0]
+    back, forth = (float(d.mean()) if d.size else math.nan for d in (extra, missed))
+    return (back, forth) if both else back
 
 
-def assd(truth, prediction, spacing=None):
+def assd(truth: np.ndarray, prediction: np.ndarray, spacing: Spacing = None) -> float:
     """Average symmetric surface distance: the mean of the distances of both directions together.
 
     Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, at least 0, or

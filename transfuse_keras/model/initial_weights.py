@@ -4,6 +4,8 @@ import logging
 import warnings
 from pathlib import Path
 
+import keras
+
 from transfuse_keras.errors import InputError
 from transfuse_keras.model.archive import read_model
 from transfuse_keras.model.variants import resolve_variant
@@ -16,7 +18,9 @@ from transfuse_keras.weights.timm import load_timm
 log = logging.getLogger(__name__)
 
 
-def load_weights(model, source, skip_heads=False, pins=None):
+def load_weights(
+    model: keras.Model, source: str | Path, skip_heads: bool = False, pins: dict | None = None
+) -> None:
     """Load weights of any known kind into a TransFuse.
 
     Args:

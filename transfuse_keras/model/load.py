@@ -1,5 +1,7 @@
 """A trained TransFuse from its file, and weights into a TransFuse."""
 
+from pathlib import Path
+
 from transfuse_keras.model.archive import read_model
 from transfuse_keras.model.initial_weights import load_weights
 from transfuse_keras.model.transfuse import TransFuse
@@ -7,7 +9,7 @@ from transfuse_keras.model.transfuse import TransFuse
 __all__ = ["load_model", "load_weights"]
 
 
-def load_model(path):
+def load_model(path: str | Path) -> TransFuse:
     """A trained TransFuse from its run folder or `.keras` file.
 
     No code is run that the file brings along: it holds a TransFuse, and Lambda layers in a CNN

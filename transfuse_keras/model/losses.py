@@ -1,5 +1,7 @@
 """Boundary-weighted IoU + binary cross entropy (paper, Loss Function; Qin et al. 2019)."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -54,7 +56,12 @@ class StructureLoss(keras.losses.Loss):
         True
     """
 
-    def __init__(self, name="structure_loss", reduction="sum_over_batch_size", **kwargs):
+    def __init__(
+        self,
+        name: str = "structure_loss",
+        reduction: str | None = "sum_over_batch_size",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, reduction=reduction, **kwargs)
 
     def __call__(self, y_true, y_pred, sample_weight=None):

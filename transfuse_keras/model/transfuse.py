@@ -1,7 +1,9 @@
 """TransFuse (Zhang, Liu, Hu: MICCAI 2021) as a Keras model; graph.py is its Fig. 1."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
+from pathlib import Path
 
 import keras
 
@@ -13,7 +15,7 @@ from transfuse_keras.model.initial_weights import load_weights
 from transfuse_keras.model.losses import StructureLoss
 from transfuse_keras.model.multiscale import Sizes, model_for, train_steps
 from transfuse_keras.model.targets import FirstBatch, as_masks
-from transfuse_keras.model.variants import resolve_variant
+from transfuse_keras.model.variants import Variant, resolve_variant
 from transfuse_keras.weights import find_normalization
 
 # The authors' code weighs the heads so. The paper's text, read literally, swaps the last two
@@ -62,17 +64,17 @@ class TransFuse(keras.Model):
 
     def __init__(
         self,
-        variant="S",
-        input_shape=(192, 256, 3),
-        classes=1,
-        weights=None,
-        dropout=0.2,
-        position_grid=None,
-        cnn=None,
-        normalization=None,
-        name="transfuse",
-        _blocks=None,
-    ):
+        variant: str | Variant = "S",
+        input_shape: tuple[int, int, int] = (192, 256, 3),
+        classes: int = 1,
+        weights: str | Path | None = None,
+        dropout: float = 0.2,
+        position_grid: tuple[int, int] | None = None,
+        cnn: keras.Model | None = None,
+        normalization: tuple[Sequence[float], Sequence[float]] | None = None,
+        name: str = "transfuse",
+        _blocks: dict[str, keras.layers.Layer] | None = None,
+    ) -> None:
         spec = resolve_variant(variant)
         if isinstance(spec.cnn, keras.Model):
             cnn = cnn or spec.cnn
@@ -101,17 +103,17 @@ class TransFuse(keras.Model):
             load_weights(self, weights)
 
     @property
-    def cnn(self):
+    def cnn(self) -> keras.Model:
         """The CNN branch, a keras.Model to maps at strides [4, 8, 16]."""
         return self.get_layer("cnn")
 
     @property
-    def vit(self):
+    def vit(self) -> keras.Model:
         """The transformer branch up to its final LayerNorm, a keras.Model to tokens."""
         return self.get_layer("vit")
 
     @property
-    def normalization(self):
+    def normalization(self) -> tuple[Sequence[float], Sequence[float]]:
         """(mean, std) of image / 255, one value per channel.
 
         The RGB values that the branches' published weights expect; any other number of channels
@@ -125,13 +127,13 @@ class TransFuse(keras.Model):
         return (sum(mean) / 3,) * channels, (sum(std) / 3,) * channels
 
     @cached_property
-    def mask_model(self):
+    def mask_model(self) -> keras.Model:
         """The graph from the image to the `mask` logits alone: what inference runs."""
         model = keras.Model(self.input, self.output["mask"], name=self.name)
         model.jit_compile = resolve_jit("auto")
         return model
 
-    def resized(self, size):
+    def resized(self, size: tuple[int, int]) -> "TransFuse":
         """The same model for images of another size, sharing every variable.
 
         Position embeddings are resized inside the graph from the one stored grid.

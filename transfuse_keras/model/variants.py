@@ -46,7 +46,7 @@ class Variant:
     fusion: tuple[str, ...] = PARTS
     skips: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not all(0 < width <= WIDEST for width in self.widths):
             raise ValueError(f"The widths of a Variant are from 1 to {WIDEST}, not {self.widths}.")
         if not (self.cnn and self.vit) and (self.sequential or not (self.cnn or self.vit)):
@@ -55,7 +55,7 @@ class Variant:
             raise ValueError("A Variant with skips is a U-Net: a CNN and no transformer.")
 
     @property
-    def parallel(self):
+    def parallel(self) -> bool:
         """Whether there are two branches side by side, so that there is something to fuse."""
         return bool(self.cnn and self.vit) and not self.sequential
 

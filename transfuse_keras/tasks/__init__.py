@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-def find_task(name):
+def find_task(name: str) -> Task:
     """The task of this name, or the one that a Python file holds.
 
     Args:

@@ -172,7 +172,7 @@ class Task:
     flips: str = ""
     paper: dict = dataclasses.field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         unknown = {name for pair in self.mirror_pairs for name in pair} - set(self.classes)
         if unknown:
             raise ValueError(f"Task {self.name}: mirror_pairs names {min(unknown)}, not a class.")
@@ -193,13 +193,13 @@ class Task:
             raise ValueError(f"Task {self.name}: value_range is (black, white), black first.")
 
     @property
-    def mirrored_classes(self):
+    def mirrored_classes(self) -> list[int]:
         """For each map of a flipped image, the index of the map it comes from."""
         partner = {a: b for pair in self.mirror_pairs for a, b in (pair, pair[::-1])}
         return [self.classes.index(partner.get(name, name)) for name in self.classes]
 
     @property
-    def normalization(self):
+    def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
         """(mean, std) of image / 255 that leaves a z-scored slice as it is; None for images:
         they are normalised as the model's published weights expect."""
         if self.field is None:

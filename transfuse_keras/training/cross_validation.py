@@ -7,7 +7,8 @@ import numpy as np
 
 from transfuse_keras.errors import blaming
 from transfuse_keras.evaluation.evaluate import read_cases
-from transfuse_keras.evaluation.report import read_metrics, write_report
+from transfuse_keras.evaluation.report import write_report
+from transfuse_keras.evaluation.report_files import read_metrics
 from transfuse_keras.evaluation.results import WORST
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.files import read_json, replacing, write_json, write_table

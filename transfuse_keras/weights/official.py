@@ -2,6 +2,8 @@
 
 import logging
 import re
+from collections.abc import Mapping
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -90,7 +92,12 @@ def official_metadata(model):
     return {} if positions is None else {GRID: "x".join(map(str, positions.shape[1:3]))}
 
 
-def load_official(model, source, skip_heads=False, position_grid=None):
+def load_official(
+    model: keras.Model,
+    source: str | Path | Mapping[str, np.ndarray],
+    skip_heads: bool = False,
+    position_grid: tuple[int, int] | None = None,
+) -> None:
     """Load an authors' checkpoint into a TransFuse of the same variant.
 
     Position embeddings are resized (bilinear, align_corners) when the checkpoint was made for
@@ -118,7 +125,8 @@ def load_official(model, source, skip_heads=False, position_grid=None):
         >>> checkpoint = official_state(model)  # in place of a file such as "TransFuse.pth"
         >>> tk.load_official(model, checkpoint)
     """
-    variables, tensors, ignored = official_names(model), read_tensors(source), UNUSED
+    variables, tensors = official_names(model), read_tensors(source)
+    ignored: tuple[str, ...] = UNUSED
     if skip_heads:
         variables = {n: v for n, v in variables.items() if not re.match(HEADS, n)}
         ignored = (*UNUSED, HEADS)

@@ -2,6 +2,11 @@
 
 import logging
 import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
 
 from transfuse_keras.backbones import VITS
 from transfuse_keras.weights.assign import LEAVES, assign, torch_name
@@ -46,7 +51,12 @@ def timm_names(branch):
     return {torch_name(variable.path, rules): variable for variable in branch.weights}
 
 
-def load_timm(branch, source, position_grid=None, patches=True):
+def load_timm(
+    branch: keras.Model,
+    source: str | Path | Mapping[str, np.ndarray],
+    position_grid: tuple[int, int] | None = None,
+    patches: bool = True,
+) -> None:
     """Load published ImageNet weights into a branch.
 
     Knows the CNNs and transformers of CNNS and VITS under timm's names; those of torchvision's

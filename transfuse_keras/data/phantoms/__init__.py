@@ -9,7 +9,9 @@ from transfuse_keras.data.phantoms import hip, polyp, prostate, skin
 PHANTOMS = {"hip": hip, "polyp": polyp, "skin": skin, "prostate": prostate}
 
 
-def phantoms(name, count=8, size=(128, 128), seed=0):
+def phantoms(
+    name: str, count: int = 8, size: tuple[int, int] = (128, 128), seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Artificial images of a task.
 
     Args:

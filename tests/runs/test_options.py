@@ -1,0 +1,171 @@
+"""`transfuse train` as one fixed command line: what it starts, goes on with and refuses."""
+
+import json
+import os
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from transfuse_keras import commands
+from transfuse_keras.cli import main
+from transfuse_keras.errors import InputError
+from transfuse_keras.files import write_json
+from transfuse_keras.runs.folder import find_unfinished, run_task
+from transfuse_keras.runs.settings import SCHEMA, Settings, plain_settings, read_settings
+from transfuse_keras.tasks import hip, prostate, skin
+
+TUNED = Settings(hip, recipe=replace(hip.phantom_recipe, epochs=50, learning_rate=0.25), seed=7)
+ARGUMENTS = ["--task", "hip", "--epochs", 50, "--lr", 0.25, "--seed", 7]
+
+
+@pytest.fixture
+def trained(monkeypatch, tmp_path):
+    """What `train` was called with, instead of training; nothing heavy is imported."""
+    calls = []
+
+    def train(settings, out, resume, devices=None, job=None):
+        calls.append((settings, out and str(out), resume))
+        return out
+
+    def cross_validate(train, plain, folder, folds, resume):
+        for k in range(folds):
+            train(folder / f"fold-{k}", (k, folds), resume)
+
+    modules = {"train": train, "cross_validation": cross_validate}
+    names = {"train": "train", "cross_validation": "cross_validate"}
+    for name, function in modules.items():
+        module = SimpleNamespace(**{names[name]: function})
+        monkeypatch.setitem(sys.modules, f"transfuse_keras.training.{name}", module)
+    for name in ("import_tensorflow", "log_other_versions", "log_next_commands"):
+        monkeypatch.setattr(commands, name, lambda *given: None)
+    monkeypatch.setattr(commands, "backend", lambda: "tensorflow")
+    monkeypatch.chdir(tmp_path)
+    return calls
+
+
+def begin(run, settings=TUNED, complete=False, **changes):
+    """A run folder as a killed or a complete training leaves it."""
+    run.mkdir(parents=True)
+    content = {**plain_settings(settings), "backend": "tensorflow", "versions": {}, **changes}
+    write_json(run / "config.json", content)
+    if complete:
+        write_json(run / "metrics.json", {})
+    return run
+
+
+def train(*arguments):
+    return main(["train", *map(str, arguments)])
+
+
+def test_one_command_line_starts_a_run_goes_on_with_it_and_ends_when_it_is_complete(
+    trained, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    command = [*ARGUMENTS, "--out", run, "--resume"]
+    assert train(*command) == 0
+    begin(run)
+    assert train(*command) == 0 and train("--out", run, "--resume") == 0
+    assert trained == [(TUNED, str(run), False), *[(TUNED, str(run), True)] * 2]
+    write_json(run / "metrics.json", {})
+    assert train(*command) == 0
+    assert "complete" in capsys.readouterr().out and len(trained) == 3
+
+
+def test_a_repeated_run_goes_on_by_the_same_command_line(trained, tmp_path):
+    config = begin(tmp_path / "first", complete=True) / "config.json"
+    command = ["--from", config, "--out", tmp_path / "again", "--resume"]
+    assert train(*command) == 0
+    begin(tmp_path / "again")
+    assert train(*command) == 0
+    assert [call[1:] for call in trained] == [(str(tmp_path / "again"), x) for x in (False, True)]
+
+
+def test_all_options_that_differ_from_the_run_are_named_at_once(trained, tmp_path, capsys):
+    run = begin(tmp_path / "run")
+    asked = ["--task", "skin", "--epochs", 60, "--lr", 0.25, "--seed", 8, "--recipe", "scratch"]
+    assert train(*asked, "--out", run, "--resume") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and str(run) in said and "--lr" not in said
+    for part in ("--task", "--epochs (60, it has 50)", "--seed (8, it has 7)", "--recipe"):
+        assert part in said
+    assert train("--from", run / "config.json", "--epochs", 60, "--lr", 1, "--jit", "on") == 2
+    assert "--epochs, --lr and --jit" in capsys.readouterr().err and not trained
+    assert train("--task", "hip", "--coordinator", "here:1", "--process", 0) == 2
+    assert "give --processes too" in capsys.readouterr().err
+
+
+def test_a_process_that_comes_later_finds_the_run_that_the_first_began(
+    trained, monkeypatch, tmp_path
+):
+    hosts = SimpleNamespace(check_job=lambda *job: None)
+    monkeypatch.setitem(sys.modules, "transfuse_keras.training.hosts", hosts)
+    command = [*ARGUMENTS, "--out", begin(tmp_path / "run"), "--coordinator", "here:1"]
+    assert train(*command, "--processes", 2, "--process", 1) == 0 and len(trained) == 1
+    assert train(*command, "--processes", 2, "--process", 0) == 2 and len(trained) == 1
+
+
+def test_a_recipe_that_the_run_has_is_no_other_setting(trained, tmp_path):
+    command = ["--task", "hip", "--recipe", "scratch", "--lr", 0.5, "--out", tmp_path / "run"]
+    assert train(*command) == 0
+    begin(tmp_path / "run", trained[0][0])
+    assert train(*command, "--resume") == 0
+    assert trained[0][0] == trained[1][0] and trained[0][0].recipe.learning_rate == 0.5
+
+
+def test_folds_take_the_settings_of_the_run(trained, tmp_path, capsys):
+    """50 epochs stay 50, whichever way a fold is begun or gone on with."""
+    fold = replace(TUNED, fold=(1, 3))
+    run = begin(tmp_path / "fold-1", fold)
+    assert train("--folds", 3, "--fold", 1, "--out", run, "--resume") == 0
+    assert train("--folds", 3, "--fold", 1, "--from", run / "config.json", "--out", "x") == 0
+    assert [call[0] for call in trained] == [fold, fold]
+    trained.clear()
+    assert train("--folds", 3, "--from", run / "config.json", "--out", "folds") == 0
+    cv = tmp_path / "cv"
+    cv.mkdir()
+    write_json(cv / "cross-validation.json", {**plain_settings(TUNED), "folds": 3})
+    assert train("--folds", 3, "--out", cv, "--resume") == 0
+    assert train("--folds", 3, *ARGUMENTS, "--out", cv, "--resume") == 0
+    assert [call[0] for call in trained] == [replace(TUNED, fold=(k, 3)) for k in range(3)] * 3
+    trained.clear()
+    capsys.readouterr()
+    assert train("--folds", 4, "--epochs", 3, "--out", cv, "--resume") == 2
+    said = capsys.readouterr().err
+    assert "--folds (4, it has 3)" in said and "--epochs (3, it has 50)" in said and not trained
+    write_json(cv / "metrics.json", {})
+    assert train("--folds", 3, "--out", cv, "--resume") == 0 and not trained
+
+
+def test_the_newest_unfinished_run_is_one_of_the_task(trained, tmp_path, capsys):
+    runs = tmp_path / "savedmodels"
+    own = Settings(skin)
+    for name, age in (("skin-2", 10), ("skin-folds", 9), ("skin-big", 8), ("ablation-skin", 7)):
+        config = begin(runs / name, own) / "config.json"
+        os.utime(config, (1e9 - age, 1e9 - age))
+    begin(runs / "skin", own, complete=True)
+    assert find_unfinished(None, "skin").name == "skin-2"
+    assert train("--task", "skin", "--resume") == 0
+    assert trained[-1][1:] == ("savedmodels/skin-2", True)
+    write_json(runs / "skin-2" / "metrics.json", {})
+    assert train("--task", "skin", "--resume") == 2
+    assert "savedmodels/skin" in capsys.readouterr().err
+
+
+def test_a_config_tells_its_schema(tmp_path, capsys):
+    for task in (hip, prostate):
+        run = begin(tmp_path / task.name, Settings(task))
+        assert json.loads((run / "config.json").read_text())["schema"] == SCHEMA == 1
+        assert read_settings(run / "config.json") == Settings(task)
+    assert not capsys.readouterr().out
+    older = begin(tmp_path / "older")
+    content = json.loads((older / "config.json").read_text())
+    del content["schema"]
+    write_json(older / "config.json", content)
+    assert read_settings(older / "config.json") == TUNED
+    assert "version 0" in capsys.readouterr().out
+    newer = begin(tmp_path / "newer", schema=2)
+    for read in (lambda run: read_settings(run / "config.json"), run_task):
+        with pytest.raises(InputError, match="newer/config.json: .*schema 2"):
+            read(newer)

@@ -1,0 +1,142 @@
+"""The files that a report shows, read and checked: what draws them can then rely on their form."""
+
+import math
+from pathlib import Path
+
+from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.files import read_json, read_table
+
+REMEDY = "score the model again"
+EXPORT_FIGURES = ("largest_difference", "mask_dice", "dice", "keras_dice")
+STATISTICS = ("n", "std", "median", "low", "high")
+FLAGS = ("True", "False")
+
+
+def read_metrics(path):
+    """The content of metrics.json, with all that a report cannot do without.
+
+    Raises: InputError if it is missing or damaged.
+    """
+    metrics = read_json(path, REMEDY)
+    if metrics is None:
+        raise InputError(f"{path}: no such file; only a run that was scored has a report.")
+    needed = {"task", "data", "protocol", "variant", "n", "mean", "classes"}
+    whole = isinstance(metrics, dict) and needed <= metrics.keys()
+    parts = ("mean", "classes", "thresholds")
+    if not whole or not all(isinstance(metrics.get(key, {}), dict) for key in parts):
+        raise InputError(f"{path}: not the scores of a run; score the model again.")
+    with blaming(path, "damaged", REMEDY):
+        check_metrics(metrics)
+    return metrics
+
+
+def check_metrics(metrics):
+    """Raise an exception if a part of metrics.json has another form than a report expects."""
+    names = list(metrics["mean"])
+    sets, folds = metrics.get("sets") or {}, metrics.get("folds") or []
+    statistics = [
+        statistic or {}
+        for of_class in (metrics.get("statistics") or {}).values()
+        for statistic in of_class.values()
+    ]
+    for figures in (
+        *({"n": metrics["n"], "seconds": metrics.get("seconds_per_case")}, metrics["mean"]),
+        *({name: of.get(name) for name in (*names, "n")} for of in metrics["classes"].values()),
+        *({name: of.get(name) for name in STATISTICS} for of in statistics),
+        *({"n": part["n"], **part["mean"]} for part in sets.values()),
+        *({"fold": part["fold"], "n": part["n"], **part["mean"]} for part in folds),
+        *(metrics.get("paper") or {}).values(),
+    ):
+        check_numbers(figures)
+    for of_class in (metrics.get("calibration") or {}).values():
+        check_numbers({"ece": of_class["ece"]})
+        for part in of_class["bins"]:
+            if not 0 <= part["count"] < math.inf:
+                raise ValueError(f"a bin holds {part['count']} pixels")
+            if part["count"] and not all(0 <= part[x] <= 1 for x in ("confidence", "frequency")):
+                raise ValueError(f"{part} is no bin of probabilities")
+
+
+def check_numbers(figures):
+    """Raise an exception unless these are {name: number or None}."""
+    for name, value in figures.items():
+        if not name or isinstance(value, str):
+            raise ValueError(f"{name!r} is {value!r}, not a number")
+        float(0 if value is None else value)
+
+
+def read_exports(path):
+    """The content of export.json: name -> what was verified; empty if there is no file."""
+    remedy = "export the model again"
+    exports = read_json(path, remedy) or {}
+    with blaming(path, "damaged", remedy):
+        for row in exports.values():
+            check_numbers({name: row.get(name) for name in EXPORT_FIGURES})
+    return exports
+
+
+def read_case_rows(path, names):
+    """Rows of cases.csv as dicts of strings; none if there is no file.
+
+    Args:
+        path: Path of the file.
+        names: of the metrics: their columns hold numbers.
+    """
+    rows = read_table(path, REMEDY) if path.is_file() else []
+    with blaming(path, "damaged", REMEDY):
+        for row in rows:
+            if not (row["case"] and row["class"]):
+                raise ValueError("a row has no case or no class")
+            if not (row["truth_empty"] in FLAGS and row["prediction_empty"] in FLAGS):
+                raise ValueError(f"of {row['case']} it is not known if a mask is empty")
+            if any(math.isinf(number(row.get(name))) for name in (*names, "dice")):
+                raise ValueError(f"a score of {row['case']} is infinite")
+    return rows
+
+
+def read_history_rows(path):
+    """Rows of history.csv as dicts of strings; none if there is no file."""
+    rows = read_table(path, REMEDY) if path.is_file() else []
+    with blaming(path, "damaged", REMEDY):
+        if [row["epoch"] for row in rows] != [str(epoch) for epoch in range(1, len(rows) + 1)]:
+            raise ValueError("the epochs are not 1, 2, ...")
+        for name in rows[0] if rows else ():
+            if not any(math.isfinite(number(row[name])) for row in rows):
+                raise ValueError(f"{name} has no value")
+    return rows
+
+
+def read_pictures(folder):
+    """The overlays of a run: list of {"case", "rank", "score", "picture": bytes of a PNG}."""
+    path = folder / "index.json"
+    entries = read_json(path, REMEDY)
+    if entries is None:
+        entries = [{"file": file.name, "case": file.name} for file in sorted(folder.glob("*.png"))]
+    pictures = []
+    with blaming(path, "damaged", REMEDY):
+        for entry in entries:
+            rank, score = entry.get("rank"), entry.get("score")
+            check_numbers({"score": score})
+            if rank not in (None, "best", "median", "worst"):
+                raise ValueError(f"{rank!r} is no rank")
+            content = (folder / Path(entry["file"]).name).read_bytes()
+            about = {"case": str(entry["case"]), "rank": rank, "score": score}
+            pictures.append({**about, "picture": content})
+    return pictures
+
+
+def read_facts(path):
+    """The content of config.json, as far as a report shows it; empty if there is no file."""
+    config = read_json(path, REMEDY) or {}
+    with blaming(path, "damaged", REMEDY):
+        recipe = config.get("recipe") or {}
+        if "image_size" in recipe:
+            height, width = recipe["image_size"]
+        (config.get("versions") or {}).items()
+        recipe.items()
+    return config
+
+
+def number(text):
+    """A number of a CSV file; nan for an empty cell."""
+    return float(text) if text else math.nan
