@@ -41,7 +41,7 @@ def run(tmp_path_factory):
 def test_the_run_folder_is_whole(run):
     files = {path.name for path in run.iterdir()}
     assert files == {
-        *("config.json", "split.csv", "checkpoints", "logs", "history.csv", "model.keras"),
+        *("config.json", "split.csv", "logs", "history.csv", "model.keras"),
         *("saved_model", "saved_model.json", "model.tflite", "model.tflite.json", "export.json"),
         *("cases.csv", "overlays", "report.html"),
         "metrics.json",
