@@ -24,6 +24,7 @@ def main(argv=None):
     input, 130 interrupted.
     """
     arguments = parser().parse_args(argv)
+    arguments.given = sys.argv[1:] if argv is None else list(argv)
     try:
         return arguments.run(arguments) or 0
     except InputError as error:
@@ -63,10 +64,21 @@ def parser():
     add = train.add_argument
     add_settings(add)
     add("--seed", type=int, help="by default 0")
+    add(
+        "--val",
+        choices=["none"],
+        help="none: train on them too, keep the last epoch",
+    )
+    add("--patience", type=int, metavar="N", help="stop when N epochs brought no better score")
+    add("--keep-checkpoints", action="store_true", help="a complete run can then go on for longer")
     add("--out", metavar="DIR", help="run folder; by default savedmodels/TASK, TASK-2, ...")
     add("--folds", type=int, metavar="N", help="cross-validation with N folds")
     add("--fold", type=int, metavar="K", help="only fold K (from 0) of --folds, 5 by default")
-    add("--resume", action="store_true", help="go on with the run or cross-validation in --out")
+    add(
+        "--resume",
+        action="store_true",
+        help="go on with the run or cross-validation in --out",
+    )
     add("--from", dest="source", metavar="CONFIG.json", help="repeat the run that wrote this file")
     add("--devices", choices=["all"], help="all devices of this host; by default one")
     add(
@@ -76,7 +88,8 @@ def parser():
     add("--process", type=int, metavar="I", help="which of them this is, from 0")
 
     ablate = subparsers.add_parser("ablate", help="train the rows of the paper's Tables 5 and 6")
-    ablate.set_defaults(run=commands.run_ablate, seed=None, folds=None, fold=None)
+    ablate.set_defaults(run=commands.run_ablate)
+    ablate.set_defaults(seed=None, folds=None, fold=None, val=None, patience=None)
     add = ablate.add_argument
     add("--table", type=int, nargs="+", choices=list(TABLES), help="by default both")
     add("--list", action="store_true", help="print the rows with their parameters; train nothing")
@@ -164,7 +177,7 @@ def add_settings(add):
     )
     add("--variant", help="Ti, S, L, L* or L-R50; by default the task's own")
     add("--image-size", type=int, nargs=2, metavar=("H", "W"), help="multiples of 16")
-    add("--epochs", type=int)
+    add("--epochs", type=int, metavar="N", help="with --resume, go on to so many")
     add("--batch-size", type=int)
     add("--accumulate", type=int, metavar="N", help="average the gradients of N batches a step")
     add("--lr", type=float, dest="learning_rate", help="learning rate")

@@ -15,13 +15,13 @@ from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.export.export_model import export_model
 from transfuse_keras.inference.predict_files import predict_files
 from transfuse_keras.runs.folder import COMPLETE, CONFIG, choose_run_folder, find_unfinished
-from transfuse_keras.runs.settings import Settings, read_settings
+from transfuse_keras.runs.settings import Settings, backend, read_settings
 from transfuse_keras.tasks import find_task
 from transfuse_keras.tasks.task import RECIPE_CHANGES
 from transfuse_keras.training.ablation import TABLES, ablate, list_rows
 from transfuse_keras.training.cross_validation import cross_validate
 from transfuse_keras.training.hosts import check_job
-from transfuse_keras.training.train import train
+from transfuse_keras.training.train import run_with_tensorflow, train
 
 
 def parse_flips(arguments):
@@ -77,13 +77,15 @@ def run_train(arguments):
         run_folds(arguments, settings)
         return
     out = arguments.out
+    longer = arguments.epochs if arguments.resume else None
     if arguments.resume:
         out = find_unfinished(out, settings.task.name)
-        if (out / COMPLETE).is_file():
+        if (out / COMPLETE).is_file() and longer in (None, settings.recipe.epochs):
             print(f"{out}: is complete, there is nothing left to do.")
             return
     job = parse_job(arguments)
-    train(settings, out, arguments.resume, arguments.devices, job)
+    kept = arguments.keep_checkpoints
+    train(settings, out, arguments.resume, arguments.devices, job, longer, kept)
 
 
 def parse_job(arguments):
@@ -112,6 +114,7 @@ def parse_settings(arguments):
         "batch_size": arguments.batch_size,
         "learning_rate": arguments.learning_rate,
         "accumulate": arguments.accumulate,
+        "patience": arguments.patience,
     }
     count = 5 if arguments.folds is None else arguments.folds
     if count < 2:
@@ -133,16 +136,17 @@ def parse_settings(arguments):
         arguments.precision or "float32",
         arguments.jit or "auto",
         arguments.deterministic,
+        validation=arguments.val != "none",
     )
 
 
 def read_run_settings(arguments):
     """The Settings of the run that --resume or --from names: no other option changes them."""
     name = "--resume" if arguments.resume else "--from"
-    kept = {"run", "out", "resume", "source"}
+    kept = {"run", "given", "out", "resume", "source", "keep_checkpoints"}
     kept |= {"devices", "coordinator", "processes", "process"}
     if arguments.resume:
-        kept.add("task")
+        kept |= {"task", "epochs"}
     unset = (None, False)
     others = [
         key
@@ -172,7 +176,11 @@ def run_folds(arguments, settings):
     plain = {**asdict(settings), "folds": arguments.folds}
     cross_validate(
         lambda run, fold, resume: train(
-            replace(settings, fold=fold), run, resume, arguments.devices
+            replace(settings, fold=fold),
+            run,
+            resume,
+            arguments.devices,
+            keep_checkpoints=arguments.keep_checkpoints,
         ),
         plain,
         folder,
@@ -182,11 +190,26 @@ def run_folds(arguments, settings):
     print(f"Done: {folder}/report.html")
 
 
+def on_tensorflow(command):
+    """A command that needs TensorFlow: with another backend it runs in a process that has it."""
+
+    def run(arguments):
+        if backend() == "tensorflow":
+            return command(arguments)
+        return run_with_tensorflow(arguments.given)
+
+    return run
+
+
+@on_tensorflow
+def print_rows(arguments):
+    print("\n".join(list_rows(arguments.variant or "S", arguments.table or list(TABLES))))
+
+
 def run_ablate(arguments):
     numbers = arguments.table or list(TABLES)
     if arguments.list:
-        print("\n".join(list_rows(arguments.variant or "S", numbers)))
-        return
+        return print_rows(arguments)
     if arguments.seeds < 1:
         raise InputError(f"--seeds {arguments.seeds}: give 1 or more.")
     if arguments.resume and not arguments.out:
@@ -243,11 +266,13 @@ def run_report(arguments):
     print(f"Done: {arguments.folder}/report.html")
 
 
+@on_tensorflow
 def run_export(arguments):
     quantize = arguments.quantize or ["none"]
     export_model(arguments.model, arguments.format, quantize, arguments.out, arguments.data)
 
 
+@on_tensorflow
 def run_benchmark(arguments):
     result = benchmark(
         Path(arguments.model), arguments.image_size, arguments.threads, arguments.rounds
