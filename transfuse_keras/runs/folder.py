@@ -82,11 +82,12 @@ def find_unfinished(out, name):
 
 def begin_run(run, settings, splits):
     """Write what a run starts with, unless it is there."""
-    (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-    if not (run / CONFIG).exists():
+    run.mkdir(parents=True, exist_ok=True)
+    if not (run / CONFIG).exists():  # first: with it, what was killed can be gone on with
         write_json(run / CONFIG, describe_settings(settings))
     if not (run / SPLIT).exists():
         write_split(run / SPLIT, splits)
+    (run / "checkpoints").mkdir(exist_ok=True)
 
 
 def split_rows(splits):
