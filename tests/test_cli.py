@@ -41,8 +41,8 @@ def run(tmp_path_factory):
 def test_the_run_folder_is_whole(run):
     files = {path.name for path in run.iterdir()}
     assert files == {
-        *("config.json", "split.csv", "log.txt", "checkpoints", "logs", "history.csv"),
-        *("model.keras", "cases.csv", "overlays", "report.html", "metrics.json"),
+        *("config.json", "split.csv", "log.txt", "logs", "history.csv", "model.keras"),
+        *("cases.csv", "overlays", "report.html", "metrics.json"),
         *("saved_model", "saved_model.json", "model.tflite", "model.tflite.json", "export.json"),
     }
     assert not list(run.rglob("*.part*"))

@@ -45,7 +45,12 @@ def train_arguments(folder, run):
     """What trains the small task into `run`; `folder` keeps the file of the task."""
     task = folder / "task.py"
     task.write_text(TASK)
-    return ["train", "--task", task, "--out", run]
+    return ["train", "--task", task, "--out", run, "--keep-checkpoints"]
+
+
+def resume_arguments(run):
+    """What goes on with the small task in `run`."""
+    return ["train", "--resume", "--out", run, "--keep-checkpoints"]
 
 
 def weights_of(path):

@@ -148,9 +148,8 @@ def train_run(settings, run, first, resume, distributed, job, epochs):
     if epochs is not None:
         settings = lengthen(settings, run, epochs, progress, first)
     recipe, best = settings.recipe, run / "checkpoints" / checkpoints.BEST
-    ended = has_stopped(progress.rows, recipe.patience, MONITOR) or progress.epochs >= recipe.epochs
     try:
-        if not ended or progress.mend:
+        if not has_ended(progress, recipe) or progress.mend:
             with joined(*job) if job else nullcontext():
                 fit_model(settings, splits, run, progress, distributed)
     finally:
@@ -158,6 +157,12 @@ def train_run(settings, run, first, resume, distributed, job, epochs):
             with replacing(run / "model.keras") as temporary:
                 shutil.copyfile(best, temporary)
     return splits, settings
+
+
+def has_ended(progress, recipe):
+    """Whether a training is at its last epoch, or has stopped before."""
+    stopped = has_stopped(progress.rows, recipe.patience, MONITOR)
+    return stopped or progress.epochs >= recipe.epochs
 
 
 def monitor_of(settings):
@@ -271,7 +276,9 @@ def fit_model(settings, splits, run, progress, distributed):
         model = create_model(settings, len(order), load=progress.checkpoint is None)
         log.info(describe_computing(model, settings.precision, settings.jit))
         training, validation, prints = read_batches(settings, splits, model.normalization, order)
-        callbacks = [BeginEpoch(order), StopOnNonFiniteLoss(), ScoreMeanWeights()]
+        callbacks = [BeginEpoch(order), StopOnNonFiniteLoss()]
+        if recipe.ema:
+            callbacks.append(ScoreMeanWeights())
         if recipe.patience:
             callbacks.append(StopEarly(recipe.patience, MONITOR, progress.rows))
         if is_first():
@@ -289,7 +296,7 @@ def fit_model(settings, splits, run, progress, distributed):
             checkpoints.restore(model, progress.checkpoint)
             if progress.mend and is_first():
                 checkpoints.save_best(model, run / "checkpoints", progress.epochs)
-            if has_stopped(progress.rows, recipe.patience, MONITOR):
+            if has_ended(progress, recipe):
                 return
         model.fit(
             training,
