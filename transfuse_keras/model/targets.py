@@ -127,8 +127,8 @@ class FirstBatch:
         weights = arguments["class_weight"]
         if targets is None or isinstance(targets, dict):
             raise InputError(
-                "class_weight goes with masks that are one array; let a dataset give sample weights "
-                "as its third part."
+                "class_weight goes with masks that are one array; let a dataset give sample "
+                "weights as its third part."
             )
         if arguments.get("sample_weight") is not None:
             raise InputError("Give class_weight or sample_weight, not both.")
