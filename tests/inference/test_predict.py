@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from transfuse_keras.data.pictures import outline, overlay
 from transfuse_keras.data.resize import crop_field, uncrop_field
+from transfuse_keras.errors import InputError
 from transfuse_keras.inference.masks import largest_component, to_masks
 from transfuse_keras.inference.predict import (
     predict,
@@ -208,3 +212,25 @@ def test_outline_of_a_square_is_its_frame():
     mask = np.zeros((9, 9), "uint8")
     mask[2:7, 2:7] = 1
     assert outline(mask).sum() == 16
+
+
+def test_the_type_of_an_image_tells_its_range_or_it_is_refused():
+    predictor, _ = stub(brightness)
+    image = random_image(*SIZE)
+    wanted = predict(predictor, image)
+    palette = Image.fromarray(image // 64 * 64).quantize(64)
+    for same in (Image.fromarray(image), image.astype("int64"), image.astype("float64")):
+        np.testing.assert_allclose(predict(predictor, same), wanted, atol=1e-6)
+    np.testing.assert_array_equal(
+        predict(predictor, palette), predict(predictor, np.asarray(palette.convert("RGB")))
+    )
+    np.testing.assert_allclose(predict(predictor, image * np.uint16(257)), wanted, atol=1e-6)
+    black_and_white = predict(predictor, image > 100)
+    np.testing.assert_array_equal(black_and_white, predict(predictor, 255 * (image > 100)))
+    for unclear, said in ((image / 255, "multiply it by 255"), (image - 300.0, "-300"[:2])):
+        with pytest.raises(InputError, match=said):
+            predict(replace(predictor, z_scored=False), unclear)
+    np.testing.assert_array_equal(  # of a model on volumes as they are
+        predict(replace(predictor, z_scored=True), (image / 255).astype("float32")),
+        brightness((image / 255).astype("float32")),
+    )
