@@ -90,16 +90,13 @@ def hd95(truth, prediction, spacing=None):
     return surface_scores(truth, prediction, spacing)["hd95"]
 
 
-def asd(truth, prediction, spacing=None, both=False):
+def asd(truth, prediction, spacing=None):
     """Average surface distance, directed: from the prediction's surface to the truth's.
 
-    Args, errors: as `surface_distances`; both: whether to return the other direction too.
-    Returns: float in the unit of `spacing`, at least 0, or nan if either mask is empty; with
-    `both` a pair of them, (from prediction to truth, from truth to prediction).
+    Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, at least 0, or
+    nan if either mask is empty. The other direction is asd(prediction, truth, spacing).
     """
-    missed, extra = surface_distances(truth, prediction, spacing)
-    pair = tuple(float(d.mean()) if d.size else math.nan for d in (extra, missed))
-    return pair if both else pair[0]
+    return surface_scores(truth, prediction, spacing)["asd"]
 
 
 def assd(truth, prediction, spacing=None):
