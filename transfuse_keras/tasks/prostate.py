@@ -38,5 +38,6 @@ prostate = Task(
     phantom_recipe=Recipe(
         "Ti", (128, 128), epochs=6, batch_size=8, learning_rate=1e-3, counts=(20, 3, 5)
     ),
-    paper={"PZ": {"dice": 0.6738}, "TZ": {"dice": 0.8539}},
+    # Table 4
+    paper={"S": {"PZ": {"dice": 0.6738}, "TZ": {"dice": 0.8539}, "mean": {"dice": 0.7639}}},
 )
