@@ -101,7 +101,9 @@ def format_table(heads, rows, left=1, markdown=False):
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD, show_edge=markdown)
+    table = Table(
+        box=box.MARKDOWN if markdown else box.SIMPLE_HEAD, show_edge=markdown, pad_edge=markdown
+    )
     for number, head in enumerate(heads):
         table.add_column(head, justify="left" if number < left else "right", no_wrap=True)
     for row in rows:
@@ -109,4 +111,7 @@ def format_table(heads, rows, left=1, markdown=False):
     text = io.StringIO()
     plain = {"markup": False, "emoji": False, "highlight": False, "color_system": None}
     Console(file=text, width=10_000, legacy_windows=False, **plain).print(table)
-    return [line.rstrip() for line in text.getvalue().splitlines() if line.strip()]
+    # any encoding that a pipe may have can write a minus
+    return [
+        line.rstrip().replace("─", "-") for line in text.getvalue().splitlines() if line.strip()
+    ]

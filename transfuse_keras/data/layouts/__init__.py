@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from transfuse_keras.data.layouts import arrays, decathlon, isic, pairs
+from transfuse_keras.data.layouts.attributes import add_attributes
 from transfuse_keras.errors import InputError
 
 # each has LOOKED_FOR, a phrase, and find(task, directory, spacing) -> Listing, or None
@@ -27,6 +28,7 @@ def find_samples(task, directory, spacing=None):
     for layout in LAYOUTS:
         listing = layout.find(task, directory, spacing)
         if listing is not None:
+            add_attributes(listing.samples, directory)
             listing.samples.sort(key=lambda sample: sample.name)
             return listing
     looked_for = "; ".join(layout.LOOKED_FOR for layout in LAYOUTS)
