@@ -47,7 +47,7 @@ def assert_written(result, folder):
     """The file and the printed table tell what was measured; returns {file: its row as text}."""
     assert json.loads((folder / "benchmark.json").read_text()) == result
     lines = format_benchmark(result)
-    start = next(i for i, line in enumerate(lines) if line.startswith("file ")) + 1
+    start = next(i for i, line in enumerate(lines) if line.split()[:1] == ["file"]) + 2
     table = [line.split() for line in lines[start : start + len(result["rows"])]]
     assert [float(cells[-7]) for cells in table] == [
         pytest.approx(row["latency_ms"], abs=0.051) for row in result["rows"]

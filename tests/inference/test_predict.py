@@ -178,8 +178,10 @@ def drawn(picture):
 def test_the_largest_component_stays():
     mask = drawn("##...# ##..#. ...... .#.### ...###")
     wanted = drawn("...... ...... ...... ...### ...###")
-    tie = drawn(".....# ..#.#. .#.... ...... ......")  # corners connect; the upper one is first
-    upper = drawn(".....# ....#. ...... ...... ......")
+    tie = drawn(
+        "....## ..#... ..#... ....#. .....#"
+    )  # corners do not connect; the upper one is first
+    upper = drawn("....## ...... ...... ...... ......")
     empty = np.zeros_like(mask)
     kept = largest_component(np.stack([mask, tie, empty], axis=-1))
     np.testing.assert_array_equal(kept, np.stack([wanted, upper, empty], axis=-1))
@@ -187,12 +189,13 @@ def test_the_largest_component_stays():
 
 
 def test_the_largest_component_of_a_volume_spans_slices():
-    """Two pixels, one above the other by a corner, against two of one slice and one alone."""
-    volume = np.zeros((3, 4, 5, 1), "uint8")
-    volume[0, 0, 0] = volume[1, 1, 1] = volume[2, 2, 2] = 1
-    volume[0, 3, 3:] = 1
+    """Three voxels face to face across slices, against four that touch at corners and edges."""
+    volume = np.zeros((4, 4, 5, 1), "uint8")
+    volume[0:3, 1, 1] = 1
+    for k in range(4):
+        volume[k, 3, 1 + k] = 1
     kept = largest_component(volume)
-    assert kept.sum() == 3 and kept[2, 2, 2] and not kept[0, 3].any()
+    assert kept.sum() == 3 and kept[0:3, 1, 1].all()
 
 
 def test_overlay_colours():

@@ -45,7 +45,12 @@ def check_metrics(metrics):
         *({name: of.get(name) for name in STATISTICS} for of in statistics),
         *({"n": part["n"], **part["mean"]} for part in sets.values()),
         *({"fold": part["fold"], "n": part["n"], **part["mean"]} for part in folds),
-        *(metrics.get("paper") or {}).values(),
+        *(
+            x
+            for of in (metrics.get("paper") or {}).values()
+            for x in of.values()
+            if type(x) is dict
+        ),
     ):
         check_numbers(figures)
     for of_class in (metrics.get("calibration") or {}).values():
