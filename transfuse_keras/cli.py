@@ -191,6 +191,10 @@ def add_train(top):
     run("--out", metavar="DIR", help="run folder (default: savedmodels/TASK, TASK-2, ...)")
     run("--resume", action="store_true", help="go on with the run in --out, or start it there")
     run("--from", dest="source", metavar="CONFIG.json", help="repeat the run that wrote this file")
+    run("--no-export", action="store_true", help="do not write saved_model and model.tflite")
+    run("--no-report", action="store_true", help="do not write report.html")
+    kept = "keep the checkpoints, so that a complete run can go on for longer"
+    run("--keep-checkpoints", action="store_true", help=kept)
     speed = add_speed(command)
     speed("--devices", choices=["all"], help="train on all devices of this host (default: one)")
     hosts = command.add_argument_group("several machines").add_argument

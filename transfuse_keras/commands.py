@@ -48,8 +48,13 @@ log = logging.getLogger(__name__)
 
 def run_train(out=None, resume=False, source=None, devices=None, **given):
     job = pop_job(given, out)
+    wanted = {
+        "keep_checkpoints": given.pop("keep_checkpoints", False),
+        "export": not given.pop("no_export", False),
+        "report": not given.pop("no_report", False),
+    }
     if "folds" in given and "fold" not in given:
-        return train_folds(given, out, resume, source, devices, job)
+        return train_folds(given, out, resume, source, devices, job, wanted)
     run = find_begun(out, resume, source, given)
     if run is None:
         settings = find_settings(given, source)
@@ -73,7 +78,7 @@ def run_train(out=None, resume=False, source=None, devices=None, **given):
 
     if run is not None or source is not None:
         log_other_versions(run / CONFIG if run is not None else source)
-    run = train(settings, run or out, run is not None, devices, job)
+    run = train(settings, run or out, run is not None, devices, job, **wanted)
     if backend() == "tensorflow":  # else the process that scored and exported has said it
         log_next_commands(run)
 
@@ -128,7 +133,7 @@ def log_next_commands(run):
     )
 
 
-def train_folds(given, out, resume, source, devices, job):
+def train_folds(given, out, resume, source, devices, job, wanted):
     """Cross-validation, from the start or gone on with."""
     if job:
         raise InputError("--coordinator: train one fold at a time, by --fold.")
@@ -156,7 +161,9 @@ def train_folds(given, out, resume, source, devices, job):
 
     folder = Path(out) if out else choose_run_folder(None, f"{settings.task.name}-folds")
     cross_validate(
-        lambda run, fold, resume: train(replace(settings, fold=fold), run, resume, devices),
+        lambda run, fold, resume: train(
+            replace(settings, fold=fold), run, resume, devices, **wanted
+        ),
         plain,
         folder,
         count,
