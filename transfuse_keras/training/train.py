@@ -126,9 +126,7 @@ def train(
             "--no-report": not report,
         }
         asked = [option for option, given in options.items() if given]
-        log.info(
-            "Scoring with TensorFlow" if not export else "Scoring and exporting with TensorFlow"
-        )
+        log.info("Going on with TensorFlow, to score the model")
         if code := run_with_tensorflow(["train", "--resume", "--out", str(run), *asked]):
             sys.exit(code)  # it has said why
     return run
