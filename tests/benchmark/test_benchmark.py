@@ -235,11 +235,18 @@ def test_a_process_that_is_ended_is_named(monkeypatch, tmp_path):
         answer()
 
 
-def test_the_runtimes_import_nothing_of_the_package():
-    """It would bring TensorFlow into all of their processes."""
-    code = (
-        f"import runpy, sys; runpy.run_path({str(processes.RUNTIMES_FILE)!r}); print(*sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
-    modules = {name.partition(".")[0] for name in done.stdout.split()}
-    assert "numpy" in modules and not modules & {"transfuse_keras", "tensorflow", "keras"}
+def test_the_runtimes_import_nothing_of_the_package(lone, tmp_path):
+    """It would bring TensorFlow into all of their processes; so a model is run to the end."""
+    job = json.dumps({"kind": "litert", "path": str(lone), "threads": 1})
+    code = f"""
+import runpy, sys
+sys.argv = ["runtimes.py", {job!r}]
+runpy.run_path({str(processes.RUNTIMES_FILE)!r}, run_name="__main__")
+print("modules", *sys.modules, file=sys.stderr)
+"""
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, input="\n", capture_output=True, text=True, cwd=tmp_path)
+    loaded, answer = map(json.loads, done.stdout.splitlines())
+    assert loaded["shape"] == [*SIZE, 3] and answer["seconds"] > 0
+    modules = {name.partition(".")[0] for name in done.stderr.rpartition("modules ")[2].split()}
+    assert "ai_edge_litert" in modules and not modules & {"transfuse_keras", "tensorflow", "keras"}
