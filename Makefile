@@ -15,7 +15,7 @@ test: .venv/test
 	$(PYTEST) -n auto --dist worksteal -m "not slow" --durations 10
 
 test-slow: .venv/test
-	$(PYTEST) -n auto --dist loadfile -m slow --durations 10
+	$(PYTEST) -n auto --dist worksteal -m slow --durations 10
 
 test-all: test test-slow
 

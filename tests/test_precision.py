@@ -10,8 +10,8 @@ from conftest import SMALLEST
 import transfuse_keras as tk
 from transfuse_keras import devices
 from transfuse_keras.cli import main
-from transfuse_keras.devices import JIT, computing_in, describe_computing, resolve_jit
-from transfuse_keras.runs.settings import PRECISIONS
+from transfuse_keras.devices import computing_in, describe_computing, resolve_jit
+from transfuse_keras.runs.settings import JIT, PRECISIONS
 from transfuse_keras.tasks import Recipe
 from transfuse_keras.training.optimizer import create_optimizer
 
