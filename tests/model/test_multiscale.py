@@ -234,9 +234,8 @@ def change(before, after):
 
 def by_name(arrays):
     """All weights (before, after) training, of what `weights_after_training` gives."""
-    return [[x for key, x in arrays.items() if key.startswith(name)] for name in ("before", "after")]
-        [arrays[f"{name}/{i}"] for i in range(len(arrays) // 2)] for name in ("before", "after")
-    ]
+    kinds = ("before", "after")
+    return [[x for key, x in arrays.items() if key.startswith(kind)] for kind in kinds]
 
 
 def train_on_jax(path):
