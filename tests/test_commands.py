@@ -183,6 +183,7 @@ def test_two_folds(tmp_path, monkeypatch, capsys):
     out = tmp_path / "cv"
     command = ["train", "--task", "hip", "--data", data, "--variant", "smallest"]
     command += ["--image-size", 32, 32, "--epochs", 1, "--folds", 2, "--out", out]
+    command += ["--no-export", "--no-report"]
     command = list(map(str, command))
     assert main(command) == 0
     metrics = metrics_of(out)

@@ -194,6 +194,8 @@ def add_train(top):
     kept = "keep the checkpoints of a complete run, so that it can go on for longer"
     run("--keep-checkpoints", action="store_true", help=kept)
     run("--from", dest="source", metavar="CONFIG.json", help="repeat the run that wrote this file")
+    run("--no-export", action="store_true", help="do not write saved_model and model.tflite")
+    run("--no-report", action="store_true", help="do not write report.html")
     speed = add_speed(command)
     speed("--devices", choices=["all"], help="train on all devices of this host (default: one)")
     hosts = command.add_argument_group("several machines").add_argument

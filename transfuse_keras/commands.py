@@ -46,10 +46,15 @@ from transfuse_keras.training.paper_tables import TABLES
 log = logging.getLogger(__name__)
 
 
-def run_train(out=None, resume=False, source=None, devices=None, keep_checkpoints=False, **given):
+def run_train(out=None, resume=False, source=None, devices=None, **given):
     job = pop_job(given, out)
+    wanted = {
+        "keep_checkpoints": given.pop("keep_checkpoints", False),
+        "export": not given.pop("no_export", False),
+        "report": not given.pop("no_report", False),
+    }
     if "folds" in given and "fold" not in given:
-        return train_folds(given, out, resume, source, devices, job, keep_checkpoints)
+        return train_folds(given, out, resume, source, devices, job, wanted)
     longer = None
     run = find_begun(out, resume, source, given)
     if run is None:
@@ -77,7 +82,7 @@ def run_train(out=None, resume=False, source=None, devices=None, keep_checkpoint
 
     if run is not None or source is not None:
         log_other_versions(run / CONFIG if run is not None else source)
-    run = train(settings, run or out, run is not None, devices, job, longer, keep_checkpoints)
+    run = train(settings, run or out, run is not None, devices, job, longer, **wanted)
     if backend() == "tensorflow":  # else the process that scored and exported has said it
         log_next_commands(run)
 
@@ -132,7 +137,7 @@ def log_next_commands(run):
     )
 
 
-def train_folds(given, out, resume, source, devices, job, keep_checkpoints):
+def train_folds(given, out, resume, source, devices, job, wanted):
     """Cross-validation, from the start or gone on with."""
     if job:
         raise InputError("--coordinator: train one fold at a time, by --fold.")
@@ -161,7 +166,7 @@ def train_folds(given, out, resume, source, devices, job, keep_checkpoints):
     folder = Path(out) if out else choose_run_folder(None, f"{settings.task.name}-folds")
     cross_validate(
         lambda run, fold, resume: train(
-            replace(settings, fold=fold), run, resume, devices, keep_checkpoints=keep_checkpoints
+            replace(settings, fold=fold), run, resume, devices, **wanted
         ),
         plain,
         folder,

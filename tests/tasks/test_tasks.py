@@ -25,7 +25,7 @@ def test_recipes_are_the_papers():
     for task in TASKS.values():
         recipe = task.recipe
         assert (recipe.variant, recipe.batch_size, recipe.epochs) == ("S", 16, 30)
-        assert recipe.betas == (0.5, 0.999)
+        assert recipe.betas == (0.5, 0.999) and recipe.warm_up is None
         clipping = (None, 0.5) if task is polyp else (2.0, None)  # PraNet's, by element
         assert (recipe.clip_norm, recipe.clip_value) == clipping
 

@@ -82,15 +82,6 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path, capsys):
     assert "split.csv: the data is not what the run began with" in capsys.readouterr().err
 
 
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    """(folder, a run in it that was not interrupted)."""
-    folder = tmp_path_factory.mktemp("reference")
-    code, _, errors = runs.finish(*runs.train_arguments(folder, folder / "run"))
-    assert code == 0, errors
-    return folder, folder / "run"
-
-
 @pytest.mark.slow
 def test_a_run_killed_several_times_ends_as_one_that_was_not(reference, tmp_path):
     run = tmp_path / "run"
@@ -105,7 +96,7 @@ def test_a_run_killed_several_times_ends_as_one_that_was_not(reference, tmp_path
 def test_a_run_is_repeated_from_its_configuration(reference, tmp_path):
     config = reference[1] / "config.json"
     code, _, errors = runs.finish(
-        "train", "--from", config, "--out", tmp_path / "again", "--keep-checkpoints"
+        "train", "--from", config, "--out", tmp_path / "again", *runs.UNTIL_SCORED
     )
     assert code == 0, errors
     assert max(runs.differences(tmp_path / "again", reference[1]).values()) < storage.TOLERANCE

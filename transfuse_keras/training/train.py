@@ -76,6 +76,8 @@ def train(
     job=None,
     epochs=None,
     keep_checkpoints=False,
+    export=True,
+    report=True,
 ):
     """Train a task and leave a run folder.
 
@@ -90,6 +92,8 @@ def train(
         epochs: with `resume`, go on to so many epochs instead of those that the run was begun for.
         keep_checkpoints: keep those of the last two epochs and of the best, with which a complete
             run can be trained for longer.
+        export: whether to write saved_model/, model.tflite and export.json.
+        report: whether to write report.html.
 
     Returns: Path of the run folder. It holds config.json, split.csv, log.txt, logs/ (TensorBoard),
     history.csv, model.keras, saved_model/, model.tflite, export.json, cases.csv, overlays/,
@@ -114,11 +118,16 @@ def train(
     with writing_run(out, task.name, resume) as run:
         splits, settings = train_run(settings, run, first=True, **options)
         if keras.backend.backend() == "tensorflow":
-            finish(settings, run, splits, keep_checkpoints)
+            finish(settings, run, splits, keep_checkpoints, export, report)
     if keras.backend.backend() != "tensorflow":
-        kept = ["--keep-checkpoints"] if keep_checkpoints else []
-        log.info("Scoring and exporting with TensorFlow")
-        if code := run_with_tensorflow(["train", "--resume", "--out", str(run), *kept]):
+        options = {
+            "--keep-checkpoints": keep_checkpoints,
+            "--no-export": not export,
+            "--no-report": not report,
+        }
+        asked = [option for option, given in options.items() if given]
+        log.info("Going on with TensorFlow, to score the model")
+        if code := run_with_tensorflow(["train", "--resume", "--out", str(run), *asked]):
             sys.exit(code)  # it has said why
     return run
 
@@ -234,16 +243,17 @@ def lengthen(settings, run, epochs, progress, first):
     return settings
 
 
-def finish(settings, run, splits, keep_checkpoints):
+def finish(settings, run, splits, keep_checkpoints, export, report):
     """Score, export and report a run, all epochs of which are trained."""
     data = "phantom" if settings.data is None else str(settings.data)
     model = load_model(run / "model.keras")
     try:
-        write_results(run, model, settings.task, splits, data, settings.threshold)
+        write_results(run, model, settings.task, splits, data, settings.threshold, export, report)
     finally:
         if (run / COMPLETE).is_file() and not keep_checkpoints:
             remove(run / "checkpoints")
-    log.info(f"Done: {run}/report.html, {run}/model.keras, {run}/model.tflite")
+    names = ["report.html"] * report + ["model.keras"] + ["model.tflite"] * export
+    log.info("Done: " + ", ".join(f"{run}/{name}" for name in names))
 
 
 def run_with_tensorflow(arguments):
