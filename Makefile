@@ -1,19 +1,29 @@
 # make demo: train on phantoms. make test: the tests. Both need Python 3.11+ and nothing else.
+# make release-check: what a release has to pass besides, an hour. make fuzz: damaged files, hours.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-all lint
+.PHONY: demo test test-slow test-all release-check fuzz lint
+# a worker a core, and a thread a worker: more threads than cores only wait for each other
+PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest
+CASES ?= 400
 
 demo: .venv/runtime
 	$(BIN)/transfuse train --task hip
 
 test: .venv/test
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	$(PYTEST) -n auto --dist worksteal -m "not slow" --durations 10
 
 test-slow: .venv/test
-	$(BIN)/python -m pytest -n auto --dist loadfile -m slow
+	$(PYTEST) -n auto --dist worksteal -m slow --durations 10
 
 test-all: test test-slow
+
+release-check: .venv/test
+	$(BIN)/python -m pytest tests/release_check.py
+
+fuzz: .venv/test
+	$(BIN)/python -m benchmarks.reliability.fuzz --count $(CASES)
 
 lint: .venv/test
 	$(BIN)/ruff check .

@@ -26,7 +26,6 @@ from transfuse_keras.runs.settings import Settings
 from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import RECIPE_CHANGES
 from transfuse_keras.training import checkpoints
-from transfuse_keras.training.ablation import hours_of
 from transfuse_keras.training.train import MONITOR, fit_model
 
 SIZES = {"skin": (96, 128), "hip": (128, 128)}
@@ -73,14 +72,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=10)
     arguments = parser.parse_args()
     count = len(CANDIDATES) * len(SIZES) * len(SEEDS)
-    hours = 0
-    for name in SIZES:
-        first = parse_settings(
-            name, getattr(arguments, name), next(iter(CANDIDATES)), 0, arguments.epochs
-        )
-        hours += hours_of(first, ["E.6"] * len(CANDIDATES) * len(SEEDS))
-    print(f"{count} trainings of {arguments.epochs} epochs, at most {LIMIT} images each: about")
-    print(f"{hours:.1f} hours on this machine, if none is done before.")
+    print(f"{count} trainings of {arguments.epochs} epochs, at most {LIMIT} images each.")
     began, lines = time.process_time(), []
     for number, candidate in enumerate(CANDIDATES):
         cells = []

@@ -16,8 +16,13 @@ def parameters(model):
     return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
 
 
+def describe_size(name):
+    """(trainable parameters, GFLOP) of a variant, as the README writes them."""
+    model = tk.TransFuse(name, (192, 256, 3))
+    return f"{parameters(model):,}", f"{count_flops(model.mask_model) / 1e9:.1f}"
+
+
 if __name__ == "__main__":
     for name in tk.VARIANTS:
-        model = tk.TransFuse(name, (192, 256, 3))
-        gflop = count_flops(model.mask_model) / 1e9
-        print(f"{name}: {parameters(model):,} parameters, {gflop:.1f} GFLOP")
+        count, gflop = describe_size(name)
+        print(f"{name}: {count} parameters, {gflop} GFLOP")

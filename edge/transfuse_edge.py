@@ -5,14 +5,14 @@
 
 Copy this file, the .tflite and its .json; besides it takes NumPy, OpenCV and ai-edge-litert. The
 numbers are those of transfuse_keras: the same reading, resizing, thresholds and outlines. What
-differs, because OpenCV reads the images: no TIFF of floating point; transparency darkens a TIFF; a
-CMYK JPEG is off by 1; a 16-bit colour image without any colour is read as grayscale. DICOM is
-refused.
+OpenCV would read otherwise is refused: a TIFF with transparency or several pages, a CMYK JPEG,
+DICOM.
 """
 
 import argparse
 import json
 import os
+import struct
 import sys
 import time
 from pathlib import Path
@@ -22,6 +22,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 MAGENTA, WHITE = (255, 0, 255), (255, 255, 255)
+PHOTOMETRIC, ORIENTATION, EXTRA_SAMPLES, SAMPLE_FORMAT = 262, 274, 338, 339  # TIFF tags
+FLOAT = 3  # a sample format
 
 
 class InputError(ValueError):
@@ -40,12 +42,13 @@ class Segmenter:
         classes: names of the M classes.
         thresholds: list of M floats.
         exclusive: whether a pixel belongs to one class at most.
+        value_range: (black, white) of images of more than 8 bits, or None.
 
     Raises: InputError if a file is missing, damaged or of a task on volumes.
     """
 
     def __init__(self, path, threads=None):
-        self.classes, self.thresholds, self.exclusive = read_about(path)
+        self.classes, self.thresholds, self.exclusive, self.value_range = read_about(path)
         threads = os.cpu_count() if threads is None else threads
         if threads < 1:
             raise InputError(f"threads must be 1 or more, not {threads}.")
@@ -101,7 +104,7 @@ class Segmenter:
 
 
 def read_about(path):
-    """Classes, thresholds and exclusive of a .tflite file by the .json beside it."""
+    """Classes, thresholds, exclusive and value range of a .tflite by the .json beside it."""
     file = Path(f"{path}.json")
     for part in (Path(path), file):
         if not part.is_file():
@@ -110,11 +113,16 @@ def read_about(path):
         about = json.loads(file.read_text())
         classes, exclusive, values = about["classes"], about["exclusive"], about["input"]["values"]
         thresholds = [float(x) for _, x in zip(classes, about["thresholds"], strict=True)]
+        value_range = about["input"].get("value_range")  # files of former versions lack it
+        if value_range is not None:
+            low, high = value_range = [float(x) for x in value_range]
+            if not low < high:
+                raise ValueError(f"value_range is {value_range}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: damaged ({error}); export the model again.") from error
     if values != "RGB, 0-255":
         raise InputError(f"{path}: takes no images, but slices of volumes, {values}.")
-    return classes, thresholds, exclusive
+    return classes, thresholds, exclusive, value_range
 
 
 def resize(image, size):
@@ -138,29 +146,100 @@ def overlay(image, masks):
     return picture
 
 
-def read_image(path):
+def read_image(path, value_range=None):
     """Read a PNG, JPEG, TIFF or BMP, upright: uint8 RGB (H, W, 3).
 
-    More than 8 bits are divided by the range of the smallest of 8, 10, 12, 14 and 16 bits that
-    holds the largest value; of colours the high byte is taken.
+    Args:
+        path: of the file.
+        value_range: (black, white) of images of more than 8 bits. None is the range of the
+            smallest of 8, 10, 12, 14 and 16 bits that holds the largest value, for floating-point
+            values up to 1 the range from 0 to 1.
 
-    Raises: InputError if the file cannot be decoded.
+    Raises: InputError if the file cannot be decoded, or not as the package decodes it.
     """
     try:
-        data = np.frombuffer(Path(path).read_bytes(), "uint8")
-        if data[128:132].tobytes() == b"DICM":  # before it may be the header of a TIFF
+        content = Path(path).read_bytes()
+        if content[128:132] == b"DICM":  # before it may be the header of a TIFF
             raise InputError(f"{path}: is DICOM; use transfuse predict, or save it as PNG.")
+        data = np.frombuffer(content, "uint8")
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except (OSError, cv2.error):  # OpenCV's: an empty file, or one that claims too many pixels
-        pixels = None
-    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
+        content, pixels = b"", None
+    tags = tiff_tags(content)
+    if pixels is None and tags.get(SAMPLE_FORMAT) == FLOAT and tags.get(ORIENTATION, 1) == 1:
+        pixels = decode_float(data)
+    if pixels is None or pixels.dtype not in (np.uint8, np.uint16, np.int16, np.float32):
         raise InputError(f"{path}: not a readable PNG, JPEG, TIFF or BMP; replace or remove it.")
-    if pixels.dtype == np.uint16 and (pixels != pixels[..., :1]).any():
-        pixels = (pixels >> 8).astype("uint8")
-    elif pixels.dtype == np.uint16:
-        top = next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if pixels.max() < 2**bits)
-        pixels = np.round(pixels * (255 / top)).astype("uint8")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    is_tiff = content[:2] in (b"II", b"MM")
+    if is_tiff and (not tags or EXTRA_SAMPLES in tags or cv2_pages(data) != 1):
+        raise InputError(f"{path}: a TIFF with transparency or several pages; save it as PNG.")
+    if is_cmyk_jpeg(content):
+        raise InputError(f"{path}: a JPEG of four colours (CMYK); save it as RGB.")
+    if pixels.dtype != np.uint8:
+        pixels = to_8_bits(pixels, path, value_range)
+        pixels = 255 - pixels if tags.get(PHOTOMETRIC) == 0 else pixels
+    return np.ascontiguousarray(pixels[..., ::-1])
+
+
+def to_8_bits(values, path, value_range):
+    """Values of more than 8 bits as uint8, see `read_image`."""
+    if not np.isfinite(values).all() or (value_range is None and values.min() < 0):
+        raise InputError(f"{path}: has negative or undefined pixels; save it as 8 or 16 bits.")
+    ranges = [2**bits - 1 for bits in (8, 10, 12, 14, 16)]
+    ranges = [1, *ranges] if values.dtype == np.float32 else ranges
+    top = next((top for top in ranges if values.max() <= top), values.max())
+    low, high = value_range or (0, top)
+    scaled = (values.astype("float64") - low) * (255 / (high - low))
+    return np.round(np.clip(scaled, 0, 255)).astype("uint8")
+
+
+def decode_float(data):
+    """A grey TIFF of float32 as (H, W, 3) of equal channels, None if it is none."""
+    try:
+        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    if pixels is None or pixels.ndim != 2:
+        return None
+    return np.repeat(pixels[..., None], 3, axis=2)
+
+
+def cv2_pages(data):
+    """The number of pictures in a file."""
+    found, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED)
+    return len(pages) if found else 0
+
+
+def tiff_tags(content):
+    """Tag -> its first value, of those of a TIFF file that are whole numbers; else empty."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(content[:4])
+    try:
+        (start,) = struct.unpack_from(f"{order}I", content, 4)
+        (count,) = struct.unpack_from(f"{order}H", content, start)
+        tags = {}
+        for i in range(count):
+            place = start + 2 + 12 * i
+            tag, kind, number = struct.unpack_from(f"{order}HHI", content, place)
+            if kind in (3, 4):  # of 2 and 4 bytes; what does not fit lies elsewhere
+                letter, fits = ("H", 2) if kind == 3 else ("I", 1)
+                if number > fits:
+                    (place,) = struct.unpack_from(f"{order}I", content, place + 8)
+                    place -= 8
+                (tags[tag],) = struct.unpack_from(f"{order}{letter}", content, place + 8)
+        return tags
+    except struct.error:  # no TIFF, or a damaged one
+        return {}
+
+
+def is_cmyk_jpeg(content):
+    """Whether a JPEG has four components, by its start of frame."""
+    place = 2 if content[:2] == b"\xff\xd8" else len(content)
+    while place + 10 <= len(content) and content[place] == 0xFF:
+        marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return content[place + 9] == 4
+        place += 2 + length
+    return False
 
 
 def segment_files(segmenter, paths, out, overlays=True):
@@ -181,7 +260,7 @@ def segment_files(segmenter, paths, out, overlays=True):
     refuse_clashes(paths, out, endings)
     for path in paths:
         try:
-            image = read_image(path)
+            image = read_image(path, segmenter.value_range)
         except InputError as error:
             print(error, file=sys.stderr)
             failures += 1

@@ -43,8 +43,13 @@ def values(model):
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in model.weights]
 
 
-if __name__ == "__main__":
+def measure():
+    """All arrays by their names."""
     arrays = {f"S/{head}": logits for head, logits in logits_of_s().items()}
     for i, (before, after) in enumerate(zip(*one_step(), strict=True)):
         arrays |= {f"after/{i}": after, f"step/{i}": after - before}
-    np.savez(sys.argv[1], **arrays)
+    return arrays
+
+
+if __name__ == "__main__":
+    np.savez(sys.argv[1], **measure())

@@ -3,6 +3,7 @@
 Nothing here imports Keras before a test asks for it: tests of files and folders start at once.
 """
 
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -29,6 +30,28 @@ def logging_as_on_the_command_line():
     """What the library logs is printed, so that `capsys` sees it."""
     with printing():
         yield
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory, worker_id):
+    """(folder, a complete run in it) of the small task of the trials of reliability.
+
+    It is trained once, by the first of pytest's processes that asks for it; tests only read it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "reference"
+    run = folder / "savedmodels" / "hip-2"
+    with open(f"{folder}.lock", "w") as lock, pytest.MonkeyPatch.context() as patch:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            from benchmarks.reliability import runs
+
+            (folder / "savedmodels" / "hip").mkdir(parents=True)  # taken: the run becomes hip-2
+            patch.chdir(folder)
+            *given, _, _ = runs.train_arguments(folder, run, ending=["--keep-checkpoints"])
+            code, _, errors = runs.finish(*given)
+            assert code == 0, errors
+    return folder, run
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
-"""Run by test_distribution.py: trains the smallest model on some devices and writes what came out.
+"""Run by test_devices.py: trains the smallest model on some devices and writes what came out.
 
 python tests/distribution_probe.py JOB OUT.npz with JOB, in JSON: "devices" and, for several
-processes on JAX, "port", "count", "index"; "scales" of compile; "stop": save after every
-epoch and go on in a new model; "for_ever": train until killed; "join" and "lost": seconds. OUT.npz:
-start/<n> and end/<n>, the weights and the optimiser's state; logs/<epoch>/<name>; clipped.
+processes on JAX, "port", "count", "index"; "for_ever": train until killed; "join" and "lost":
+seconds; "trainings": {name: {"alone": on one device; "scales" of compile; "stop": save after every
+epoch and go on in a new model}}. OUT.npz: clipped, and of each training, by its name:
+start/<n> and end/<n>, the weights and the optimiser's state; logs/<epoch>/<name>.
 """
 
 import json
@@ -16,9 +17,10 @@ import numpy as np
 import tensorflow as tf
 from conftest import SMALLEST
 
-from transfuse_keras import TransFuse
-from transfuse_keras import devices as distribution
+from transfuse_keras import TransFuse, devices
 from transfuse_keras.metrics import DiceScore, IoUScore
+from transfuse_keras.training import hosts
+from transfuse_keras.training.optimizer import Adam
 
 BATCH, STEPS, EPOCHS = 4, 2, 2
 
@@ -43,7 +45,7 @@ def build(scales):
     keras.utils.set_random_seed(0)
     model = TransFuse(SMALLEST, (32, 48, 3), dropout=0.0)
     # With so large an epsilon Adam does not blow up the rounding errors of small gradients
-    adam = distribution.Adam(0.01, epsilon=0.01, global_clipnorm=0.5)
+    adam = Adam(0.01, epsilon=0.01, global_clipnorm=0.5)
     scores = {"mask": [DiceScore(name="dice"), IoUScore(name="iou")]}
     model.compile(adam, weighted_metrics=scores, scales=scales)
     return model
@@ -55,7 +57,7 @@ def weights(model, when):
     return {f"{when}/{i}": array for i, array in enumerate(arrays)}
 
 
-def train(scales=None, port=None, count=1, index=0, stop=None, **_):
+def train(count=1, index=0, scales=None, stop=False):
     """Start and end of a training that is stopped after an epoch, saved, and resumed."""
     images, masks, valid = samples()
     training, validation = (
@@ -97,7 +99,7 @@ def train_for_ever(count, index, **_):
 
 def clipped():
     """What Adam adds to two zeros if each of two replicas has the gradient of one of them."""
-    adam = distribution.Adam(1.0, epsilon=1.0, global_clipnorm=1.0)
+    adam = Adam(1.0, epsilon=1.0, global_clipnorm=1.0)
     variable = keras.Variable(np.zeros(2, "float32"))
     adam.build([variable])
 
@@ -116,19 +118,23 @@ if __name__ == "__main__":
         cpu = tf.config.list_physical_devices("CPU")[0]
         logical = [tf.config.LogicalDeviceConfiguration()] * job["devices"]
         tf.config.set_logical_device_configuration(cpu, logical)
-    distribution.JOIN_SECONDS = job.get("join", 300)
-    distribution.SILENT_SECONDS = job.get("lost", 60)
-    several = "port" in job
+    hosts.JOIN_SECONDS = job.get("join", 300)
+    hosts.SILENT_SECONDS = job.get("lost", 60)
+    place = {"count": job.get("count", 1), "index": job.get("index", 0)}
     address = f"127.0.0.1:{job.get('port')}"
-    with (
-        distribution.joined(address, job["count"], job["index"]) if several else nullcontext(),
-        distribution.all_devices(),
-    ):
+    out = {}
+    with hosts.joined(address, **place) if "port" in job else nullcontext():
         if job.get("for_ever"):
-            train_for_ever(**job)
-        out = train(**job)
-        if mirrored and job["devices"] == 2:
-            out |= {"clipped": clipped()}
-        assert distribution.replicas() == job["devices"] * job.get("count", 1)
-    if distribution.is_first():
+            with devices.all_devices():
+                train_for_ever(**place)
+        for name, options in job["trainings"].items():
+            with nullcontext() if options.pop("alone", False) else devices.all_devices():
+                found = train(**place, **options)
+            out |= {f"{name}/{key}": array for key, array in found.items()}
+        with devices.all_devices():
+            assert devices.replicas() == job["devices"] * place["count"]
+            if mirrored:
+                out |= {"clipped": clipped()}
+        first = devices.is_first()
+    if first:
         np.savez(sys.argv[2], **out)

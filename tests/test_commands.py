@@ -183,6 +183,7 @@ def test_two_folds(tmp_path, monkeypatch, capsys):
     out = tmp_path / "cv"
     command = ["train", "--task", "hip", "--data", data, "--variant", "smallest"]
     command += ["--image-size", 32, 32, "--epochs", 1, "--folds", 2, "--out", out]
+    command += ["--no-export", "--no-report"]
     command = list(map(str, command))
     assert main(command) == 0
     metrics = metrics_of(out)
@@ -202,3 +203,20 @@ def test_two_folds(tmp_path, monkeypatch, capsys):
     assert main([*command, "--resume"]) == 0
     assert "Fold 1 of 2: done before." in capsys.readouterr().out
     assert metrics_of(out)["n"] == 16
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["export", "--model", "run", "--format", "onnx"],
+        ["benchmark", "--model", "run"],
+        ["ablate", "--list", "--table", "5"],
+    ],
+)
+def test_what_needs_tensorflow_is_handed_over_on_another_backend(monkeypatch, given):
+    from transfuse_keras import commands
+
+    asked = []
+    monkeypatch.setattr(commands, "backend", lambda: "jax")
+    monkeypatch.setattr(commands, "run_with_tensorflow", lambda x: asked.append(x) or 3)
+    assert main(given) == 3 and asked == [given]

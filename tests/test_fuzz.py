@@ -57,7 +57,9 @@ def test_a_traceback_a_warning_and_a_nameless_sentence_are_failures(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [*QUICK, "keras", "tflite", "onnx"])
-def test_hundreds_of_cases_in_a_process_with_limits(kind):
-    tally = fuzz(kind, range(round(400 * fuzz_kinds.KINDS[kind].share)), 1)
+@pytest.mark.parametrize("kind", ["png", "keras", "tflite", "onnx"])
+def test_damaged_files_in_a_process_with_limits(kind):
+    """Models are read in a process of their own; `make fuzz` tries many of all kinds."""
+    tally = fuzz(kind, range(20), 1)
+    assert sum(tally.outcomes.values()) == 20
     assert not tally.failures, "\n".join(markdown({kind: tally}))

@@ -189,8 +189,13 @@ def add_train(top):
     add_training(command)
     run = command.add_argument_group("run").add_argument
     run("--out", metavar="DIR", help="run folder (default: savedmodels/TASK, TASK-2, ...)")
-    run("--resume", action="store_true", help="go on with the run in --out, or start it there")
+    resume = "go on with the run in --out, or start it there; with more --epochs, for longer"
+    run("--resume", action="store_true", help=resume)
+    kept = "keep the checkpoints of a complete run, so that it can go on for longer"
+    run("--keep-checkpoints", action="store_true", help=kept)
     run("--from", dest="source", metavar="CONFIG.json", help="repeat the run that wrote this file")
+    run("--no-export", action="store_true", help="do not write saved_model and model.tflite")
+    run("--no-report", action="store_true", help="do not write report.html")
     speed = add_speed(command)
     speed("--devices", choices=["all"], help="train on all devices of this host (default: one)")
     hosts = command.add_argument_group("several machines").add_argument
@@ -208,6 +213,9 @@ def add_evaluate(top):
     data = command.add_argument_group("data").add_argument
     data("--data", metavar="DIR", help="folder in a known layout (default: what M held out)")
     add_spacing(data)
+    add_reading(data)
+    everything = "score all images, also those that M was trained on"
+    data("--all", dest="score_all", action="store_true", help=everything)
     data("--out", metavar="DIR", help="(default: evaluations/NAME in the run folder)")
     add_model(command)
     scoring = command.add_argument_group("scoring").add_argument
@@ -244,6 +252,7 @@ def add_check(top):
     data("--task", required=True, help=TASK_HELP)
     data("--data", metavar="DIR", required=True, help="folder in a known layout")
     add_spacing(data)
+    add_reading(data)
     data("--out", metavar="PNG", help="contact sheet (default: check-TASK.png)")
 
 
@@ -324,6 +333,7 @@ def add_data(command):
     add("--task", help=TASK_HELP)
     add("--data", metavar="DIR", help="folder in a known layout (default: artificial phantoms)")
     add_spacing(add)
+    add_reading(add)
     add("--limit", type=int, metavar="N", help="use at most N training images")
     return add
 
@@ -342,6 +352,9 @@ def add_training(command, seed=True):
     recipe = "paper (default with pretrained weights) or scratch (default on data without them)"
     add("--recipe", choices=list(RECIPE_CHANGES), help=recipe)
     add("--epochs", type=int, metavar="N", help="(default: the task's)")
+    add("--patience", type=int, metavar="N", help="stop when N epochs brought no better score")
+    validation = "none: train on the validation images too and keep the last epoch"
+    add("--val", choices=["none"], help=validation)
     add("--batch-size", type=int, metavar="N", help="(default: the task's)")
     add("--accumulate", type=int, metavar="N", help="average the gradients of N batches a step")
     add("--lr", type=float, dest="learning_rate", metavar="X", help="learning rate")
@@ -367,6 +380,13 @@ def add_spacing(add):
     spacing = "pixel spacing in mm (one number, or row and column) for images whose files do not "
     spacing += "contain it"
     add("--spacing", type=float, nargs="+", metavar="MM", help=spacing)
+
+
+def add_reading(add):
+    add("--masks", metavar="NAME", help="name of the folder of masks, if several could be meant")
+    group = "what tells the patients: none, prefix, folder, a CSV file (stem,group) or a regular "
+    group += "expression (default: found out, and said)"
+    add("--group", metavar="G", help=group)
 
 
 def add_speed(command):

@@ -48,8 +48,14 @@ log = logging.getLogger(__name__)
 
 def run_train(out=None, resume=False, source=None, devices=None, **given):
     job = pop_job(given, out)
+    wanted = {
+        "keep_checkpoints": given.pop("keep_checkpoints", False),
+        "export": not given.pop("no_export", False),
+        "report": not given.pop("no_report", False),
+    }
     if "folds" in given and "fold" not in given:
-        return train_folds(given, out, resume, source, devices, job)
+        return train_folds(given, out, resume, source, devices, job, wanted)
+    longer = None
     run = find_begun(out, resume, source, given)
     if run is None:
         settings = find_settings(given, source)
@@ -59,8 +65,10 @@ def run_train(out=None, resume=False, source=None, devices=None, **given):
             log.info(sentence)
     else:
         settings = read_settings(run / CONFIG)
+        if given.get("epochs", settings.recipe.epochs) != settings.recipe.epochs:
+            longer = given.pop("epochs")
         refuse_other_settings(run, settings, given, source)
-        if (run / COMPLETE).is_file():
+        if (run / COMPLETE).is_file() and longer is None:
             log.info(f"{run}: is complete, there is nothing left to do.")
             return
     settings.check()
@@ -74,7 +82,7 @@ def run_train(out=None, resume=False, source=None, devices=None, **given):
 
     if run is not None or source is not None:
         log_other_versions(run / CONFIG if run is not None else source)
-    run = train(settings, run or out, run is not None, devices, job)
+    run = train(settings, run or out, run is not None, devices, job, longer, **wanted)
     if backend() == "tensorflow":  # else the process that scored and exported has said it
         log_next_commands(run)
 
@@ -129,7 +137,7 @@ def log_next_commands(run):
     )
 
 
-def train_folds(given, out, resume, source, devices, job):
+def train_folds(given, out, resume, source, devices, job, wanted):
     """Cross-validation, from the start or gone on with."""
     if job:
         raise InputError("--coordinator: train one fold at a time, by --fold.")
@@ -157,7 +165,9 @@ def train_folds(given, out, resume, source, devices, job):
 
     folder = Path(out) if out else choose_run_folder(None, f"{settings.task.name}-folds")
     cross_validate(
-        lambda run, fold, resume: train(replace(settings, fold=fold), run, resume, devices),
+        lambda run, fold, resume: train(
+            replace(settings, fold=fold), run, resume, devices, **wanted
+        ),
         plain,
         folder,
         count,
@@ -194,13 +204,13 @@ def run_ablate(
         print(f"{path.read_text(encoding='utf-8')}\nDone: {path}")
 
 
-def run_check(task, data, spacing=None, out=None):
+def run_check(task, data, spacing=None, out=None, masks=None, group=None):
     task, spacing = find_task(task), parse_spacing(spacing)
     refuse_missing_data(data)
     from transfuse_keras.data.check import check
     from transfuse_keras.data.contact_sheet import write_contact_sheet
 
-    report = check(task, data, spacing)
+    report = check(task, data, spacing, masks, group)
     for kind, lines in (("ERROR", report.errors), ("warning", report.warnings)):
         for line in lines:
             print(f"{kind}: {line}")
@@ -218,7 +228,7 @@ def describe_count(items, name):
     return f"{len(items)} {name}{'' if len(items) == 1 else 's'}"
 
 
-def run_evaluate(model, data=None, out=None, task=None, **options):
+def run_evaluate(model, data=None, out=None, task=None, score_all=False, **options):
     task = find_task(task) if task else None
     options = parse_prediction(options)
     spacing = parse_spacing(options.pop("spacing", None))
@@ -228,7 +238,8 @@ def run_evaluate(model, data=None, out=None, task=None, **options):
     import_tensorflow()
     from transfuse_keras.evaluation.evaluate_model import evaluate_model
 
-    folder = evaluate_model(Path(model), data, out=out, task=task, spacing=spacing, **options)
+    options |= {"task": task, "spacing": spacing, "everything": score_all}
+    folder = evaluate_model(Path(model), data, out=out, **options)
     log.info(f"Done: {folder}/report.html")
 
 
@@ -238,7 +249,8 @@ def run_predict(model, input, out, task=None, no_overlays=False, **options):
     task = find_task(task) if task else None
     options = parse_prediction(options)
     refuse_missing_model(model)
-    import_tensorflow()
+    if Path(model).suffix not in (".tflite", ".onnx", ".xml"):  # these need no TensorFlow
+        import_tensorflow()
     from transfuse_keras.inference.predict_files import predict_files
 
     failed = predict_files(
@@ -280,6 +292,12 @@ def run_report(folder):
 def run_export(model, format, quantize=("none",), data=None, out=None):
     refuse_missing_model(model)
     refuse_missing_data(data)
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        from transfuse_keras.training.train import run_with_tensorflow
+
+        folders = [x for name, x in (("--data", data), ("--out", out)) if x for x in (name, x)]
+        asked = ["--model", model, "--format", *format, "--quantize", *quantize, *folders]
+        return run_with_tensorflow(["export", *map(str, asked)])
     import_tensorflow()
     from transfuse_keras.export.export_model import export_model
 

@@ -1,6 +1,7 @@
 """Files: written so that none is ever seen half-written, and tables and JSON read back."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -131,3 +132,33 @@ def read_table(path, remedy=None):
             if None in row or None in row.values():
                 raise ValueError(f"row {number} has not one value a column")
     return rows
+
+
+def format_table(heads, rows, left=1, markdown=False):
+    """Lines of a table of texts, as wide as it needs: for a terminal, a pipe or a file.
+
+    Args:
+        heads: of the columns.
+        rows: lists with a text for each column.
+        left: so many columns are flush left, the others flush right.
+        markdown: whether it is a table of Markdown.
+    """
+    # imported here: a command that prints no table answers sooner without it
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        box=box.MARKDOWN if markdown else box.SIMPLE_HEAD, show_edge=markdown, pad_edge=markdown
+    )
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="left" if number < left else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    text = io.StringIO()
+    plain = {"markup": False, "emoji": False, "highlight": False, "color_system": None}
+    Console(file=text, width=10_000, legacy_windows=False, **plain).print(table)
+    # any encoding that a pipe may have can write a minus
+    return [
+        line.rstrip().replace("─", "-") for line in text.getvalue().splitlines() if line.strip()
+    ]

@@ -6,6 +6,8 @@ With nan=EPOCH, counted from 1, a weight becomes nan when that epoch begins.
 """
 
 import sys
+from contextlib import contextmanager
+from unittest.mock import patch
 
 from transfuse_keras.cli import main
 from transfuse_keras.model.variants import VARIANTS, Variant
@@ -14,8 +16,9 @@ from transfuse_keras.training.callbacks import BeginEpoch
 SMALLEST = Variant("resnet18", "deit_tiny_patch16_224", 1, (16, 8, 8))
 
 
-def poison(target):
-    """Make a weight nan when the epoch `target` begins."""
+@contextmanager
+def poisoned(target):
+    """Make a weight nan when the epoch `target` begins, within this context."""
     begin = BeginEpoch.on_epoch_begin
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -24,13 +27,19 @@ def poison(target):
             weight = self.model.trainable_variables[0]
             weight.assign(weight * float("nan"))
 
-    BeginEpoch.on_epoch_begin = on_epoch_begin
+    with patch.object(BeginEpoch, "on_epoch_begin", on_epoch_begin):
+        yield
+
+
+def run(arguments):
+    """The command line with the smallest variant. Returns: its exit code."""
+    arguments = list(map(str, arguments))
+    with patch.dict(VARIANTS, smallest=SMALLEST):
+        if not arguments[0].startswith("nan="):
+            return main(arguments)
+        with poisoned(int(arguments[0].removeprefix("nan="))):
+            return main(arguments[1:])
 
 
 if __name__ == "__main__":
-    VARIANTS["smallest"] = SMALLEST
-    first, *rest = arguments = sys.argv[1:]
-    if first.startswith("nan="):
-        poison(int(first.removeprefix("nan=")))
-        arguments = rest
-    sys.exit(main(arguments))
+    sys.exit(run(sys.argv[1:]))

@@ -1,10 +1,13 @@
 """Images and volumes made to hurt: headers that claim, and bombs that unpack to, gigabytes."""
 
 import gzip
+import io
 import struct
 import zlib
 
+from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.sequence import Sequence
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from benchmarks.reliability.fuzz_mutations import with_checksums
 from benchmarks.reliability.fuzz_seeds import (
@@ -124,19 +127,19 @@ def packed_nifti():
     return [*bombs, *(gzip.compress(content) for content in hostile_nifti())]
 
 
-def deflated_dicom(content, size):
+def deflated_dicom(size):
     """A DICOM file in the deflated transfer syntax that unpacks to `size` bytes."""
-    old, new = b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99"
-    start = content.index(old)
-    content = content[: start - 2] + struct.pack("<H", len(new)) + new + content[start + len(old) :]
-    (length,) = struct.unpack("<I", content[140:144])
-    head = 144 + length + len(new) - len(old)
-    content = content[:140] + struct.pack("<I", head - 144) + content[144:]
+    content = dicom_file(grey().astype("uint16"), syntax=DeflatedExplicitVRLittleEndian)
+    file = io.BytesIO(content)
+    read_preamble(file, force=False)
+    _read_file_meta_info(file)
+    head = file.tell()
+    plain = zlib.decompress(content[head:], -zlib.MAX_WBITS)
     packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
     zeros = bytes(ZEROS)
     # a last element of unknown meaning, as long as the bomb is
     element = struct.pack("<HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, size)
-    parts = [packer.compress(content[head:] + element)]
+    parts = [packer.compress(plain + element)]
     parts += [packer.compress(zeros) for _ in range(size // ZEROS)]
     return content[:head] + b"".join(parts) + packer.flush()
 
@@ -163,10 +166,9 @@ def hostile_dicom():
         {"VOILUTSequence": Sequence([])},
         {"PixelSpacing": [1e308, float("nan")]},
     )
-    plain = dicom_file(values)
     return [
         *(dicom_file(values, **change) for change in tags),
-        deflated_dicom(plain, 2**26),
-        deflated_dicom(plain, 2**29),
+        deflated_dicom(2**26),
+        deflated_dicom(2**29),
         nested_dicom(),
     ]

@@ -25,7 +25,8 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.compare import compare
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.inference.predictor import load_predictor
-from transfuse_keras.model.load import load_h5, load_model
+from transfuse_keras.model.initial_weights import load_h5
+from transfuse_keras.model.load import load_model
 from transfuse_keras.runs.metadata import known_task, read_metadata, update_thresholds
 from transfuse_keras.tasks import hip, prostate
 from transfuse_keras.weights import load_timm

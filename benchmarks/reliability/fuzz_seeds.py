@@ -14,7 +14,13 @@ import nibabel
 import numpy as np
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
 from safetensors.numpy import save
 
 from transfuse_keras.export.formats import export_litert, export_onnx
@@ -84,10 +90,16 @@ def nifti():
 
 
 def dicom():
-    return [dicom_file(grey().astype("uint16")), dicom_file(grey().astype("uint16"), [0.2, 0.2])]
+    values = grey().astype("uint16")
+    compressed = (RLELossless, JPEGLSLossless, DeflatedExplicitVRLittleEndian)
+    return [
+        dicom_file(values),
+        dicom_file(values, [0.2, 0.2]),
+        *(dicom_file(values, syntax=syntax) for syntax in compressed),
+    ]
 
 
-def dicom_file(values, spacing=None, **tags):
+def dicom_file(values, spacing=None, syntax=ExplicitVRLittleEndian, **tags):
     """A radiograph; keyword arguments are DICOM attributes."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -105,6 +117,10 @@ def dicom_file(values, spacing=None, **tags):
     content.PixelData = values.tobytes()
     for name, value in tags.items():
         setattr(content, name, value)
+    if syntax.is_compressed and not syntax.is_deflated:
+        content.compress(syntax)
+    else:
+        content.file_meta.TransferSyntaxUID = syntax
     file = io.BytesIO()
     content.save_as(file)
     return file.getvalue()

@@ -13,7 +13,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.reliability.runs import differences, finish, start, train_arguments
+from benchmarks.reliability.runs import (
+    differences,
+    finish,
+    resume_arguments,
+    start,
+    train_arguments,
+)
 
 
 def kill_after(process, seconds):
@@ -56,7 +62,7 @@ def interrupt(folder, run, rng, duration, kills):
     places = []
     for _ in range(kills):
         begun = (run / "config.json").is_file()
-        arguments = ["train", "--resume", "--out", run] if begun else train_arguments(folder, run)
+        arguments = resume_arguments(run) if begun else train_arguments(folder, run)
         process = start(*arguments)
         if rng.random() < 0.5:
             place = kill_after(process, rng.uniform(0.2, 1) * duration)
@@ -69,7 +75,7 @@ def interrupt(folder, run, rng, duration, kills):
         places.append(place)
         print(f"killed {place}", file=sys.stderr)
     begun = (run / "config.json").is_file()
-    arguments = ["train", "--resume", "--out", run] if begun else train_arguments(folder, run)
+    arguments = resume_arguments(run) if begun else train_arguments(folder, run)
     code, _, errors = finish(*arguments)
     if code:
         raise RuntimeError(f"after {places}: {errors}")

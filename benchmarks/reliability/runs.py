@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import zipfile
-from io import BytesIO
+from contextlib import redirect_stderr, redirect_stdout
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import h5py
@@ -14,6 +15,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 4
+UNTIL_SCORED = ("--no-export", "--no-report", "--keep-checkpoints")
 TASK = f"""
 from dataclasses import replace
 from transfuse_keras import tasks
@@ -35,17 +37,27 @@ def start(*arguments, **options):
 
 
 def finish(*arguments):
-    """Run `transfuse ARGUMENTS` to its end: (exit code, what it printed, its errors)."""
-    process = start(*arguments)
-    output, errors = process.communicate(timeout=900)
-    return process.returncode, output, errors
+    """Run `transfuse ARGUMENTS` to its end: (exit code, what it printed, its errors).
+
+    It runs in this process, which need not import TensorFlow once more.
+    """
+    from benchmarks.reliability import child
+
+    with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:
+        code = child.run(arguments)
+    return code, output.getvalue(), errors.getvalue()
 
 
-def train_arguments(folder, run):
+def train_arguments(folder, run, ending=UNTIL_SCORED):
     """What trains the small task into `run`; `folder` keeps the file of the task."""
     task = folder / "task.py"
     task.write_text(TASK)
-    return ["train", "--task", task, "--out", run]
+    return ["train", "--task", task, "--limit", 17, *ending, "--out", run]
+
+
+def resume_arguments(run):
+    """What goes on with the small task in `run`."""
+    return ["train", "--resume", "--out", run, *UNTIL_SCORED]
 
 
 def weights_of(path):

@@ -14,7 +14,13 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.reliability.runs import EPOCHS, differences, finish, train_arguments
+from benchmarks.reliability.runs import (
+    EPOCHS,
+    differences,
+    finish,
+    resume_arguments,
+    train_arguments,
+)
 from transfuse_keras.training.checkpoints import is_intact
 
 TOLERANCE = 1e-4  # of weights, relative; on the same machine they have been equal
@@ -47,7 +53,8 @@ def last_line(text):
 
 def fill_the_disk(folder, reference):
     """A disk that is full in a later epoch: one sentence, the checkpoints intact; then --resume."""
-    size = 4.5 * (reference / "checkpoints" / "best.keras").stat().st_size / 2**20
+    last = reference / "checkpoints" / f"epoch-{EPOCHS:04}.keras"
+    size = 3.2 * last.stat().st_size / 2**20  # holds two, and not a third beside the best model
     with small_disk(folder / "full", f"size={size:.0f}M") as disk:
         run = disk / "run"
         code, _, errors = finish(*train_arguments(folder, run))
@@ -56,7 +63,7 @@ def fill_the_disk(folder, reference):
         right = code == 2 and "No space left on device" in said and str(disk) in said
         right &= bool(kept) and all(map(is_intact, kept)) and not list(run.rglob(".part.*"))
         subprocess.run(["mount", "-o", "remount,size=2G", disk], check=True)
-        code, _, _ = finish("train", "--resume", "--out", run)
+        code, _, _ = finish(*resume_arguments(run))
         right &= code == 0 and differences(run, reference)["weights"] < TOLERANCE
     return {"tried": 1, "lost": int(not right), "said": said}
 
@@ -85,7 +92,7 @@ def damage_checkpoints(folder, reference, times, seed=0):
             content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
         last.write_bytes(content)
         harmless = is_intact(last)  # a byte of the archive that nothing depends on
-        code, output, errors = finish("train", "--resume", "--out", run)
+        code, output, errors = finish(*resume_arguments(run))
         found = [line for line in output.splitlines() if ": damaged" in line]
         said = found[-1] if found else last_line(errors)
         right = code == 0 and (harmless or f"{last}: damaged" in said)

@@ -5,6 +5,7 @@ from data.files import binary_folder, decathlon_folder, disc, hip_folder, pictur
 
 from transfuse_keras.cli import main
 from transfuse_keras.data.check import check
+from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.tasks import hip, polyp, prostate
 
 
@@ -81,7 +82,7 @@ def test_the_table_counts_pixels_and_samples_of_each_class(tmp_path):
     folder = binary_folder(tmp_path, [f"a{i}" for i in range(10)])
     save(folder / "masks" / "a4.png", np.zeros((30, 40), "uint8"))
     report = check(polyp, folder)
-    header, *rows = report.table(polyp.classes)
+    header, _, *rows = report.table(polyp.classes)
     assert header.split() == [
         "split",
         "samples",
@@ -95,6 +96,15 @@ def test_the_table_counts_pixels_and_samples_of_each_class(tmp_path):
         masks = np.stack([sample.read()[1] for sample in samples])
         shown = masks.any(axis=(1, 2, 3)).mean()
         assert row.split()[3:] == [f"{100 * masks.mean():.2f},", f"{100 * shown:.1f}"]
+
+
+def test_further_columns_of_groups_csv_make_subgroups(tmp_path):
+    folder = binary_folder(tmp_path, [f"a{i}" for i in range(4)])
+    table = "stem,group,device,sex\na0.png,p1,A,f\na1,p1,B,\na2,p2,A,m\n"
+    (folder / "groups.csv").write_text(table)
+    found = {sample.name: sample for sample in find_samples(polyp, folder).samples}
+    assert found["a0"].attributes == {"device": "A", "sex": "f"} and found["a0"].group == "p1"
+    assert found["a1"].attributes == {"device": "B"} and found["a3"].attributes == {}
 
 
 def test_volumes(tmp_path):

@@ -1,10 +1,14 @@
 import shutil
 import subprocess
+import sys
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import imagecodecs
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -373,13 +377,51 @@ def test_a_frame_is_chosen_and_has_its_own_window(tmp_path, ramp):
         np.testing.assert_array_equal(found, read_dicom(tmp_path / "b.dcm"))
 
 
+def test_threads_add_the_decoder_once(monkeypatch):
+    added, slow = [], dicom_decoder.get_decoder
+
+    def get_slowly(uid):
+        time.sleep(0.01)
+        added.append(uid)
+        return slow(uid)
+
+    for uid in dicom_decoder.DECODER_DEPENDENCIES:
+        if "imagecodecs" in slow(uid).available_plugins:
+            slow(uid).remove_plugin("imagecodecs")
+    dicom_decoder.add_once.cache_clear()
+    monkeypatch.setattr(dicom_decoder, "get_decoder", get_slowly)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: dicom_decoder.add_decoder(), range(8)))
+    assert sorted(added) == sorted(dicom_decoder.DECODER_DEPENDENCIES)
+
+
+def settings():
+    """What other libraries of this process go by."""
+    level = nibabel.imageglobals.logger.level
+    return list(warnings.filters), Image.MAX_IMAGE_PIXELS, level
+
+
 def test_reading_leaves_the_settings_of_other_libraries_as_they_were(tmp_path, ramp):
+    """Also when several threads read, and when they are first imported."""
     write_dicom(tmp_path / "a.dcm", ramp)
-    before = list(warnings.filters), Image.MAX_IMAGE_PIXELS
-    read_dicom(tmp_path / "a.dcm")
+    before = settings()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read_dicom, [tmp_path / "a.dcm"] * 40))
+    assert settings() == before
     with reading():
-        assert before[1] < Image.MAX_IMAGE_PIXELS and warnings.filters != before[0]
-    assert (list(warnings.filters), Image.MAX_IMAGE_PIXELS) == before
+        assert all(inside != outside for inside, outside in zip(settings(), before, strict=True))
+        with reading():
+            pass
+        assert settings() != before
+    assert settings() == before
+    code = (
+        "import warnings, nibabel; from PIL import Image; import pydicom, numpy, scipy;"
+        "f = lambda: (list(warnings.filters), Image.MAX_IMAGE_PIXELS,"
+        " nibabel.imageglobals.logger.level);"
+        "before = f(); import transfuse_keras.data.dicom, transfuse_keras.data.volumes;"
+        "assert f() == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
 def test_every_image_of_pydicom_is_shown_but_for_the_damaged_ones():

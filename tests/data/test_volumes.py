@@ -294,3 +294,33 @@ def test_an_nnunet_description_that_does_not_fit_is_refused(tmp_path, change, wo
     nnunet_folder(tmp_path, **{**SECOND, **change})
     with pytest.raises(InputError, match=word):
         find_samples(prostate, tmp_path)
+
+
+def test_a_series_with_a_label_map_is_trained_on(tmp_path):
+    values = series_folder(tmp_path / "imagesTr" / "a")
+    volume = open_volume(tmp_path / "imagesTr" / "a")
+    labels = (values > 0).transpose(2, 1, 0).astype("uint8")
+    (tmp_path / "labelsTr").mkdir()
+    label = nibabel.as_closest_canonical(nibabel.Nifti1Image(labels, volume.affine))
+    nibabel.save(label, tmp_path / "labelsTr" / "a.nii.gz")
+    entry = {"image": "imagesTr/a", "label": "labelsTr/a.nii.gz"}
+    content = {"labels": {"0": "background", "1": "bone"}, "training": [entry]}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    (sample,) = find_samples(replace(ONE, classes=("bone",), mirror_pairs=()), tmp_path).samples
+    image, masks = sample.read()
+    assert image.shape == (6, 40, 32, 1) and sample.spacing == pytest.approx((3, 0.9, 0.7))
+    assert image[masks == 1].min() > image[masks == 0].max()
+
+
+def test_float_labels_that_are_nearly_whole_are_labels(tmp_path):
+    values, labels = phantom()
+    nibabel.save(nibabel.Nifti1Image(values, AFFINE), tmp_path / "a.nii")
+    for shift, fits in ((1e-6, True), (0.3, False)):
+        label = nibabel.Nifti1Image(labels.astype("float32") * (1 + shift), AFFINE)
+        nibabel.save(label, tmp_path / "b.nii")
+        if fits:
+            masks = read_volume([tmp_path / "a.nii"], tmp_path / "b.nii", (), 1, (1, 2))[1]
+            np.testing.assert_array_equal(masks[..., 1], (labels == 2).transpose(2, 1, 0))
+        else:
+            with pytest.raises(InputError, match="b.nii: .*1.3"):
+                read_volume([tmp_path / "a.nii"], tmp_path / "b.nii", ("x", "y"), 1, (1, 2))

@@ -12,6 +12,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
+import tifffile
 from data.files import save
 from PIL import Image
 
@@ -191,6 +192,13 @@ def rotated(number):
     return {"exif": exif}
 
 
+def tiff(pixels, **options):
+    file = io.BytesIO()
+    options.setdefault("photometric", "minisblack")
+    tifffile.imwrite(file, pixels, **options)
+    return file.getvalue()
+
+
 COLOUR = Image.fromarray(picture((30, 44)))
 GRAY = COLOUR.convert("L")
 DEEP = np.asarray(GRAY).astype("uint16") * 16
@@ -206,17 +214,43 @@ FILES = {
     "16bit-rgb.png": cv2.imencode(".png", np.asarray(COLOUR)[..., ::-1] * np.uint16(257))[1],
     "12bit.tif": encode(Image.fromarray(DEEP), "TIFF"),
     "rgb.tif": encode(COLOUR, "TIFF", compression="tiff_lzw"),
+    "12bit-rgb.png": cv2.imencode(".png", np.asarray(COLOUR)[..., ::-1] * np.uint16(16))[1],
+    "16bit-alpha.png": cv2.imencode(".png", np.dstack([COLOUR, GRAY]) * np.uint16(257))[1],
+    "16bit-white-is-0.tif": tiff(DEEP * 16, photometric="miniswhite"),
+    "16bit-big-endian.tif": tiff(DEEP * 16, byteorder=">"),
+    "16bit-rgb.tif": tiff(np.asarray(COLOUR) * np.uint16(257), photometric="rgb"),
+    "8bit-white-is-0.tif": tiff(np.asarray(GRAY), photometric="miniswhite"),
+    "float.tif": tiff(np.asarray(GRAY).astype("float32") / 255),
+    "float255.tif": tiff(np.asarray(GRAY).astype("float32")),
     "rgb.bmp": encode(COLOUR, "BMP"),
     **{f"turned-{n}.png": encode(COLOUR, "PNG", **rotated(n)) for n in range(2, 9)},
 }
 
 
+@pytest.mark.parametrize("value_range", [None, (100.0, 3000.0)])
 @pytest.mark.parametrize("name", FILES)
-def test_a_lossless_file_is_read_as_the_package_reads_it(name, tmp_path):
-    (tmp_path / name).write_bytes(FILES[name])
-    found, wanted = edge.read_image(tmp_path / name), readers.read_image(tmp_path / name)
-    assert found.dtype == np.uint8 and np.ptp(wanted) > 100
+def test_a_lossless_file_is_read_as_the_package_reads_it(name, value_range, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(FILES[name])
+    found = edge.read_image(path, value_range)
+    wanted = readers.read_image(path, value_range=value_range)
+    assert found.dtype == np.uint8 and (np.ptp(wanted) > 100 or value_range)
     np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("cmyk.jpg", lambda: encode(COLOUR.convert("CMYK"), "JPEG")),
+        ("pages.tif", lambda: tiff(np.stack([GRAY, GRAY]))),
+        ("alpha.tif", lambda: encode(Image.merge("RGBA", [*COLOUR.split(), GRAY]), "TIFF")),
+        ("nan.tif", lambda: tiff(np.full((9, 9), np.nan, "float32"))),
+    ],
+)
+def test_what_opencv_reads_otherwise_is_refused(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content())
+    with pytest.raises(edge.InputError, match=name):
+        edge.read_image(tmp_path / name)
 
 
 # both decode with libjpeg-turbo, but each with its own release

@@ -1,10 +1,12 @@
+import math
+
 import numpy as np
 import pytest
 
 from transfuse_keras.cli import main
 from transfuse_keras.errors import InputError
+from transfuse_keras.evaluation.cases import read_cases
 from transfuse_keras.evaluation.compare import compare
-from transfuse_keras.evaluation.evaluate import read_cases
 from transfuse_keras.files import write_table
 
 
@@ -32,12 +34,82 @@ def test_differences_are_paired_by_case(tmp_path, capsys):
     assert rows["a"]["difference"] == pytest.approx((second - first)[:, 0].mean())
     assert rows["b"]["difference"] == pytest.approx((second - first)[1:, 1].mean())
     assert rows["b"]["n"] == 19 and rows["mean"]["n"] == 20
-    assert rows["mean"]["low"] > 0.03 and rows["mean"]["p"] < 1e-4
+    assert rows["mean"]["low"] > 0.03 and rows["mean"]["p"] <= 1e-4
     assert main(["compare", str(a), str(b)]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert (
-        said[1].split()[:2] == ["dice", "mean"] and f"{rows['mean']['difference']:+.4f}" in said[1]
+    head, _, first_row, *_ = capsys.readouterr().out.splitlines()
+    assert head.split()[:2] == ["metric", "class"] and "Holm" in head
+    assert first_row.split()[:2] == ["dice", "mean"]
+    assert f"{rows['mean']['difference']:+.4f} [" in first_row
+
+
+def write_images(folder, dice, patients, distances=None):
+    """A folder with a cases.csv of images of patients, as `evaluate` writes it."""
+    folder.mkdir()
+    rows = []
+    for i, (score, patient) in enumerate(zip(dice, patients, strict=True)):
+        row = {"case": f"{i}", "group": f"p{patient}", "class": "a", "truth_empty": False}
+        row |= {"prediction_empty": False, "truth_size": 9.0, "diagonal": 100.0, "dice": score}
+        if distances is not None:
+            row |= {"prediction_empty": math.isnan(distances[i]), "hd_mm": distances[i]}
+        rows.append(row)
+    write_table(folder / "cases.csv", rows)
+    return folder
+
+
+def test_patients_are_resampled_not_images(tmp_path, caplog):
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(6), 10)
+    first = rng.uniform(0.6, 0.8, 60)
+    second = first + np.repeat([0.04, 0.05, 0.05, -0.01, 0.04, -0.02], 10)
+    a, b = (
+        write_images(tmp_path / name, dice, patients)
+        for name, dice in (("a", first), ("b", second))
     )
+    (row,) = compare(a, b)
+    assert (row["n"], row["groups"]) == (60, 6) and not caplog.records
+    assert row["p"] > 0.1 and row["low"] < 0.01  # six patients, two of them worse
+    # older tables tell no patients: every image counts, which is said
+    for folder, dice in ((a, first), (b, second)):
+        rows = [
+            {
+                **{"case": f"{i}", "class": "a", "truth_empty": False},
+                **{"prediction_empty": False, "dice": x},
+            }
+            for i, x in enumerate(dice)
+        ]
+        write_table(folder / "cases.csv", rows)
+    (row,) = compare(a, b)
+    assert row["groups"] == 60 and row["p"] < 0.001 and "no column group" in caplog.text
+
+
+def test_other_patients_of_the_same_cases_are_refused(tmp_path):
+    a = write_images(tmp_path / "a", [0.5] * 4, [0, 0, 1, 1])
+    b = write_images(tmp_path / "b", [0.6] * 4, [0, 1, 1, 0])
+    with pytest.raises(InputError, match="other patients"):
+        compare(a, b)
+    renamed = write_images(tmp_path / "c", [0.6] * 4, [7, 7, 3, 3])
+    assert compare(a, renamed)[0]["groups"] == 2
+
+
+def test_a_run_that_predicts_nothing_on_hard_cases_is_not_better(tmp_path):
+    nan = math.nan
+    careful = write_images(tmp_path / "a", [0.9, 0.8, 0.3], range(3), [1.0, 2.0, 30.0])
+    silent = write_images(tmp_path / "b", [0.9, 0.8, 0.0], range(3), [1.0, 2.0, nan])
+    rows = {row["metric"]: row for row in compare(careful, silent)}
+    assert set(rows) == {"dice", "penalized_hd_mm"}
+    assert rows["penalized_hd_mm"]["difference"] == pytest.approx(70 / 3)
+    assert rows["penalized_hd_mm"]["n"] == 3
+
+
+def test_p_values_are_corrected_over_metrics_and_classes(tmp_path):
+    rng = np.random.default_rng(0)
+    first = rng.uniform(0.4, 0.9, (20, 2))
+    a = write(tmp_path / "a", first)
+    b = write(tmp_path / "b", first + rng.normal(0.01, 0.03, (20, 2)))
+    rows = sorted(compare(a, b), key=lambda row: row["p"])
+    assert len(rows) == 3  # mean, a, b
+    assert rows[0]["p_holm"] == pytest.approx(min(1, 3 * rows[0]["p"]))
+    assert all(row["p_holm"] >= row["p"] for row in rows)
 
 
 def test_runs_that_cannot_be_compared(tmp_path, capsys):

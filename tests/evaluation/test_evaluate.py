@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from transfuse_keras.evaluation.evaluate import choose_thresholds, evaluate, read_cases, score_case
+from transfuse_keras.evaluation.cases import read_cases
+from transfuse_keras.evaluation.evaluate import choose_thresholds, evaluate, score_case
 from transfuse_keras.evaluation.protocols import describe_protocol
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.files import write_table
@@ -69,6 +70,7 @@ class VolumeSample:
     """A bright block of 8 x 8 mm in the middle slices of a volume, on pixels of 0.5 x 1 mm."""
 
     name = file_name = "volume"
+    group, attributes = "patient", {}
     spacing, slices = (2.0, 0.5, 1.0), 6
 
     def read(self):
@@ -105,6 +107,7 @@ class StubSample:
 
     def __init__(self, image, masks, name="case"):
         self.image, self.masks, self.name, self.file_name = image, masks, name, name
+        self.group, self.attributes = name, {}
 
     def read(self):
         return self.image, self.masks

@@ -13,7 +13,9 @@ import pytest
 
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.report import write_report
+from transfuse_keras.evaluation.subgroups import summarize_subgroups
 from transfuse_keras.files import write_table
+from transfuse_keras.tasks import hip, polyp, prostate, skin
 
 CLASSES, METRICS, CASES = ("organ", "left_lesion"), ("dice", "iou", "hd95_mm", "assd_mm"), 60
 
@@ -65,7 +67,7 @@ def summary(rows):
         "sets": {"clinic A": {"n": 40, "mean": {"dice": 0.8123}}},
         "folds": [{"fold": 1, "n": 20, "mean": {"dice": 0.7654}}],
         "seconds_per_case": 0.25,
-        "paper": {"organ": {"dice": 0.91}, "clinic A": {"iou": 0.7}},
+        "paper": {"S": {"organ": {"dice": 0.91}, "clinic A": {"iou": 0.7}}},
     }
     for i, name in enumerate(CLASSES):
         found = [row for row in rows if row["class"] == name and not row["truth_empty"]]
@@ -152,7 +154,107 @@ def test_tables_hold_the_numbers_of_metrics_json(run):
     assert f"{metrics['classes']['organ']['dice'] - 0.91:+.3f}".replace("-", "−") in cells
     assert f"<td>{metrics['mean']['dice']:.3f}</td>" in page
     rows = Page(page).texts["tr"]
-    assert "clinic A, IoU 0.700 – –" in rows and "clinic A 40 0.812 – – –" in rows
+    assert "clinic A 40 0.812 – – –" in rows
+    assert not any("0.700" in row for row in rows)  # this run has no IoU of that set
+
+
+def paper_rows(run, **changes):
+    """The rows of the table beside the paper, without its head."""
+    page = report(run, **changes)
+    if "Beside the paper" not in page:
+        return []
+    table = page[page.index("Beside the paper") :]
+    return Page(table[: table.index("</table>")]).texts["tr"][1:]
+
+
+def test_only_the_same_variant_protocol_and_data_stand_beside_the_paper(run):
+    figures = {"pranet_dice": 0.8, "dice": 0.7, "iou": 0.6}
+    sets = {
+        name: {"n": 8 + i, "mean": {metric: x + i / 100 for metric, x in figures.items()}}
+        for i, name in enumerate(("TestDataset/CVC-300", "TestDataset/ETIS-LaribPolypDB", "own"))
+    }
+    changes = {"task": "polyp", "paper": polyp.paper, "sets": sets}
+    wanted = [
+        "EndoScene, PraNet Dice 8 0.902 0.800 −0.102",
+        "ETIS, PraNet Dice 9 0.733 0.810 +0.077",
+    ]
+    assert paper_rows(run, **changes, variant="S") == wanted
+    wanted = [
+        "EndoScene, PraNet Dice 8 0.894 0.800 −0.094",
+        "ETIS, PraNet Dice 9 0.737 0.810 +0.073",
+    ]
+    assert paper_rows(run, variant="L*") == wanted
+    assert paper_rows(run, variant="Ti") == paper_rows(run, variant="S:E.1") == []
+    assert paper_rows(run, variant="S", data="phantom") == []
+    # one test set alone is known by its folder
+    alone = {"sets": None, "data": "/data/TestDataset/CVC-ColonDB", "mean": figures}
+    assert paper_rows(run, **alone) == ["ColonDB, PraNet Dice 60 0.773 0.800 +0.027"]
+
+
+def test_hips_are_beside_the_paper_in_mm_alone(run):
+    classes = {"pelvis": {"n": 5, "hd_mm": 4.0, "penalized_hd_mm": 11.81, "asd_mm": 1.0}}
+    changes = {"task": "hip", "paper": hip.paper, "classes": classes, "statistics": None}
+    rows = paper_rows(run, **changes)
+    assert rows == [
+        "pelvis, HD with penalty, mm 5 9.81 11.81 +2.00",
+        "pelvis, ASD, mm 5 1.09 1.00 −0.09",
+    ]
+    pixels = {"pelvis": {"n": 5, "hd_px": 4.0, "asd_px": 1.0}}
+    assert paper_rows(run, classes=pixels) == []
+
+
+def test_the_papers_tables_are_in_the_tasks():
+    """As in the paper's text: Tables 1 to 4."""
+    columns = {variant: polyp.paper[variant] for variant in ("S", "L", "L*")}
+    rows = {
+        variant: [x for figures in of.values() for x in figures.values()]
+        for variant, of in columns.items()
+    }
+    assert rows == {
+        "S": [0.918, 0.868, 0.918, 0.868, 0.773, 0.696, 0.902, 0.833, 0.733, 0.659],
+        "L": [0.918, 0.868, 0.934, 0.886, 0.744, 0.676, 0.904, 0.838, 0.737, 0.661],
+        "L*": [0.920, 0.870, 0.942, 0.897, 0.781, 0.706, 0.894, 0.826, 0.737, 0.663],
+    }
+    assert list(polyp.paper["L"]) == ["Kvasir", "ClinicDB", "ColonDB", "EndoScene", "ETIS"]
+    assert list(skin.paper["S"]["lesion"].values()) == [0.795, 0.872, 0.944]
+    assert [x["hd_mm"] for x in hip.paper["S"].values()] == [9.81, 4.44, 4.19]
+    assert [x["asd_mm"] for x in hip.paper["S"].values()] == [1.09, 0.767, 0.676]
+    assert [x["dice"] for x in prostate.paper["S"].values()] == [0.6738, 0.8539, 0.7639]
+
+
+def test_the_headline_is_the_distance_with_penalty(run):
+    mean = {"dice": 0.8, "hd95_mm": 3.0, "penalized_hd95_mm": 20.5}
+    page = report(run, mean=mean)
+    headline = page[page.index('class="headline"') : page.index("<dl>")]
+    assert "20.50" in headline and "3.00" not in headline
+    assert "HD95 with penalty, mm" in Page(page).texts["th"]
+    # nothing was missed: one column is enough
+    page = report(run, mean=mean | {"penalized_hd95_mm": 3.0})
+    assert "HD95 with penalty, mm" not in Page(page).texts["th"]
+
+
+def test_the_worst_subgroup_is_named_with_its_interval(run):
+    rows = case_rows()
+    for row in rows:
+        number = int(row["case"][-3:])
+        row |= {"group": f"p{number // 2}", "truth_size": 1.0 + number, "diagonal": 50.0}
+        row["subgroup_device"] = "ABC"[number % 3]
+        if number % 3 == 1:
+            row["dice"] *= 0.5
+    found = summarize_subgroups(rows)
+    assert {x["subgroup"] for x in found} == {"device", "size of the truth"}
+    devices = [x for x in found if x["subgroup"] == "device"]
+    assert [(x["value"], x["n"], x["groups"]) for x in devices] == [
+        *(("A", 20, 20), ("B", 20, 20), ("C", 20, 20)),
+    ]
+    page = Page(report(run, subgroups=found))
+    scores = devices[1]["scores"]["dice"]
+    (line,) = [row for row in page.texts["tr"] if row.startswith("device: B")]
+    assert f"{scores['mean']:.3f} ({scores['low']:.3f} to {scores['high']:.3f})" in line
+    assert any(text.startswith("The lowest score: device B , Dice") for text in page.texts["p"])
+    thirds = [x for x in found if x["subgroup"] == "size of the truth"]
+    assert [x["n"] for x in thirds] == [20, 20, 20]
+    assert [x["value"].split(",")[0] for x in thirds] == ["small", "medium", "large"]
 
 
 def test_header_tells_what_was_run(run):

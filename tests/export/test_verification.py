@@ -11,7 +11,6 @@ from lively import phantom_run
 
 from transfuse_keras.cli import main
 from transfuse_keras.data.samples import Sample, phantom_samples
-from transfuse_keras.evaluation import results
 from transfuse_keras.export.formats import FORMATS
 from transfuse_keras.export.verification import (
     BUDGETS,
@@ -27,6 +26,7 @@ from transfuse_keras.inference.predictor import as_predictor, load_predictor
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.runs.metadata import ModelFacts
 from transfuse_keras.tasks import hip, prostate
+from transfuse_keras.training import finish
 
 SIZE = (32, 48)
 
@@ -303,10 +303,10 @@ def test_the_scores_of_a_run_outlive_an_export_that_failed(model, tmp_path, monk
         raise OverBudget("model.tflite is not the same model")
 
     monkeypatch.setattr(model, "variant", "smallest")
-    monkeypatch.setattr(results, "export_verified", fail)
+    monkeypatch.setattr(finish, "export_verified", fail)
     splits = {"val": [], "test": phantom_samples(hip, SIZE, 0, range(2))}
     with pytest.raises(OverBudget):
-        results.write_results(tmp_path, model, hip, splits, "phantom")
+        finish.write_results(tmp_path, model, hip, splits, "phantom")
     assert json.loads((tmp_path / "metrics.json").read_text())["n"] == 2
     assert (tmp_path / "report.html").is_file()
 

@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from transfuse_keras.data.pictures import outline, overlay
 from transfuse_keras.data.resize import crop_field, uncrop_field
+from transfuse_keras.errors import InputError
 from transfuse_keras.inference.masks import largest_component, to_masks
 from transfuse_keras.inference.predict import (
     predict,
@@ -174,8 +178,10 @@ def drawn(picture):
 def test_the_largest_component_stays():
     mask = drawn("##...# ##..#. ...... .#.### ...###")
     wanted = drawn("...... ...... ...... ...### ...###")
-    tie = drawn(".....# ..#.#. .#.... ...... ......")  # corners connect; the upper one is first
-    upper = drawn(".....# ....#. ...... ...... ......")
+    tie = drawn(
+        "....## ..#... ..#... ....#. .....#"
+    )  # corners do not connect; the upper one is first
+    upper = drawn("....## ...... ...... ...... ......")
     empty = np.zeros_like(mask)
     kept = largest_component(np.stack([mask, tie, empty], axis=-1))
     np.testing.assert_array_equal(kept, np.stack([wanted, upper, empty], axis=-1))
@@ -183,12 +189,13 @@ def test_the_largest_component_stays():
 
 
 def test_the_largest_component_of_a_volume_spans_slices():
-    """Two pixels, one above the other by a corner, against two of one slice and one alone."""
-    volume = np.zeros((3, 4, 5, 1), "uint8")
-    volume[0, 0, 0] = volume[1, 1, 1] = volume[2, 2, 2] = 1
-    volume[0, 3, 3:] = 1
+    """Three voxels face to face across slices, against four that touch at corners and edges."""
+    volume = np.zeros((4, 4, 5, 1), "uint8")
+    volume[0:3, 1, 1] = 1
+    for k in range(4):
+        volume[k, 3, 1 + k] = 1
     kept = largest_component(volume)
-    assert kept.sum() == 3 and kept[2, 2, 2] and not kept[0, 3].any()
+    assert kept.sum() == 3 and kept[0:3, 1, 1].all()
 
 
 def test_overlay_colours():
@@ -208,3 +215,25 @@ def test_outline_of_a_square_is_its_frame():
     mask = np.zeros((9, 9), "uint8")
     mask[2:7, 2:7] = 1
     assert outline(mask).sum() == 16
+
+
+def test_the_type_of_an_image_tells_its_range_or_it_is_refused():
+    predictor, _ = stub(brightness)
+    image = random_image(*SIZE)
+    wanted = predict(predictor, image)
+    palette = Image.fromarray(image // 64 * 64).quantize(64)
+    for same in (Image.fromarray(image), image.astype("int64"), image.astype("float64")):
+        np.testing.assert_allclose(predict(predictor, same), wanted, atol=1e-6)
+    np.testing.assert_array_equal(
+        predict(predictor, palette), predict(predictor, np.asarray(palette.convert("RGB")))
+    )
+    np.testing.assert_allclose(predict(predictor, image * np.uint16(257)), wanted, atol=1e-6)
+    black_and_white = predict(predictor, image > 100)
+    np.testing.assert_array_equal(black_and_white, predict(predictor, 255 * (image > 100)))
+    for unclear, said in ((image / 255, "multiply it by 255"), (image - 300.0, "-300"[:2])):
+        with pytest.raises(InputError, match=said):
+            predict(replace(predictor, z_scored=False), unclear)
+    np.testing.assert_array_equal(  # of a model on volumes as they are
+        predict(replace(predictor, z_scored=True), (image / 255).astype("float32")),
+        brightness((image / 255).astype("float32")),
+    )

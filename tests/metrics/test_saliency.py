@@ -35,6 +35,42 @@ def test_are_the_scores_that_the_library_gives_for_images_of_8_bits(seed):
     np.testing.assert_allclose(curve, results["em"]["curve"], rtol=0, atol=1e-9)
 
 
+def library_scores(truth, probabilities):
+    """What PySODMetrics gives for a map of floats, stretched before."""
+    low, high = probabilities.min(), probabilities.max()
+    p = (probabilities - low) / (high - low) if high > low else np.float64(probabilities)
+    measures = sod.Smeasure(), sod.WeightedFmeasure(), sod.Emeasure(), sod.MAE()
+    results = {}
+    for measure in measures:
+        measure.step(p, truth, normalize=False)
+        results |= measure.get_results()
+    curve = results["em"]["curve"]
+    return {
+        **{"s_measure": results["sm"], "weighted_f": results["wfm"], "mae": results["mae"]},
+        **{"mean_e": curve.mean(), "max_e": curve.max()},
+    }
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the library
+@pytest.mark.parametrize("shape", [(1, 2), (2, 1), (5, 7), (37, 52)])
+def test_agree_with_the_library_where_masks_are_odd(shape):
+    """A pixel in a corner, lines at borders, whole and empty truths; constant and noisy maps."""
+    rng = np.random.default_rng(shape)
+    truths = {name: np.zeros(shape, bool) for name in ("empty", "corner", "far", "row", "column")}
+    truths["corner"][0, 0] = truths["far"][-1, -1] = True
+    truths["row"][-1] = truths["column"][:, -1] = True
+    truths |= {f"not {name}": ~truth for name, truth in truths.items()}
+    maps = [rng.random(shape), np.round(rng.random(shape)), np.full(shape, 0.3), np.zeros(shape)]
+    for name, truth in truths.items():
+        for number, probabilities in enumerate(maps):
+            wanted = library_scores(truth, probabilities)
+            found = metrics.saliency_scores(truth, probabilities)
+            if np.isnan(wanted["s_measure"]):  # a quarter without a pixel, whose weight is 0
+                assert 0 <= found.pop("s_measure") <= 1
+                del wanted["s_measure"]
+            assert found == pytest.approx(wanted, abs=1e-9), (name, number)
+
+
 def test_a_perfect_map():
     truth, _ = blobs(0)
     scores = metrics.saliency_scores(truth, truth.astype("float32"))

@@ -16,7 +16,6 @@ def test_distances_of_an_empty_mask_are_undefined():
     a = square(2, 2)
     for pair in [(EMPTY, EMPTY), (a, EMPTY), (EMPTY, a)]:
         assert all(math.isnan(score(*pair)) for score in SCORES)
-        assert all(math.isnan(distance) for distance in metrics.asd(*pair, both=True))
 
 
 def test_two_pixels_are_as_far_apart_as_the_spacing_says():
@@ -32,8 +31,7 @@ def test_directed_distances_of_a_pixel_and_a_line():
     line[5, 3:7] = True  # distances 0, 1, 2, 3 from the point
     assert metrics.asd(point, line) == 1.5
     assert metrics.asd(line, point) == 0
-    assert metrics.asd(point, line, both=True) == (1.5, 0)
-    assert metrics.asd(line, point, spacing=(1, 2), both=True) == (0, 3)
+    assert metrics.asd(point, line, spacing=(1, 2)) == 3
     assert metrics.assd(point, line) == metrics.assd(line, point) == 6 / 5
     assert metrics.hd(point, line) == 3
     assert metrics.hd95(point, line) == np.percentile([0, 0, 1, 2, 3], 95)
@@ -80,7 +78,6 @@ def test_agrees_with_medpy():
             continue
         wanted = {key: getattr(binary, key)(prediction, truth, spacing) for key in scores}
         assert scores == pytest.approx(wanted, rel=0, abs=1e-6), name
-        both = wanted["asd"], binary.asd(truth, prediction, spacing)
-        assert metrics.asd(truth, prediction, spacing, both=True) == pytest.approx(
-            both, rel=0, abs=1e-6
+        assert metrics.asd(prediction, truth, spacing) == pytest.approx(
+            binary.asd(truth, prediction, spacing), rel=0, abs=1e-6
         ), name

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from conftest import SMALLEST
 
-from transfuse_keras.layers import BiFusion
+from transfuse_keras.layers import BiFusion, bifusion
+from transfuse_keras.model import variants
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.model.variants import ABLATIONS, VARIANTS, Variant, resolve_variant
 from transfuse_keras.training.ablation import same_model
@@ -39,19 +40,27 @@ def test_the_steps_of_table_6_add_the_papers_blocks():
     assert np.diff(counts).tolist() == [spatial, channel, product]
 
 
+def seen_by_the_residual_block(parts, g, t):
+    """What a BiFusion concatenates: (of the CNN's map, of the transformer's, of their product)."""
+    fusion = BiFusion(8, 4, parts=parts)
+    fusion.residual = keras.layers.Identity()
+    return np.split(np.asarray(fusion(g, t)), np.cumsum([g.shape[-1], t.shape[-1]]), axis=-1)
+
+
 def test_a_fusion_without_a_part_lets_the_map_through():
-    g, t = images((2, 4, 6, 8)), images((2, 4, 6, 12))
-    for parts in ((), ("spatial_attention",), ("channel_attention", "product")):
-        fusion = BiFusion(8, 4, parts=parts)
-        fused = fusion(g, t)
-        seen = [
-            fusion.spatial_attention(g) if "spatial_attention" in parts else g,
-            fusion.channel_attention(t) if "channel_attention" in parts else t,
-        ]
-        if "product" in parts:
-            seen.append(fusion.product(fusion.project_g(g) * fusion.project_t(t)))
-        wanted = fusion.residual(keras.ops.concatenate(seen, axis=-1))
-        np.testing.assert_allclose(fused, wanted, atol=1e-6)
+    g, t = np.abs(images((2, 4, 6, 8))), np.abs(images((2, 4, 6, 12)))
+    cnn, transformer, product = seen_by_the_residual_block((), g, t)
+    np.testing.assert_array_equal(cnn, g)
+    np.testing.assert_array_equal(transformer, t)
+    assert product.shape[-1] == 0
+    cnn, transformer, _ = seen_by_the_residual_block(("spatial_attention",), g, t)
+    np.testing.assert_array_equal(transformer, t)
+    np.testing.assert_allclose(np.ptp(cnn / g, axis=-1), 0, atol=1e-5)  # a factor a position
+    cnn, transformer, product = seen_by_the_residual_block(("channel_attention", "product"), g, t)
+    np.testing.assert_array_equal(cnn, g)
+    np.testing.assert_allclose(np.ptp(transformer / t, axis=(1, 2)), 0, atol=1e-5)  # a channel
+    assert product.shape[-1] == 8
+    assert bifusion.PARTS == variants.PARTS
     with pytest.raises(ValueError, match="BiFusion has no 'sum'; its parts are spatial_attention"):
         BiFusion(8, 4, parts=("sum",))
 

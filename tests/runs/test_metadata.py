@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -93,10 +94,19 @@ def test_a_task_and_its_thresholds_come_back(task, tmp_path):
         "z-scored by volume and channel" if task == prostate else "RGB, 0-255"
     )
     found, kept = read_metadata(tmp_path / "model.tflite")
-    assert kept == thresholds
+    assert kept == thresholds and not found.channel_suffixes
     for name in ("name", "classes", "channels", "exclusive", "mirror_pairs", "field"):
         assert getattr(found, name) == getattr(task, name)
     assert found.mirrored_classes == task.mirrored_classes
+
+
+def test_the_file_names_of_channels_come_back(tmp_path):
+    task = replace(prostate, channel_suffixes=("_T2", "_ADC"))
+    about = written(tmp_path / "model.tflite", task, (0.5, 0.5))
+    assert read_metadata(tmp_path / "model.tflite")[0].channel_suffixes == ("_T2", "_ADC")
+    del about["channel_suffixes"]  # as files of former versions are
+    (tmp_path / "model.tflite.json").write_text(json.dumps(about))
+    assert read_metadata(tmp_path / "model.tflite")[0].channel_suffixes == ()
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "model-int8.tflite", "saved_model", "model.xml"])

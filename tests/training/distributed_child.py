@@ -1,4 +1,6 @@
-"""The command line at dropout 0: python tests/distributed_child.py LOGICAL_CPUS ARGUMENTS.
+"""The command line with the smallest variant and at dropout 0.
+
+python tests/training/distributed_child.py LOGICAL_CPUS ARGUMENTS
 
 Dropout alone differs between one device and several.
 """
@@ -8,7 +10,7 @@ from dataclasses import replace
 
 import keras
 
-from transfuse_keras.cli import main
+from benchmarks.reliability.child import run
 from transfuse_keras.tasks import TASKS
 
 if __name__ == "__main__":
@@ -21,4 +23,4 @@ if __name__ == "__main__":
         tf.config.set_logical_device_configuration(cpu, parts)
     hip = TASKS["hip"]
     TASKS["hip"] = replace(hip, phantom_recipe=replace(hip.phantom_recipe, dropout=0.0))
-    sys.exit(main(arguments))
+    sys.exit(run(arguments))

@@ -242,10 +242,12 @@ def batch():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
-def test_a_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(tmp_path, precision):
-    """With dropout, and with gradients of two batches averaged."""
-    recipe = Recipe(accumulate=2)
+def test_a_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(tmp_path):
+    """With dropout, gradients of two batches averaged, and a loss that is scaled.
+
+    In float32 the killed trainings of test_resume.py show it.
+    """
+    recipe, precision = Recipe(accumulate=2), "mixed_float16"
     order = Order(12, 4, 0)
 
     def fit(model, first, last, callbacks=()):

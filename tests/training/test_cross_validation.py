@@ -1,4 +1,5 @@
 import json
+import math
 from types import SimpleNamespace
 
 import cv2
@@ -8,15 +9,17 @@ from sklearn.model_selection import KFold
 
 from transfuse_keras.data.splits import split_fold
 from transfuse_keras.errors import InputError
-from transfuse_keras.evaluation.evaluate import read_cases
+from transfuse_keras.evaluation.cases import read_cases
+from transfuse_keras.evaluation.protocols import describe_protocol
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.files import write_json, write_table
-from transfuse_keras.metrics.calibration import count_reliability, measure_calibration
-from transfuse_keras.training.cross_validation import (
-    cleaning_helps,
-    cross_validate,
+from transfuse_keras.metrics.calibration import (
+    count_reliability,
+    measure_calibration,
     pool_calibration,
 )
+from transfuse_keras.tasks import Task
+from transfuse_keras.training.cross_validation import choose_cleaning, cross_validate
 
 SETTINGS = {"seed": 0, "size": (2, 3)}
 
@@ -46,10 +49,14 @@ def test_folds_are_scikit_learns_and_no_patient_is_on_two_sides():
 
 
 class Trainer:
-    """Leaves what a fold leaves, with the Dice given by case number; dies when told to."""
+    """Leaves what a fold leaves, with the Dice given by case number; dies when told to.
 
-    def __init__(self, cleaned=0.0, dies_in=None):
-        self.cleaned, self.dies_in, self.trained = cleaned, dies_in, []
+    The clean-up changes the Dice of class a by `cleaned`, that of b by its negative. The threshold
+    of class b differs by fold if `auto`.
+    """
+
+    def __init__(self, cleaned=0.0, dies_in=None, auto=False):
+        self.cleaned, self.dies_in, self.auto, self.trained = cleaned, dies_in, auto, []
 
     def __call__(self, run, fold, resume):
         index, count = fold
@@ -68,7 +75,8 @@ class Trainer:
             for shift, name in ((0, "a"), (1, "b"))
         ]
         write_table(run / "cases.csv", rows)
-        better = [{**row, "dice": row["dice"] + self.cleaned} for row in rows]
+        change = {"a": self.cleaned, "b": -self.cleaned}
+        better = [{**row, "dice": row["dice"] + change[row["class"]]} for row in rows]
         write_table(run / "cases-cleaned.csv", better)
         entries = []
         for number, rank in enumerate(("best", "median", "worst", "worst")):
@@ -80,11 +88,14 @@ class Trainer:
         truth = np.zeros((8, 8, 2), "uint8")
         truth[: index + 2] = 1
         histograms = count_reliability(np.full((8, 8, 2), 0.1 * (index + 1), "float32"), truth)
+        thresholds = {"a": 0.5, "b": 0.3 + 0.1 * index if self.auto else 0.5}
+        task = Task("t", ("a", "b"))
         write_json(
             run / "metrics.json",
             {
-                **{"task": "t", "data": "d", "variant": "Ti", "protocol": "p", "paper": {}},
-                **{"thresholds": {"a": 0.5, "b": 0.5}, "seconds_per_case": 0.1 * index},
+                **{"task": "t", "data": "d", "variant": "Ti", "paper": {}},
+                "protocol": describe_protocol(task, thresholds, "px", ""),
+                **{"thresholds": thresholds, "seconds_per_case": 0.1 * index},
                 **summarize(rows),
                 "calibration": measure_calibration(histograms, ("a", "b")),
             },
@@ -101,9 +112,12 @@ def test_scores_of_all_folds_are_pooled(tmp_path):
         (4.5 / 20 + 5.5 / 20) / 2
     )
     assert metrics["protocol"].startswith("5-fold cross-validation, cases of all folds pooled; p")
+    assert "threshold 0.5;" in metrics["protocol"] and metrics["thresholds"] == {"a": 0.5, "b": 0.5}
     assert [fold["n"] for fold in metrics["folds"]] == [2] * 5
     assert metrics["seconds_per_case"] == pytest.approx(0.2)
-    assert json.loads((folder / "postprocessing.json").read_text()) == {"largest_component": False}
+    assert json.loads((folder / "postprocessing.json").read_text()) == {
+        "largest_component": {"a": False, "b": False}
+    }
     index = json.loads((folder / "overlays" / "index.json").read_text())
     assert [entry["rank"] for entry in index[:3]] == ["best", "median", "worst"]
     assert index[0]["case"] == "f40" and index[1]["case"] == "f21" and index[2]["case"] == "f02"
@@ -111,25 +125,34 @@ def test_scores_of_all_folds_are_pooled(tmp_path):
     assert (folder / "report.html").is_file()
 
 
-def test_clean_up_is_kept_where_it_helps(tmp_path):
+def test_each_fold_states_its_own_thresholds(tmp_path):
+    folder = tmp_path / "cv"
+    cross_validate(Trainer(auto=True), SETTINGS, folder, 3)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    text = (
+        "threshold of each fold its own (fold 0: a 0.5, b 0.3; fold 1: a 0.5, b 0.4; fold 2: 0.5)"
+    )
+    assert text in metrics["protocol"] and "thresholds" not in metrics
+    assert [fold["thresholds"]["b"] for fold in metrics["folds"]] == pytest.approx([0.3, 0.4, 0.5])
+    page = (folder / "report.html").read_text()
+    assert "b 0.4" in page
+
+
+def test_a_class_is_cleaned_where_that_helps_it(tmp_path):
     cross_validate(Trainer(cleaned=0.1), SETTINGS, tmp_path / "cv", 5)
     chosen = json.loads((tmp_path / "cv" / "postprocessing.json").read_text())
-    assert chosen == {"largest_component": True}
+    assert chosen == {"largest_component": {"a": True, "b": False}}
     metrics = json.loads((tmp_path / "cv" / "metrics.json").read_text())
-    assert metrics["mean"]["dice"] == pytest.approx(0.35)
+    found = {name: metrics["classes"][name]["dice"] for name in "ab"}
+    assert found == pytest.approx({"a": 4.5 / 20 + 0.1, "b": 5.5 / 20})
+    rows = read_cases(tmp_path / "cv" / "cases.csv")
+    assert [row["class"] for row in rows[:4]] == ["a", "b", "a", "b"]
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "helps"),
-    [
-        ((0.5, 0.6), (0.6, 0.6), True),
-        ((0.5, 0.6), (0.9, 0.59), False),
-        ((0.5, 0.6),) * 2 + (False,),
-    ],
-)
-def test_no_class_may_fall(before, after, helps):
-    parts = [{"classes": {n: {"dice": x} for n, x in enumerate(part)}} for part in (before, after)]
-    assert cleaning_helps(*parts) == helps
+def test_a_class_that_gains_nothing_is_left_as_it_is():
+    before = {"classes": {"a": {"dice": 0.5}, "b": {"dice": 0.6}, "c": {"dice": math.nan}}}
+    after = {"classes": {"a": {"dice": 0.5}, "b": {"dice": 0.7}, "c": {"dice": math.nan}}}
+    assert choose_cleaning(before, after) == {"a": False, "b": True, "c": False}
 
 
 def test_folds_are_resumed_one_by_one(tmp_path):
@@ -167,7 +190,11 @@ def test_pooled_calibration_is_that_of_all_pixels():
         for m, t in zip(maps, truth, strict=True)
     ]
     whole = measure_calibration(count_reliability(maps, truth), ("a", "b"))
-    pooled = pool_calibration(parts)
+    pooled = pool_calibration(json.loads(json.dumps(parts)))
     for name in ("a", "b"):
-        assert pooled[name]["ece"] == pytest.approx(whole[name]["ece"], rel=1e-6)
-        assert sum(found["count"] for found in pooled[name]["bins"]) == maps[..., 0].size
+        assert pooled[name]["ece"] == pytest.approx(whole[name]["ece"], rel=1e-12)
+        assert [x["count"] for x in pooled[name]["bins"]] == [
+            x["count"] for x in whole[name]["bins"]
+        ]
+        for key in ("pixels", "true"):
+            assert pooled[name]["histogram"][key] == whole[name]["histogram"][key]

@@ -43,7 +43,10 @@ def test_other_versions_are_said(tmp_path, capsys):
         (["--resume", "--out", "missing"], "missing: has no config.json"),
         (["--resume"], "give the run folder by --out, or --task"),
         (["--resume", "--task", "hip"], "No unfinished run in savedmodels/hip"),
-        (["--resume", "--out", "run", "--epochs", "9"], "--epochs"),
+        (["--resume", "--out", "run", "--epochs", "2"], "give more"),
+        (["--resume", "--out", "run", "--epochs", "90"], "no checkpoint to go on from"),
+        (["--resume", "--out", "run", "--patience", "9"], "--patience"),
+        (["--task", "hip", "--val", "none", "--patience", "3"], "validation"),
         (["--from", "run/config.json", "--lr", "1"], "leave out --lr"),
         (["--from", "run/config.json", "--seed", "0"], "leave out --seed"),
         (["--from", "thesis.txt"], "thesis.txt: "),
@@ -79,15 +82,6 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path, capsys):
     assert "split.csv: the data is not what the run began with" in capsys.readouterr().err
 
 
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    """(folder, a run in it that was not interrupted)."""
-    folder = tmp_path_factory.mktemp("reference")
-    code, _, errors = runs.finish(*runs.train_arguments(folder, folder / "run"))
-    assert code == 0, errors
-    return folder, folder / "run"
-
-
 @pytest.mark.slow
 def test_a_run_killed_several_times_ends_as_one_that_was_not(reference, tmp_path):
     run = tmp_path / "run"
@@ -101,7 +95,9 @@ def test_a_run_killed_several_times_ends_as_one_that_was_not(reference, tmp_path
 @pytest.mark.slow
 def test_a_run_is_repeated_from_its_configuration(reference, tmp_path):
     config = reference[1] / "config.json"
-    code, _, errors = runs.finish("train", "--from", config, "--out", tmp_path / "again")
+    code, _, errors = runs.finish(
+        "train", "--from", config, "--out", tmp_path / "again", *runs.UNTIL_SCORED
+    )
     assert code == 0, errors
     assert max(runs.differences(tmp_path / "again", reference[1]).values()) < storage.TOLERANCE
 

@@ -13,7 +13,7 @@ from transfuse_keras.files import write_json
 from transfuse_keras.runs.folder import COMPLETE, CONFIG
 from transfuse_keras.runs.settings import Settings, describe_settings, read_settings
 from transfuse_keras.tasks import TASKS
-from transfuse_keras.tasks.task import RECIPE_CHANGES, Recipe
+from transfuse_keras.tasks.task import Recipe
 from transfuse_keras.training import train
 from transfuse_keras.training.checkpoints import Progress
 from transfuse_keras.training.optimizer import create_learning_rate, create_optimizer
@@ -113,14 +113,6 @@ def test_a_run_goes_on_for_longer(tmp_path, progress, capsys):
     for epochs, found in ((6, progress), (9, Progress())):
         with pytest.raises(InputError, match=str(tmp_path)):
             lengthen(settings, tmp_path, epochs, found, first=True)
-
-
-def test_the_recipe_of_every_task_is_the_papers_unless_asked():
-    for task in TASKS.values():
-        assert task.recipe.warm_up is None and task.recipe.betas == (0.5, 0.999)
-    scratch = replace(TASKS["skin"].recipe, **RECIPE_CHANGES["scratch"])
-    assert scratch.warm_up == 0.1 and scratch.betas == (0.9, 0.999)
-    assert scratch.epochs == TASKS["skin"].recipe.epochs
 
 
 @pytest.mark.parametrize("warm_up", [-0.1, 1.0, math.nan])

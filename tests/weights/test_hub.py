@@ -1,18 +1,26 @@
 """Published weights from a stand-in for the Hugging Face hub, over HTTP."""
 
+import hashlib
 import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from parity import TIMM_SPECS, state_from_names
 from safetensors.numpy import save
 
+from transfuse_keras.files import write_json
+from transfuse_keras.model.initial_weights import pin_downloads
+from transfuse_keras.runs.settings import Settings, describe_settings, read_settings
+from transfuse_keras.tasks import Recipe, skin
 from transfuse_keras.weights import PUBLISHED
+from transfuse_keras.weights.hub import download, pin
 
 ROOT = Path(__file__).parents[2]
 CNN, VIT = "resnet18", "deit_tiny_patch16_224"
@@ -54,6 +62,57 @@ def hub():
     yield server
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The hub's cache with one commit; `.asked` lists the revisions, `.file` is what it gives."""
+    asked, file = [], tmp_path / "snapshots" / COMMIT / "model.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"weights")
+
+    def fetch(repository, name, revision):
+        asked.append((repository, revision))
+        return str(file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
+    return SimpleNamespace(asked=asked, file=file)
+
+
+COMMIT, UNPINNED = "c0ffee" * 6 + "beef", "vgg16.tv_in1k"
+
+
+def test_a_first_download_is_recorded_and_a_repeat_is_held_to_it(cache, capsys):
+    assert PUBLISHED[UNPINNED].revision == "main"
+    pins = pin([UNPINNED])
+    digest = hashlib.sha256(b"weights").hexdigest()
+    assert pins == {UNPINNED: {"revision": COMMIT, "sha256": digest}}
+    assert digest in capsys.readouterr().out  # trusted, and said so
+    assert download([UNPINNED], pins) == [cache.file]
+    assert cache.asked == [(f"timm/{UNPINNED}", "main"), (f"timm/{UNPINNED}", COMMIT)]
+    cache.file.write_bytes(b"other weights")
+    with pytest.raises(ValueError, match="model.safetensors: .*SHA-256"):
+        download([UNPINNED], pins)
+
+
+def test_a_digest_in_the_table_is_checked(cache, monkeypatch):
+    known = replace(PUBLISHED[UNPINNED], sha256=hashlib.sha256(b"weights").hexdigest())
+    monkeypatch.setitem(PUBLISHED, UNPINNED, known)
+    assert download([UNPINNED]) == [cache.file]
+    cache.file.write_bytes(b"other weights")
+    with pytest.raises(ValueError, match="model.safetensors: .*SHA-256"):
+        pin([UNPINNED])
+
+
+def test_a_training_keeps_what_it_downloaded(cache, tmp_path):
+    settings = Settings(skin, weights="imagenet", recipe=Recipe("Ti"))
+    settings = replace(settings, downloads=pin_downloads(settings))
+    assert settings.downloads.keys() == {f"{CNN}.tv_in1k", f"{VIT}.fb_in1k"}
+    write_json(tmp_path / "config.json", describe_settings(settings))
+    again = read_settings(tmp_path / "config.json")
+    cache.file.write_bytes(b"other weights")
+    assert pin_downloads(again) == settings.downloads  # of the first training
+    assert pin_downloads(Settings(skin)) is None
 
 
 LOAD = """

@@ -1,5 +1,7 @@
 """What `transfuse benchmark` prints."""
 
+from transfuse_keras.files import format_table
+
 COLUMNS = {  # key -> (head, decimals)
     "latency_ms": ("median ms", 1),
     "p95_ms": ("p95 ms", 1),
@@ -19,27 +21,25 @@ def format_benchmark(result):
     """Lines of a table of what `benchmark` returns."""
     machine, rows = result["machine"], result["rows"]
     gflop = "" if result["gflop"] is None else f", {result['gflop']:.2f} GFLOP each"
-    names = [(row["file"], row["runtime"]) for row in rows]
-    widths = [2 + max(map(len, column)) for column in zip(*names, ("file", "runtime"), strict=True)]
-
-    def cell(key, value):
-        if value is None:
-            return f"{'-':>11}"
-        kind = "%" if key == "peak_share" else "f"
-        return f"{value:11.{COLUMNS[key][1]}{kind}}"
-
-    heads = "".join(f"{head:>11}" for head, _ in COLUMNS.values())
-    lines = [
+    rows = [
+        [row["file"], row["runtime"], *(format_cell(key, row[key]) for key in COLUMNS)]
+        for row in rows
+    ]
+    return [
         f"{machine['cpu']}, threads: {machine['threads']}, float32 matrix product: "
         f"{machine['peak_gflops']:.0f} GFLOP/s",
         f"Images of {size_text(result['image_size'])}{gflop}, {result['rounds']} rounds",
         "",
-        f"{'file':{widths[0]}}{'runtime':{widths[1]}}{heads}",
+        *format_table(["file", "runtime", *(head for head, _ in COLUMNS.values())], rows, 2),
+        "",
+        *CAPTION.splitlines(),
     ]
-    for row in rows:
-        cells = "".join(cell(key, row[key]) for key in COLUMNS)
-        lines.append(f"{row['file']:{widths[0]}}{row['runtime']:{widths[1]}}{cells}")
-    return [*lines, "", *CAPTION.splitlines()]
+
+
+def format_cell(key, value):
+    if value is None:
+        return "-"
+    return f"{value:.{COLUMNS[key][1]}{'%' if key == 'peak_share' else 'f'}}"
 
 
 def size_text(size):

@@ -21,6 +21,7 @@ from transfuse_keras.data.readings import (
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.data.splits import complete_splits
 from transfuse_keras.errors import InputError
+from transfuse_keras.files import format_table
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Report:
         """Lines of a table: samples, patients and frequency of the classes for each split."""
         header = ["split", "samples", "patients"]
         header += [f"{name}: % of pixels, of samples" for name in classes]
-        rows = [header]
+        rows = []
         for part, samples in self.splits.items():
             row = [part, str(len(samples)), str(len({sample.group for sample in samples}))]
             counts = [self.pixels[sample.name] for sample in samples]
@@ -59,11 +60,7 @@ class Report:
                 shown = sum(found[i] > 0 for _, found in counts) / max(len(counts), 1)
                 row.append(f"{100 * share:.2f}, {100 * shown:.1f}")
             rows.append(row)
-        widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-        return [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
+        return format_table(header, rows)
 
 
 def check(task, directory, spacing=None, masks=None, group=None):

@@ -13,8 +13,8 @@ from transfuse_keras.data.cache import read_fitted
 THUMBNAIL, COARSE, SHIFT = 64, 16, 5  # pixels a side; pixels that thumbnails may be shifted by
 NEAREST = 3  # images of another split that an image is compared with in detail
 # Correlation of shifted thumbnails. Of 3,544 endoscopies, dermoscopies, chest radiographs and MRI
-# slices no two different ones have more than 0.85; resized, brightened or recompressed copies have
-# 0.9 and more.
+# slices no two of different patients have more than 0.85, but for copies; of resized, brightened
+# or recompressed copies 19 of 20 have 0.94 and more (chest radiographs, brightened: 0.9).
 ALIKE = 0.88
 SHOWN = 5
 

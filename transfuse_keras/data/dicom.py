@@ -91,10 +91,11 @@ def open_image(path):
 
 
 def frames_in(header, path):
-    try:
-        return max(1, int(header.get("NumberOfFrames") or 1))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: its number of frames is damaged.") from error
+    with reading():
+        try:
+            return max(1, int(header.get("NumberOfFrames") or 1))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: its number of frames is damaged.") from error
 
 
 def read_dicom(path, frame=None):

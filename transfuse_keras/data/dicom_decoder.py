@@ -6,6 +6,7 @@ The names DECODER_DEPENDENCIES and is_available are those that pydicom looks for
 
 import functools
 import struct
+import threading
 from importlib.util import find_spec
 
 from pydicom.pixels import get_decoder
@@ -15,6 +16,7 @@ from pydicom.uid import JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1
 DECODER_DEPENDENCIES = {
     uid: ("imagecodecs",) for uid in (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 }
+lock = threading.Lock()
 EXTRA = ("imagecodecs", "pylibjpeg", "openjpeg", "jpeg_ls")  # modules that the extra dicom brings
 
 
@@ -22,9 +24,14 @@ def is_available(uid):
     return uid in DECODER_DEPENDENCIES and find_spec("imagecodecs") is not None
 
 
-@functools.cache
 def add_decoder():
-    """Let pydicom use `decode_frame`, once."""
+    """Let pydicom use `decode_frame`; threads may call this together, and often."""
+    with lock:
+        add_once()
+
+
+@functools.cache
+def add_once():
     for uid in DECODER_DEPENDENCIES:
         get_decoder(uid).add_plugin("imagecodecs", (__name__, "decode_frame"))
 

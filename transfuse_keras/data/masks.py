@@ -142,10 +142,10 @@ def refuse_labels(found, path):
     low, high = found[(found > 0) & (found <= LABEL)], found[found > LABEL]
     if low.size and high.size == 1:
         shown = ", ".join(["0", *map(show, low[:3]), *["..."] * (low.size > 3)])
+        other = show(high[0])
         raise InputError(
-            f"{path}: holds {shown} and {show(high[0])}, so it is no mask of two values; if "
-            f"{show(high[0])} marks pixels to leave out, give ignore={show(high[0])} in a task "
-            "file."
+            f"{path}: holds {shown} and {other}, so it is no mask of two values; if {other} marks "
+            f"pixels to leave out, give ignore={other} in a task file."
         )
 
 

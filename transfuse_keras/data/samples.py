@@ -1,7 +1,7 @@
 """Samples: what is known of an image or a volume before it is read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ class Sample:
         slices: D of a volume, None for an image.
         files: image and masks, for messages.
         save: function of (path, masks) that writes the masks of a volume on its own grid.
+        attributes: what subgroups are made of, such as {"device": "A"}.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Sample:
     slices: int | None = None
     files: tuple[Path, ...] = ()
     save: Callable | None = None
+    attributes: dict[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def file_name(self):

@@ -21,6 +21,7 @@ from transfuse_keras.errors import InputError
 
 SUFFIXES = (*nifti.SUFFIXES, *itk.SUFFIXES)
 LARGEST = 2**29  # voxels of all channels, more than 512 x 512 x 2000: 2 GiB as float32
+ITK = "sitk::ERROR: "
 
 
 def is_volume(path):
@@ -56,9 +57,9 @@ def open_volume(source):
 
 
 def unreadable(path, error):
-    # of several lines, as SimpleITK has them, the last tells
-    lines = str(error).replace(str(path), "").strip().splitlines()
-    reason = lines[-1].removeprefix("sitk::ERROR: ") if lines else type(error).__name__
+    lines = str(error).replace(str(path), "").strip().splitlines() or [type(error).__name__]
+    told = [line.removeprefix(ITK) for line in lines if line.startswith(ITK)]  # in its last line
+    reason = (told or lines)[0]
     return InputError(f"{path}: not a readable volume ({reason}); correct or remove it.")
 
 

@@ -1,72 +1,109 @@
 """Two runs on the same cases: is one better?"""
 
+import logging
+
 import numpy as np
 
 from transfuse_keras.errors import InputError
-from transfuse_keras.evaluation.evaluate import read_cases
-from transfuse_keras.evaluation.statistics import paired
+from transfuse_keras.evaluation.cases import PENALIZED, add_penalties, list_metrics, read_cases
+from transfuse_keras.evaluation.statistics import adjust_holm, paired
+from transfuse_keras.files import format_table
+
+log = logging.getLogger(__name__)
+
+CAPTION = """\
+Difference: second - first, with its bootstrap 95 % interval. p: permutation test; patients are
+resampled and permuted, each with all its cases. Holm: p corrected for all rows of this table.
+A distance with penalty is the image's diagonal where the prediction alone is empty."""
 
 
 def compare(first, second):
     """Paired differences of all scores that two runs share.
 
+    Distances are those of `add_penalties` where both tables have them. Patients are the groups of
+    cases.csv; where neither table tells them every case is its own, and a warning says so.
+
     Args:
         first, second: Paths of run or evaluation folders, each with a cases.csv.
 
-    Returns: list of {"metric", "class": name or "mean", "first", "second": their means,
-    "difference", "low", "high", "p", "n"}; see `statistics.paired`.
+    Returns: list of {"metric", "class": name or "mean" (with two classes or more), "first",
+    "second": their means, "difference", "low", "high", "p", "n", "groups", "p_holm": p corrected
+    over the list}; see `statistics.paired`.
 
-    Raises: InputError if a folder has no scores or they share no case.
+    Raises: InputError if a folder has no scores, they share no case or they tell different
+    patients of the same cases.
     """
     tables = [read_case_table(folder) for folder in (first, second)]
     cases = [case for case in dict.fromkeys(tables[0]["cases"]) if case in tables[1]["cases"]]
     if not cases:
         raise InputError(f"{second}: has no case of {first}; compare runs on the same test data.")
+    groups = match_groups(first, second, tables, cases)
+    metrics = [name for name in tables[0]["metrics"] if name in tables[1]["metrics"]]
+    classes = [name for name in tables[0]["classes"] if name in tables[1]["classes"]]
+    parts = [[name] for name in classes]
     rows = []
-    for metric in tables[0]["metrics"]:
-        if metric not in tables[1]["metrics"]:
+    for metric in metrics:
+        if f"{PENALIZED}{metric}" in metrics:
             continue
-        classes = [name for name in tables[0]["classes"] if name in tables[1]["classes"]]
-        values = [
-            np.array([[table["rows"][case, name][metric] for name in classes] for case in cases])
-            for table in tables
-        ]
-        empty = [
-            [tables[0]["rows"][case, name]["truth_empty"] for name in classes] for case in cases
-        ]
-        for part in values:
-            part[np.array(empty)] = np.nan
-        for name, columns in [("mean", slice(None)), *((x, [i]) for i, x in enumerate(classes))]:
-            a, b = (part[:, columns] for part in values)
+        for names in parts if len(classes) == 1 else [classes, *parts]:
+            a, b = (select_values(table, cases, names, metric) for table in tables)
             both = ~np.isnan(a) & ~np.isnan(b)
             if both.any():
                 means = {"first": float(a[both].mean()), "second": float(b[both].mean())}
-                rows.append({"metric": metric, "class": name, **means, **paired(a, b)})
+                name = names[0] if len(names) == 1 else "mean"
+                rows.append({"metric": metric, "class": name, **means, **paired(a, b, groups)})
+    for row, p in zip(rows, adjust_holm([row["p"] for row in rows]), strict=True):
+        row["p_holm"] = float(p)
     return rows
 
 
+def match_groups(first, second, tables, cases):
+    """The patient of each case, None if neither table tells it."""
+    known = [[table["groups"][case] for case in cases] for table in tables if table["groups"]]
+    if not known:
+        log.warning(
+            f"{first} and {second}: cases.csv has no column group, so every case counts as a "
+            "patient of its own; score the models again to resample patients."
+        )
+        return None
+    if len(known) == 2 and len(set(zip(*known, strict=True))) > min(map(len, map(set, known))):
+        raise InputError(
+            f"{second}: its cases.csv tells other patients than that of {first}; score one again."
+        )
+    return known[0]
+
+
+def select_values(table, cases, classes, metric):
+    """(cases, classes) of a metric, nan where the truth is empty."""
+    rows = [[table["rows"][case, name] for name in classes] for case in cases]
+    return np.array([[np.nan if x["truth_empty"] else x[metric] for x in row] for row in rows])
+
+
 def read_case_table(folder):
-    """The cases.csv of a folder: {"rows": (case, class) -> row, "cases", "classes", "metrics"}."""
+    """The cases.csv of a folder: {"rows": (case, class) -> row, "cases", "classes", "metrics",
+    "groups": case -> patient, empty where the file does not tell}."""
     path = folder / "cases.csv"
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the folder of a finished run or evaluation.")
-    rows = read_cases(path)
+    rows = add_penalties(read_cases(path))
     return {
         "rows": {(row["case"], row["class"]): row for row in rows},
         "cases": {row["case"]: None for row in rows},
         "classes": list(dict.fromkeys(row["class"] for row in rows)),
-        "metrics": [key for key, value in rows[0].items() if isinstance(value, float)],
+        "metrics": list_metrics(rows[0]),
+        "groups": {row["case"]: row["group"] for row in rows if "group" in row},
     }
 
 
 def format_comparison(rows):
     """Lines of a table of `compare`'s rows."""
-    heads = f"{'first':>9}{'second':>9}{'difference [95 %]':>30}{'p':>10}{'n':>6}"
-    lines = [f"{'metric':16}{'class':16}{heads}"]
-    for row in rows:
-        interval = f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
-        lines.append(
-            f"{row['metric']:16}{row['class']:16}{row['first']:9.4f}{row['second']:9.4f}"
-            f"{interval:>30}{row['p']:10.2g}{row['n']:6}"
+    heads = ("metric", "class", "first", "second", "difference [95 %]", "p", "Holm")
+    cells = [
+        (
+            *(row["metric"], row["class"], f"{row['first']:.4f}", f"{row['second']:.4f}"),
+            f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]",
+            *(f"{row['p']:.2g}", f"{row['p_holm']:.2g}", str(row["n"]), str(row["groups"])),
         )
-    return lines
+        for row in rows
+    ]
+    return [*format_table((*heads, "cases", "patients"), cells, 2), "", *CAPTION.splitlines()]

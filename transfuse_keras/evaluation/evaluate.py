@@ -8,15 +8,11 @@ import numpy as np
 from rich.progress import track
 
 from transfuse_keras.data.resize import IGNORED
-from transfuse_keras.errors import blaming
+from transfuse_keras.evaluation.cases import SUBGROUP
 from transfuse_keras.evaluation.protocols import OVERLAP, PROTOCOLS
-from transfuse_keras.files import read_table
 from transfuse_keras.inference.masks import largest_component, to_masks
 from transfuse_keras.inference.predict import predict_sample
-from transfuse_keras.metrics import (
-    dice,
-    surface_scores,
-)
+from transfuse_keras.metrics import dice, surface_scores
 from transfuse_keras.metrics.calibration import BINS, count_reliability, measure_calibration
 
 
@@ -25,8 +21,8 @@ class Evaluation:
     """Scores of a model on samples.
 
     Attributes:
-        rows: one dict per case and class: "case", "class", "truth_empty", "prediction_empty",
-            then the scores.
+        rows: one dict per case and class: "case", "group" (its patient), "subgroup_<name>" for
+            every attribute of the samples, then what `score_case` gives.
         cleaned: the same after `largest_component`, for volumes; else empty.
         calibration: class -> {"ece", "bins"}, see `measure_calibration`.
         seconds: of each prediction, reading and scoring left out.
@@ -53,6 +49,7 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None):
     """
     in_mm = all(sample.spacing is not None for sample in samples)
     result = Evaluation()
+    attributes = sorted({name for sample in samples for name in sample.attributes})
     histograms = np.zeros((3, len(task.classes), BINS))
     for sample in track(samples, "Scoring", disable=not sys.stdout.isatty()):
         image, truth = sample.read()
@@ -69,12 +66,19 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None):
         for protocol in task.protocols:
             scores = PROTOCOLS[protocol][1](predictor, image, truth, maps, thresholds)
             rows = [{**row, **more} for row, more in zip(rows, scores, strict=True)]
-        result.rows += [{"case": sample.name, **row} for row in rows]
+        case = describe_case(sample, attributes)
+        result.rows += [case | row for row in rows]
         if task.field is not None:
             cleaned = score_case(truth, largest_component(masks), spacing, task.classes)
-            result.cleaned += [{"case": sample.name, **row} for row in cleaned]
+            result.cleaned += [case | row for row in cleaned]
     result.calibration = measure_calibration(histograms, task.classes)
     return result
+
+
+def describe_case(sample, attributes):
+    """The columns that tell whose case it is; an attribute that a sample lacks is empty."""
+    subgroups = {f"{SUBGROUP}{name}": sample.attributes.get(name, "") for name in attributes}
+    return {"case": sample.name, "group": str(sample.group), **subgroups}
 
 
 def score_case(truth, prediction, spacing, classes):
@@ -86,10 +90,13 @@ def score_case(truth, prediction, spacing, classes):
         spacing: millimetres per pixel along each axis; None scores distances in pixels.
         classes: names of the M classes.
 
-    Returns: one dict per class: "class", "truth_empty", "prediction_empty", the OVERLAP scores
-    and the distances hd, hd95, asd and assd with the unit in their name, such as "hd_mm".
+    Returns: one dict per class: "class", "truth_empty", "prediction_empty"; "truth_size": area or
+    volume of the truth, and "diagonal" of the image, in the unit of the distances; the OVERLAP
+    scores and the distances hd, hd95, asd and assd with the unit in their name, such as "hd_mm".
     """
     unit = "px" if spacing is None else "mm"
+    sides = np.ones(truth.ndim - 1) if spacing is None else np.asarray(spacing)
+    diagonal = float(np.linalg.norm(sides * truth.shape[:-1]))
     counted = (truth != IGNORED).all(axis=-1)
     whole = counted.all()
     rows = []
@@ -103,6 +110,8 @@ def score_case(truth, prediction, spacing, classes):
                 "class": name,
                 "truth_empty": not masks[0].any(),
                 "prediction_empty": not masks[1].any(),
+                "truth_size": float(masks[0].sum() * sides.prod()),
+                "diagonal": diagonal,
                 **{metric: function(*masks) for metric, function in OVERLAP.items()},
                 **{f"{metric}_{unit}": distance for metric, distance in distances.items()},
             }
@@ -139,20 +148,3 @@ def choose_thresholds(predictor, samples, task, flips=""):
         ties = grid[means >= means.max() - 1e-9]
         chosen[name] = float(ties[np.abs(ties - 0.5).argmin()])
     return chosen
-
-
-def read_cases(path):
-    """Rows of a cases.csv as `evaluate` gave them. InputError if it is damaged."""
-    flag = {"True": True, "False": False}.__getitem__
-    kinds = {"case": str, "class": str, "truth_empty": flag, "prediction_empty": flag}
-    remedy = "score the model again"
-    with blaming(path, "damaged", remedy):
-        rows = [
-            {key: kinds.get(key, float)(value) for key, value in row.items()}
-            for row in read_table(path, remedy)
-        ]
-        pairs = {(row["case"], row["class"]): row.keys() >= kinds.keys() for row in rows}
-        cases, classes = ({pair[i] for pair in pairs} for i in (0, 1))
-        if not rows or not all(pairs.values()) or len(pairs) != len(cases) * len(classes):
-            raise ValueError("it lacks cases or columns")
-    return rows

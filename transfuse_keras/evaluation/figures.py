@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from transfuse_keras.evaluation.cases import PENALIZED, is_distance
 from transfuse_keras.evaluation.report_files import number
 from transfuse_keras.metrics.calibration import BINS
 
@@ -16,7 +17,6 @@ BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#777777"  # told apart by colour-bli
 WIDTH = 4.6  # inches: two beside each other on A4, one on a phone, with the text still readable
 MOST_SETS = 12  # that are told apart
 MANY_DOTS = 3000  # from here on dots are pixels, for the size of the file
-UNITS = ("_mm", "_px")
 WORDS = {"iou": "IoU", "mae": "MAE", "pranet": "PraNet", "dice": "Dice", "e": "E", "f": "F"}
 STYLE = {
     "font.size": 10,
@@ -174,12 +174,8 @@ def draw_reliability(bins, title):
 def label(metric):
     """A metric as a heading: "hd95_mm" becomes "HD95, mm"."""
     if is_distance(metric):
-        stem, unit = metric.rsplit("_", 1)
-        return f"{stem.upper()}, {unit}"
+        stem, unit = metric.removeprefix(PENALIZED).rsplit("_", 1)
+        return f"{stem.upper()}{' with penalty' * metric.startswith(PENALIZED)}, {unit}"
     words = [WORDS.get(word, word) for word in metric.split("_")]
     joined = ("-" if len(words[0]) == 1 else " ").join(words)
     return joined[0].upper() + joined[1:]
-
-
-def is_distance(metric):
-    return metric.endswith(UNITS)

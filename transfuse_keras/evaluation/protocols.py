@@ -25,7 +25,7 @@ OVERLAP = {
 PROTOCOL = (
     "per {what} and class at native size, threshold {thresholds}; a class scores the mean over "
     "the {what}s whose truth is not empty; surface distances in {unit}, undefined where either "
-    "mask is empty"
+    "mask is empty, and with penalty the image's diagonal where the prediction alone is empty"
 )
 ISIC_SIZE = (192, 256)
 
@@ -67,7 +67,7 @@ PROTOCOLS = {
     "pranet": (
         "pranet_dice and pranet_iou as PraNet scores them: probabilities scaled from their "
         "smallest to their largest by image, mean over 256 thresholds, 0 where nothing overlaps; "
-        "S-measure, weighted F, E-measure and MAE by PySODMetrics",
+        "S-measure, weighted F, E-measure and MAE as PySODMetrics defines them",
         score_like_pranet,
     ),
     "isic": ("columns named 192x256 with image and truth at that size", score_like_isic),
@@ -78,10 +78,29 @@ def describe_protocol(task, thresholds, unit, flips):
     """What the scores of an evaluation mean, in words."""
     text = PROTOCOL.format(
         what="image" if task.field is None else "volume",
-        thresholds=", ".join(f"{name} {value:g}" for name, value in thresholds.items())
-        if len(set(thresholds.values())) > 1
-        else f"{next(iter(thresholds.values())):g}",
+        thresholds=describe_thresholds(thresholds),
         unit="mm" if unit == "mm" else "pixels",
     )
     mirrored = [f"mean over mirror images ({', '.join(flips)})"] if flips else []
     return "; ".join([text, *(PROTOCOLS[name][0] for name in task.protocols), *mirrored])
+
+
+def describe_thresholds(thresholds):
+    """ "0.5", or "PZ 0.4, TZ 0.5" where classes differ."""
+    if len(set(thresholds.values())) == 1:
+        return f"{next(iter(thresholds.values())):g}"
+    return ", ".join(f"{name} {value:g}" for name, value in thresholds.items())
+
+
+def pool_protocols(parts):
+    """The protocol of folds that differ in nothing but their thresholds, as one text.
+
+    Args:
+        parts: list of {"protocol", "thresholds"} as metrics.json holds them.
+    """
+    texts = [describe_thresholds(part["thresholds"]) for part in parts]
+    if len(set(texts)) == 1:
+        return parts[0]["protocol"]
+    each = "; ".join(f"fold {number}: {text}" for number, text in enumerate(texts))
+    first = f"threshold {texts[0]}"
+    return parts[0]["protocol"].replace(first, f"threshold of each fold its own ({each})", 1)

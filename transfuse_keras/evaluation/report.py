@@ -4,16 +4,16 @@ import math
 from collections import Counter
 
 import jinja2
-import numpy as np
 
+from transfuse_keras.evaluation.cases import choose_headline
 from transfuse_keras.evaluation.figures import (
     data_uri,
     distributions,
     draw_reliability,
-    is_distance,
     label,
     learning_curves,
 )
+from transfuse_keras.evaluation.paper import beside_paper
 from transfuse_keras.evaluation.report_files import (
     number,
     read_case_rows,
@@ -23,9 +23,18 @@ from transfuse_keras.evaluation.report_files import (
     read_metrics,
     read_pictures,
 )
+from transfuse_keras.evaluation.score_tables import (
+    decimals,
+    divide_columns,
+    format_score,
+    overviews,
+    score_groups,
+    shown_metrics,
+    subgroup_rows,
+)
+from transfuse_keras.evaluation.subgroups import find_worst
 from transfuse_keras.files import replacing
 
-MOST_COLUMNS = 6  # more metrics become two tables
 MOST_UNDEFINED = 40
 REASONS = {  # (truth empty, prediction empty) -> why a score has no value, missed cases first
     (False, True): "prediction empty",
@@ -46,7 +55,7 @@ def write_report(run, metrics=None):
     """
     if metrics is None:
         metrics = read_metrics(run / "metrics.json")
-    names = list(metrics["mean"])
+    names = shown_metrics(metrics)
     rows = read_case_rows(run / "cases.csv", names)
     history = read_history_rows(run / "history.csv")
     pictures = read_pictures(run / "overlays")
@@ -58,8 +67,10 @@ def write_report(run, metrics=None):
         model=model_name(metrics["variant"]),
         headline=headline(metrics),
         facts=facts(metrics, config),
-        tables=[(columns, score_groups(metrics, columns)) for columns in tables(names)],
-        paper=list(beside_paper(metrics)),
+        tables=[(columns, score_groups(metrics, columns)) for columns in divide_columns(names)],
+        paper=beside_paper(metrics),
+        subgroups=subgroup_rows(metrics.get("subgroups") or []),
+        worst=find_worst(metrics.get("subgroups")),
         overviews=overviews(metrics, names),
         distributions=distributions(rows, names, metrics.get("sets") or ()),
         curves=learning_curves(history),
@@ -81,28 +92,15 @@ def template():
     return jinja.get_template("report.html")
 
 
-def format_score(value, metric=""):
-    """A score with the decimals that its metric deserves; an en dash for no value."""
-    return decimals(value, 2 if is_distance(metric) else 3)
-
-
-def decimals(value, places):
-    """A rounded number, with the real minus sign; an en dash for no value."""
-    if value is None or isinstance(value, jinja2.Undefined) or value != value:
-        return "–"
-    return f"{value:.{places}f}".replace("-", "−")
-
-
 def model_name(variant):
     return "TransFuse" if variant == "unknown" else f"TransFuse {variant}"
 
 
 def headline(metrics):
     """The figures to see first: [(name, text)]."""
-    names = list(metrics["mean"])
-    chosen = [name for name in ("dice", "hd95_mm", "hd95_px") if name in names] or names[:1]
     figures = [
-        (f"mean {label(name)}", format_score(metrics["mean"][name], name)) for name in chosen
+        (f"mean {label(name)}", format_score(metrics["mean"][name], name))
+        for name in choose_headline(metrics["mean"])
     ]
     return [*figures, ("test cases", metrics["n"])]
 
@@ -132,78 +130,10 @@ def facts(metrics, config):
     return [(name, text) for name, text in found.items() if text]
 
 
-def tables(names):
-    """The metrics of each table: all in one, or overlaps and distances apart if they are many."""
-    if len(names) <= MOST_COLUMNS:
-        return [names]
-    kinds = [[name for name in names if is_distance(name) == kind] for kind in (False, True)]
-    counts = [math.ceil(len(kind) / MOST_COLUMNS) for kind in kinds]
-    parts = [np.array_split(kind, n) for kind, n in zip(kinds, counts, strict=True) if n]
-    return [part.tolist() for of_kind in parts for part in of_kind]
-
-
-def score_groups(metrics, columns):
-    """The rows of a score table: [(class, [(heading, [text of each column])])]."""
-    statistics = metrics.get("statistics") or {}
-    groups = list(metrics["classes"].items())
-    if len(groups) > 1:
-        groups.append(("mean", metrics["mean"]))
-    return [(name, statistic_rows(of, statistics.get(name, {}), columns)) for name, of in groups]
-
-
-def statistic_rows(scores, statistics, columns):
-    """The score itself, then what is known about its spread."""
-    found = [statistics.get(column) or {} for column in columns]
-    pairs = list(zip(found, columns, strict=True))
-    rows = {
-        "95 % interval": [format_interval(of, column) for of, column in pairs],
-        "std": [format_score(of.get("std"), column) for of, column in pairs],
-        "median": [format_score(of.get("median"), column) for of, column in pairs],
-        "cases": [decimals(of.get("n", scores.get("n")), 0) for of in found],
-    }
-    known = [(heading, row) for heading, row in rows.items() if set(row) != {"–"}]
-    return [("", [format_score(scores.get(column), column) for column in columns]), *known]
-
-
-def format_interval(statistics, metric):
-    bounds = [format_score(statistics.get(end), metric) for end in ("low", "high")]
-    return "–" if "–" in bounds else " to ".join(bounds)
-
-
-def overviews(metrics, names):
-    """The mean scores by test set and by fold: [(heading, [(columns, [(name, n, [text])])])]."""
-    sets = (metrics.get("sets") or {}).items()
-    folds = [(found["fold"], found) for found in metrics.get("folds") or []]
-
-    def rows(parts, columns):
-        for name, of in parts:
-            yield (
-                name,
-                of["n"],
-                [format_score(of["mean"].get(column), column) for column in columns],
-            )
-
-    return [
-        (heading, [(columns, rows(parts, columns)) for columns in tables(names)])
-        for heading, parts in (("test set", sets), ("fold", folds))
-        if parts
-    ]
-
-
 def calibration(metrics):
     """The reliability of each class: (class, ECE, chart)."""
     for name, found in (metrics.get("calibration") or {}).items():
         yield name, found["ece"], draw_reliability(found["bins"], name)
-
-
-def beside_paper(metrics):
-    """Each figure of the paper: (class or set, metric, the paper's, this run's, difference)."""
-    sets = {name: found["mean"] for name, found in (metrics.get("sets") or {}).items()}
-    ours = {"mean": metrics["mean"]} | metrics["classes"] | sets
-    for name, figures in (metrics.get("paper") or {}).items():
-        for metric, theirs in figures.items():
-            own = ours.get(name, {}).get(metric)
-            yield name, metric, theirs, own, None if None in (own, theirs) else own - theirs
 
 
 def gallery(pictures, rows):

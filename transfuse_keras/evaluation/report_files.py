@@ -34,6 +34,7 @@ def check_metrics(metrics):
     """Raise an exception if a part of metrics.json has another form than a report expects."""
     names = list(metrics["mean"])
     sets, folds = metrics.get("sets") or {}, metrics.get("folds") or []
+    paper = metrics.get("paper") or {}
     statistics = [
         statistic or {}
         for of_class in (metrics.get("statistics") or {}).values()
@@ -45,7 +46,7 @@ def check_metrics(metrics):
         *({name: of.get(name) for name in STATISTICS} for of in statistics),
         *({"n": part["n"], **part["mean"]} for part in sets.values()),
         *({"fold": part["fold"], "n": part["n"], **part["mean"]} for part in folds),
-        *(metrics.get("paper") or {}).values(),
+        *(x for of in paper.values() for x in of.values() if isinstance(x, dict)),
     ):
         check_numbers(figures)
     for of_class in (metrics.get("calibration") or {}).values():

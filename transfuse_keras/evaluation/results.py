@@ -9,6 +9,7 @@ from transfuse_keras.data.pictures import enlarge, overlay, select_visible_slice
 from transfuse_keras.evaluation.evaluate import evaluate
 from transfuse_keras.evaluation.protocols import describe_protocol
 from transfuse_keras.evaluation.statistics import summarize
+from transfuse_keras.evaluation.subgroups import summarize_subgroups
 from transfuse_keras.files import replacing, write_json, write_table
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predict import predict_sample
@@ -41,8 +42,8 @@ def score_samples(folder, predictor, task, samples, thresholds, flips=""):
     Writes: cases.csv, of volumes cases-cleaned.csv and predictions/, and overlays/.
 
     Returns: what metrics.json says of the scores: `summarize`, "protocol", "thresholds",
-    "calibration", "paper", "seconds_per_case" and, if the samples are of several test sets,
-    "sets": name -> its own "n", "mean" and "classes".
+    "calibration", "paper", "seconds_per_case", "subgroups": see `summarize_subgroups` and, if the
+    samples are of several test sets, "sets": name -> its own "n", "mean" and "classes".
     """
     log.info(f"Scoring {len(samples)} test cases")
     if any(sample.save for sample in samples):
@@ -62,6 +63,7 @@ def score_samples(folder, predictor, task, samples, thresholds, flips=""):
         "paper": task.paper,
         # the first case pays for compiling
         "seconds_per_case": float(np.median(result.seconds[1:] or result.seconds)),
+        "subgroups": summarize_subgroups(result.rows),
         **summarize_sets(result.rows),
     }
 

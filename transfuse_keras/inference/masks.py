@@ -25,7 +25,7 @@ def to_masks(probabilities, threshold=0.5, exclusive=False):
 def largest_component(masks):
     """Of every class only its largest connected component, the first of equals.
 
-    Pixels that touch at a corner are connected.
+    Pixels are connected by a common side, voxels by a common face, as in nnU-Net's clean-up.
 
     Args:
         masks: 0/1 (H, W, M) of an image or (D, H, W, M) of a volume.
@@ -35,9 +35,8 @@ def largest_component(masks):
     from scipy import ndimage  # takes a second, and few tasks need it
 
     kept = np.zeros_like(masks)
-    neighbours = np.ones((3,) * (masks.ndim - 1))
     for k in range(masks.shape[-1]):
-        components, count = ndimage.label(masks[..., k], neighbours)
+        components, count = ndimage.label(masks[..., k])
         if count:
             sizes = np.bincount(components.ravel())[1:]
             kept[..., k] = components == 1 + sizes.argmax()

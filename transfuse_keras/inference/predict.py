@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image, ImageOps
 
+from transfuse_keras.data.readers import picture_pixels, to_8_bits
 from transfuse_keras.data.resize import crop_field, resize_image, uncrop_field
 from transfuse_keras.errors import InputError
 from transfuse_keras.inference.predictor import Predictor, as_predictor
@@ -31,8 +33,8 @@ def predict(
 
     Args:
         model: TransFuse or Predictor.
-        image: (H, W, C) with the channels of the model, uint8 0-255; for a model of a task on
-            volumes float32, z-scored.
+        image: (H, W, C) with the channels of the model, or a PIL image; see `as_pixels`. For a
+            model of a task on volumes float32, z-scored.
         flips: "", "h", "v" or "hv": average over the image and its mirror images, left to right,
             upside down, or both, which takes 2, 2 or 4 times as long.
         tile: predict the image at its own scale in overlapping tiles of the model's size, instead
@@ -42,7 +44,8 @@ def predict(
 
     Returns: float32 (H, W, M) in [0, 1] at the image's own size.
 
-    Raises: ValueError if the image has another number of channels, or for other `flips`.
+    Raises: ValueError if the image has another number of channels, for values whose range cannot
+    be told, or for other `flips`.
 
     Example:
         >>> import transfuse_keras as tk
@@ -62,6 +65,7 @@ def predict_images(model, images, flips="", tile=False, mirrored_classes=None):
     Yields: float32 (H, W, M) of each image, enlarged only when its turn comes.
     """
     predictor = averaged(as_predictor(model), flips, mirrored_classes)
+    images = [as_pixels(image, predictor) for image in images]
     for image in images:
         if image.ndim != 3 or image.shape[2] != predictor.channels:
             raise ValueError(
@@ -74,6 +78,36 @@ def predict_images(model, images, flips="", tile=False, mirrored_classes=None):
     found = predictor.run(np.stack(inputs)) if inputs else []
     for image, maps in zip(images, found, strict=True):
         yield resize_image(maps, image.shape[:2])
+
+
+def as_pixels(image, predictor):
+    """An image as a model takes it.
+
+    A PIL image is read as a file is, see `read_image`. Of arrays, bool becomes 0 and 255, and
+    integers above 255 are divided by the range of the smallest of 10, 12, 14 and 16 bits that holds
+    the largest. Floating-point values are 0-255 as they are; of a model of a task on volumes they
+    are z-scored as they are.
+
+    Raises: InputError for floating-point values that are no 0-255, and negative integers.
+    """
+    if isinstance(image, Image.Image):
+        upright = ImageOps.exif_transpose(image)
+        return picture_pixels(upright, predictor.channels)
+    image = np.asarray(image)
+    if image.dtype == np.uint8 or predictor.z_scored:
+        return image
+    if image.dtype == bool:
+        return image.astype("uint8") * 255
+    if image.dtype.kind in "iu":
+        return to_8_bits(image, "The image")
+    low, high = (image.min(), image.max()) if image.size else (0, 255)
+    if (low >= 0 and 1 < high <= 255) or (low < 0 and predictor.z_scored is None):
+        return image.astype("float32")
+    remedy = "multiply it by 255 if white is 1" if low >= 0 and high <= 1 else "scale it to 0-255"
+    raise InputError(
+        f"The image is {image.dtype} with values from {low:g} to {high:g}, which does not tell "
+        f"black from white: {remedy}, or give uint8, uint16 or a PIL image."
+    )
 
 
 def predict_tiles(predictor, image):

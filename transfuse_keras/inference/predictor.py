@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.errors import InputError
 from transfuse_keras.inference import runtimes
 
@@ -17,7 +18,9 @@ def as_predictor(model):
     if isinstance(model, Predictor):
         return model
     _, *size, channels = model.input_shape
-    return Predictor(tuple(size), channels, model.classes, runtimes.probabilities_by(model))
+    run = runtimes.probabilities_by(model)
+    z_scored = keeps_z_scores(model.normalization)
+    return Predictor(tuple(size), channels, model.classes, run, z_scored)
 
 
 def load_predictor(path, precision=None, jit=None):
@@ -88,9 +91,11 @@ class Predictor:
         classes: the number M of maps.
         run: function of uint8 or float32 (B, *size, channels), RGB in 0-255 or, for a task on
             volumes, z-scored, to probabilities, float32 (B, *size, M) in [0, 1].
+        z_scored: whether it is of a task on volumes, None where that is unknown.
     """
 
     size: tuple[int, int]
     channels: int
     classes: int
     run: Callable
+    z_scored: bool | None = None

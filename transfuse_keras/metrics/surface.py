@@ -123,14 +123,11 @@ def hd95(truth: np.ndarray, prediction: np.ndarray, spacing: Spacing = None) -> 
     return surface_scores(truth, prediction, spacing)["hd95"]
 
 
-def asd(
-    truth: np.ndarray, prediction: np.ndarray, spacing: Spacing = None, both: bool = False
-) -> float | tuple[float, float]:
+def asd(truth: np.ndarray, prediction: np.ndarray, spacing: Spacing = None) -> float:
     """Average surface distance, directed: from the prediction's surface to the truth's.
 
-    Args, errors: as `surface_distances`; both: whether to return the other direction too.
-    Returns: float in the unit of `spacing`, at least 0, or nan if either mask is empty; with
-    `both` a pair of them, (from prediction to truth, from truth to prediction).
+    Args, errors: as `surface_distances`. Returns: float in the unit of `spacing`, at least 0, or
+    nan if either mask is empty. The other direction is asd(prediction, truth, spacing).
 
     Example:
         >>> import transfuse_keras as tk
@@ -138,9 +135,7 @@ def asd(
         >>> tk.metrics.asd(truth, prediction, spacing=0.5)
         1.5
     """
-    missed, extra = surface_distances(truth, prediction, spacing)
-    back, forth = (float(d.mean()) if d.size else math.nan for d in (extra, missed))
-    return (back, forth) if both else back
+    return surface_scores(truth, prediction, spacing)["asd"]
 
 
 def assd(truth: np.ndarray, prediction: np.ndarray, spacing: Spacing = None) -> float:

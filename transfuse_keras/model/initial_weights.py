@@ -19,10 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def load_weights(
-    model: keras.Model,
-    source: str | Path,
-    skip_heads: bool = False,
-    pins: dict[str, dict[str, str]] | None = None,
+    model: keras.Model, source: str | Path, skip_heads: bool = False, pins: dict | None = None
 ) -> None:
     """Load weights of any known kind into a TransFuse.
 

@@ -250,7 +250,10 @@ class TransFuse(keras.Model):
     def train_step(self, *arguments):
         if self._sizes is None:
             return super().train_step(*arguments)
-        return train_steps(super().train_step, self._sizes, *arguments)
+        *state, batch = arguments
+        images, targets, weights = keras.utils.unpack_x_y_sample_weight(batch)
+        batch = images, self.as_masks(targets), weights
+        return train_steps(super().train_step, self._sizes, *state, batch)
 
     # TensorFlow's training calls the model, which checks the size; JAX's calls `call`.
     def __call__(self, inputs, *args, **kwargs):
@@ -284,6 +287,8 @@ class TransFuse(keras.Model):
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.evaluate`; y and errors as of `fit`."""
+        if kwargs.get("_use_cached_eval_dataset"):  # by `fit`, which has checked it
+            return super().evaluate(x, y, *args, **kwargs)
         x, y, kwargs, first = self.prepare(x, y, kwargs)
         with first.telling():
             return super().evaluate(x, y, *args, **kwargs)
@@ -317,9 +322,14 @@ class TransFuse(keras.Model):
 
     def share_target(self, target, outputs):
         """The same masks as the target of every head, unless targets are given per head."""
-        if self._checks:
-            target = keras.tree.map_structure(lambda x: as_masks(x, self.classes), target)
+        target = self.as_masks(target)
         return target if isinstance(target, dict) else dict.fromkeys(outputs, target)
+
+    def as_masks(self, targets):
+        """Targets of StructureLoss of which label maps are masks."""
+        if targets is None or not self._checks:
+            return targets
+        return keras.tree.map_structure(lambda x: as_masks(x, self.classes), targets)
 
     def get_config(self):
         variant = self.variant if isinstance(self.variant, str) else asdict(self.variant)

@@ -108,12 +108,13 @@ def begin_run(run, settings, splits, prints=None):
         splits: Splits, or part -> list of Sample.
         prints: sample name -> Fingerprint, as far as they are known.
     """
-    (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-    if not (run / CONFIG).exists():
+    run.mkdir(parents=True, exist_ok=True)
+    if not (run / CONFIG).exists():  # first: with it, what was killed can be gone on with
         said = [*getattr(splits, "notes", ()), *getattr(splits, "warnings", ())]
         write_json(run / CONFIG, {**describe_settings(settings), "split": said})
     if not (run / SPLIT).exists():
         write_split(run / SPLIT, splits, prints)
+    (run / "checkpoints").mkdir(exist_ok=True)
     begin_log(run)
 
 

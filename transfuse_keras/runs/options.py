@@ -10,8 +10,14 @@ from transfuse_keras.tasks.task import RECIPE_CHANGES
 
 # An option has the name of the attribute that it sets, unless it is listed here.
 SPELLINGS = {"learning_rate": "--lr", "source": "--from"}
-OF_RECIPE = ("variant", "image_size", "epochs", "batch_size", "learning_rate", "accumulate")
-OF_SETTINGS = ("skip_heads", "seed", "limit", "precision", "jit", "deterministic")
+OF_RECIPE = (
+    *("variant", "image_size", "epochs", "batch_size", "learning_rate", "accumulate"),
+    "patience",
+)
+OF_SETTINGS = (
+    *("skip_heads", "seed", "limit", "precision", "jit", "deterministic"),
+    *("masks", "group"),
+)
 CHANGED_BY_RECIPE = {name for changes in RECIPE_CHANGES.values() for name in changes}
 DEFAULT_FOLDS = 5
 
@@ -113,6 +119,7 @@ def parse_settings(given, task=None):
         weights=None if weights == "none" else weights,
         spacing=parse_spacing(given.get("spacing")),
         threshold=parse_threshold(given.get("threshold")),
+        validation=given.get("val") != "none",
         fold=parse_fold(**{name: given[name] for name in ("fold", "folds") if name in given}),
         **{name: given[name] for name in OF_SETTINGS if name in given},
     )
@@ -153,7 +160,12 @@ def refuse_other_settings(run, settings, given, source=None, folds=None):
     if folds is not None:
         names.append("folds")
     ours, theirs = (
-        {**plain, **plain["recipe"], "recipe": {}, "source": plain, "folds": count}
+        {
+            **plain,
+            **plain["recipe"],
+            **{"recipe": {}, "source": plain, "folds": count},
+            "val": None if plain["validation"] else "none",
+        }
         for plain, count in (
             (plain_settings(asked), given.get("folds")),
             (plain_settings(settings), folds),

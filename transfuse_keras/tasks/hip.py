@@ -27,9 +27,12 @@ hip = Task(
     phantom_recipe=Recipe(
         "Ti", (128, 128), epochs=6, batch_size=8, learning_rate=1e-3, counts=(320, 32, 64)
     ),
+    # Table 3
     paper={
-        "pelvis": {"hd_mm": 9.81, "asd_mm": 1.09},
-        "left_femur": {"hd_mm": 4.44, "asd_mm": 0.767},
-        "right_femur": {"hd_mm": 4.19, "asd_mm": 0.676},
+        "S": {
+            "pelvis": {"hd_mm": 9.81, "asd_mm": 1.09},
+            "left_femur": {"hd_mm": 4.44, "asd_mm": 0.767},
+            "right_femur": {"hd_mm": 4.19, "asd_mm": 0.676},
+        }
     },
 )

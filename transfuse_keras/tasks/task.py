@@ -144,7 +144,8 @@ class Task:
             DICOM headers, folders and names, see `transfuse check`.
         protocols: what is scored besides the general scores, keys of evaluation.PROTOCOLS.
         flips: predict the mean over mirror images when scoring: "", "h", "v" or "hv".
-        paper: the paper's figures for this task, for comparison in reports.
+        paper: the paper's figures, for comparison in reports: variant -> class, test set or
+            "mean" -> column of cases.csv that has the paper's protocol -> figure.
 
     Raises: ValueError if the values contradict one another.
 

@@ -1,20 +1,25 @@
 """Cross-validation: every case is scored by a model that has not seen it."""
 
+import logging
 import shutil
 from pathlib import Path
 
 import numpy as np
 
 from transfuse_keras.errors import blaming
-from transfuse_keras.evaluation.evaluate import read_cases
+from transfuse_keras.evaluation.cases import read_cases, share_columns
+from transfuse_keras.evaluation.protocols import pool_protocols
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.report_files import read_metrics
 from transfuse_keras.evaluation.results import WORST
 from transfuse_keras.evaluation.statistics import summarize
+from transfuse_keras.evaluation.subgroups import summarize_subgroups
 from transfuse_keras.files import read_json, replacing, write_json, write_table
-from transfuse_keras.metrics.calibration import BINS, measure_calibration
+from transfuse_keras.metrics.calibration import pool_calibration
 from transfuse_keras.runs.settings import FOLDS_FILE
 from transfuse_keras.training.series import begin_series, train_series
+
+log = logging.getLogger(__name__)
 
 
 def cross_validate(train, settings, folder, folds, resume=False):
@@ -45,52 +50,52 @@ def cross_validate(train, settings, folder, folds, resume=False):
 def pool(folder, runs):
     """Scores of all folds together.
 
-    Volumes are cleaned to the largest component of every class if that raises the mean Dice over
-    the classes and lowers that of none (nnU-Net's rule); the choice is in postprocessing.json.
+    In volumes a class is cleaned to its largest component if that raises its mean Dice over all
+    cases (nnU-Net's rule); the choice for each class is in postprocessing.json.
 
-    Writes: cases.csv and overlays/. Returns: the content of metrics.json.
+    Writes: cases.csv and overlays/. Returns: the content of metrics.json; "thresholds" holds those
+    of all folds only where they are the same, each fold's stand with the fold.
     """
     folds = [read_metrics(run / "metrics.json") for run in runs]
-    rows = [row for run in runs for row in read_cases(run / "cases.csv")]
+    rows = read_all_cases(runs, "cases.csv")
     if (runs[0] / "cases-cleaned.csv").is_file():
-        cleaned = [row for run in runs for row in read_cases(run / "cases-cleaned.csv")]
-        clean = cleaning_helps(summarize(rows), summarize(cleaned))
-        write_json(folder / "postprocessing.json", {"largest_component": clean})
-        rows = cleaned if clean else rows
+        cleaned = read_all_cases(runs, "cases-cleaned.csv")
+        chosen = choose_cleaning(summarize(rows), summarize(cleaned))
+        write_json(folder / "postprocessing.json", {"largest_component": chosen})
+        pairs = zip(rows, cleaned, strict=True)
+        rows = [after if chosen[after["class"]] else before for before, after in pairs]
     write_table(folder / "cases.csv", rows)
     pool_overlays(folder / "overlays", [run / "overlays" for run in runs])
-    kept = ("task", "data", "variant", "protocol", "thresholds", "paper")
-    shown = [{"fold": k, "n": fold["n"], "mean": fold["mean"]} for k, fold in enumerate(folds)]
+    kept = ("task", "data", "variant", "paper")
+    parts = [{key: fold[key] for key in ("n", "mean", "thresholds")} for fold in folds]
+    same = all(part["thresholds"] == parts[0]["thresholds"] for part in parts)
+    with blaming(runs[0] / "metrics.json", "has no histogram of calibration", "score all folds"):
+        calibration = pool_calibration([fold["calibration"] for fold in folds])
     return {
         **{key: folds[0][key] for key in kept},
         **summarize(rows),
         "protocol": f"{len(runs)}-fold cross-validation, cases of all folds pooled; "
-        + folds[0]["protocol"],
-        "folds": shown,
-        "calibration": pool_calibration([fold["calibration"] for fold in folds]),
+        + pool_protocols(folds),
+        **({"thresholds": parts[0]["thresholds"]} if same else {}),
+        "folds": [{"fold": number, **part} for number, part in enumerate(parts)],
+        "calibration": calibration,
+        "subgroups": summarize_subgroups(rows),
         "seconds_per_case": float(np.median([fold["seconds_per_case"] for fold in folds])),
     }
 
 
-def cleaning_helps(before, after):
-    """Whether the mean Dice rises and that of no class falls."""
-    dice = [
-        [scores["dice"] for scores in summary["classes"].values()] for summary in (before, after)
-    ]
-    risen = np.subtract(dice[1], dice[0])
-    return bool(np.nanmean(risen) > 0 and not (risen < 0).any())
+def read_all_cases(runs, name):
+    """The rows of all folds, with the columns that all have."""
+    rows, missing = share_columns([row for run in runs for row in read_cases(run / name)])
+    if missing:
+        log.warning(f"Not every fold has {', '.join(missing)}; they are left out of the pool.")
+    return rows
 
 
-def pool_calibration(parts):
-    """Reliability curves of several folds as one."""
-    histograms = np.zeros((3, len(parts[0]), BINS))
-    for part in parts:
-        for i, name in enumerate(parts[0]):
-            for found in part[name]["bins"]:
-                index = min(int(found["confidence"] * BINS), BINS - 1)
-                shares = np.array([1, found["confidence"], found["frequency"]])
-                histograms[:, i, index] += found["count"] * shares
-    return measure_calibration(histograms, list(parts[0]))
+def choose_cleaning(before, after):
+    """Class -> whether its mean Dice rises."""
+    scores = before["classes"], after["classes"]
+    return {name: scores[1][name]["dice"] > scores[0][name]["dice"] for name in scores[0]}
 
 
 def pool_overlays(folder, parts):

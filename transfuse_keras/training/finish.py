@@ -14,7 +14,7 @@ from transfuse_keras.runs.metadata import ModelFacts
 log = logging.getLogger(__name__)
 
 
-def write_results(run, model, task, splits, data, threshold=None):
+def write_results(run, model, task, splits, data, threshold=None, export=True, report=True):
     """Score, draw, export and report a trained model.
 
     Args:
@@ -24,10 +24,11 @@ def write_results(run, model, task, splits, data, threshold=None):
         splits: {"val", "test"} -> list of Sample; the test samples are scored.
         data: what they are, for the report: a folder, or "phantom".
         threshold: a probability, "auto" for the best on the validation samples, None for 0.5.
+        export: whether to write saved_model/, model.tflite, a .json beside both, and export.json.
+        report: whether to write report.html.
 
-    Writes: threshold.json where a threshold was given, what `score` writes, saved_model/,
-    model.tflite, a .json beside both, export.json, report.html and, last, metrics.json, which
-    marks the run complete.
+    Writes: threshold.json where a threshold was given, what `score` writes, the above and, last,
+    metrics.json, which marks the run complete.
 
     Raises: OverBudget, at the very end, if an exported model is not the same as the Keras model.
     """
@@ -41,18 +42,24 @@ def write_results(run, model, task, splits, data, threshold=None):
         **{"task": task.name, "data": data, "variant": model.variant},
         **score_samples(run, model, task, splits["test"], thresholds, task.flips),
     }
+    failure = export_results(run, model, task, splits, data, metrics) if export else None
+    if report:
+        write_report(run, metrics)
+    write_json(run / "metrics.json", metrics)
+    if failure:
+        raise failure
 
+
+def export_results(run, model, task, splits, data, metrics):
+    """Write the formats that every run gets. Returns: the last OverBudget, None if all are right"""
     log.info("Exporting saved_model and model.tflite")
     against, spacing = predict_held_out(model, task, splits["test"])
     scores = {key: metrics[key] for key in ("n", "mean", "protocol")}
-    origin = ModelFacts(task, thresholds, Path(data).name, spacing, scores)
+    origin = ModelFacts(task, metrics["thresholds"], Path(data).name, spacing, scores)
     failure = None
     for name, file in (("saved_model", "saved_model"), ("litert", "model.tflite")):
         try:
             export_verified(model, run / file, name, "none", against, origin)
         except OverBudget as error:  # neither the scores nor the other are lost with it
             failure = error
-    write_report(run, metrics)
-    write_json(run / "metrics.json", metrics)
-    if failure:
-        raise failure
+    return failure

@@ -76,6 +76,8 @@ def train(
     job=None,
     epochs=None,
     keep_checkpoints=False,
+    export=True,
+    report=True,
 ):
     """Train a task and leave a run folder.
 
@@ -90,6 +92,8 @@ def train(
         epochs: with `resume`, go on to so many epochs instead of those that the run was begun for.
         keep_checkpoints: keep those of the last two epochs and of the best, with which a complete
             run can be trained for longer.
+        export: whether to write saved_model/, model.tflite and export.json.
+        report: whether to write report.html.
 
     Returns: Path of the run folder. It holds config.json, split.csv, log.txt, logs/ (TensorBoard),
     history.csv, model.keras, saved_model/, model.tflite, export.json, cases.csv, overlays/,
@@ -114,11 +118,16 @@ def train(
     with writing_run(out, task.name, resume) as run:
         splits, settings = train_run(settings, run, first=True, **options)
         if keras.backend.backend() == "tensorflow":
-            finish(settings, run, splits, keep_checkpoints)
+            finish(settings, run, splits, keep_checkpoints, export, report)
     if keras.backend.backend() != "tensorflow":
-        kept = ["--keep-checkpoints"] if keep_checkpoints else []
-        log.info("Scoring and exporting with TensorFlow")
-        if code := run_with_tensorflow(["train", "--resume", "--out", str(run), *kept]):
+        options = {
+            "--keep-checkpoints": keep_checkpoints,
+            "--no-export": not export,
+            "--no-report": not report,
+        }
+        asked = [option for option, given in options.items() if given]
+        log.info("Going on with TensorFlow, to score the model")
+        if code := run_with_tensorflow(["train", "--resume", "--out", str(run), *asked]):
             sys.exit(code)  # it has said why
     return run
 
@@ -148,9 +157,8 @@ def train_run(settings, run, first, resume, distributed, job, epochs):
     if epochs is not None:
         settings = lengthen(settings, run, epochs, progress, first)
     recipe, best = settings.recipe, run / "checkpoints" / checkpoints.BEST
-    ended = has_stopped(progress.rows, recipe.patience, MONITOR) or progress.epochs >= recipe.epochs
     try:
-        if not ended or progress.mend:
+        if not has_ended(progress, recipe) or progress.mend:
             with joined(*job) if job else nullcontext():
                 fit_model(settings, splits, run, progress, distributed)
     finally:
@@ -158,6 +166,12 @@ def train_run(settings, run, first, resume, distributed, job, epochs):
             with replacing(run / "model.keras") as temporary:
                 shutil.copyfile(best, temporary)
     return splits, settings
+
+
+def has_ended(progress, recipe):
+    """Whether a training is at its last epoch, or has stopped before."""
+    stopped = has_stopped(progress.rows, recipe.patience, MONITOR)
+    return stopped or progress.epochs >= recipe.epochs
 
 
 def monitor_of(settings):
@@ -229,16 +243,17 @@ def lengthen(settings, run, epochs, progress, first):
     return settings
 
 
-def finish(settings, run, splits, keep_checkpoints):
+def finish(settings, run, splits, keep_checkpoints, export, report):
     """Score, export and report a run, all epochs of which are trained."""
     data = "phantom" if settings.data is None else str(settings.data)
     model = load_model(run / "model.keras")
     try:
-        write_results(run, model, settings.task, splits, data, settings.threshold)
+        write_results(run, model, settings.task, splits, data, settings.threshold, export, report)
     finally:
         if (run / COMPLETE).is_file() and not keep_checkpoints:
             remove(run / "checkpoints")
-    log.info(f"Done: {run}/report.html, {run}/model.keras, {run}/model.tflite")
+    names = ["report.html"] * report + ["model.keras"] + ["model.tflite"] * export
+    log.info("Done: " + ", ".join(f"{run}/{name}" for name in names))
 
 
 def run_with_tensorflow(arguments):
@@ -271,7 +286,9 @@ def fit_model(settings, splits, run, progress, distributed):
         model = create_model(settings, len(order), load=progress.checkpoint is None)
         log.info(describe_computing(model, settings.precision, settings.jit))
         training, validation, prints = read_batches(settings, splits, model.normalization, order)
-        callbacks = [BeginEpoch(order), StopOnNonFiniteLoss(), ScoreMeanWeights()]
+        callbacks = [BeginEpoch(order), StopOnNonFiniteLoss()]
+        if recipe.ema:
+            callbacks.append(ScoreMeanWeights())
         if recipe.patience:
             callbacks.append(StopEarly(recipe.patience, MONITOR, progress.rows))
         if is_first():
@@ -289,7 +306,7 @@ def fit_model(settings, splits, run, progress, distributed):
             checkpoints.restore(model, progress.checkpoint)
             if progress.mend and is_first():
                 checkpoints.save_best(model, run / "checkpoints", progress.epochs)
-            if has_stopped(progress.rows, recipe.patience, MONITOR):
+            if has_ended(progress, recipe):
                 return
         model.fit(
             training,

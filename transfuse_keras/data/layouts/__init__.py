@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from transfuse_keras.data.layouts import arrays, decathlon, isic, pairs
+from transfuse_keras.data.layouts.attributes import add_attributes
 from transfuse_keras.data.layouts.groups import group_samples
 from transfuse_keras.data.layouts.listing import join_copies
 from transfuse_keras.errors import InputError
@@ -33,6 +34,7 @@ def find_samples(task, directory, spacing=None, masks=None, group=None):
         options = {} if masks is None else {"masks": masks}
         listing = layout.find(task, directory, spacing, **options)
         if listing is not None:
+            add_attributes(listing.samples, directory)
             listing.samples.sort(key=lambda sample: sample.name)
             if listing.clues or group is not None:
                 group_samples(listing, task, group)

@@ -123,6 +123,8 @@ def find_entries(folder, content, task):
             ending = Path(images[0]).name.removeprefix(stem)
             files = [Path(images[0]).with_name(f"{stem}{x}{ending}") for x in suffixes]
             images = files if (folder / files[0]).exists() else images
+        if not images:
+            raise ValueError(f"no image for {label}")
         entries.append(([str(Path(x)) for x in images], label))
     return entries
 

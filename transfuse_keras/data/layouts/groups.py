@@ -45,7 +45,7 @@ def group_samples(listing, task, option=None):
     """Give the samples of a Listing with clues their groups; says in its notes what was taken.
 
     In this order: `option`, groups.csv, the task's pattern, DICOM, folders, the beginning of the
-    names. What only suggests patients (from DICOM on) is left if it makes too few to divide.
+    names. What only suggests patients (from folders on) is left if it makes too few to divide.
 
     Args:
         listing: Listing; changed.
@@ -90,7 +90,7 @@ def guess(clues, needed, samples):
         if groups is not None:
             pairs = zip(groups, samples, strict=True)
             divided = {group for group, sample in pairs if sample.split in (None, "train")}
-            if len(divided) >= needed:
+            if find is by_dicom or len(divided) >= needed:
                 return groups, note
             note += f", but {len(divided)} are too few to divide"
         reasons += [note] if note else []

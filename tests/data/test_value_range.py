@@ -1,0 +1,69 @@
+"""Pictures of more than 8 bits: one range of grey levels for a data set, kept with the model."""
+
+import json
+from dataclasses import asdict, replace
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from data.files import disc, picture, save
+
+from transfuse_keras.data.readers import read_image
+from transfuse_keras.data.splits import find_splits
+from transfuse_keras.data.value_range import find_value_range, fix_value_range
+from transfuse_keras.errors import InputError
+from transfuse_keras.tasks import Task
+from transfuse_keras.tasks.task import as_task
+
+TASK = Task("t", ("lesion",), channels=1)
+GREY = picture(3)[..., 0]
+
+
+def folder_of(tmp_path, images):
+    for number, image in enumerate(images):
+        image[0, 1] += np.uint8(number)  # files that are the same count as one patient
+        save(tmp_path / "images" / f"p{number}.png", image)
+        save(tmp_path / "masks" / f"p{number}.png", disc())
+    return tmp_path
+
+
+def test_colours_of_12_bits_floats_and_white_as_0(tmp_path):
+    colours = picture(3)
+    cv2.imwrite(str(tmp_path / "a.png"), colours[..., ::-1].astype("uint16") * 16)
+    assert np.abs(read_image(tmp_path / "a.png").astype(int) - colours).max() <= 1
+    tifffile.imwrite(tmp_path / "b.tif", GREY.astype("float32") / 255, photometric="minisblack")
+    np.testing.assert_array_equal(read_image(tmp_path / "b.tif", 1)[..., 0], GREY)
+    for values in (GREY, GREY * np.uint16(257)):
+        tifffile.imwrite(tmp_path / "c.tif", values, photometric="miniswhite")
+        np.testing.assert_array_equal(read_image(tmp_path / "c.tif", 1)[..., 0], 255 - GREY)
+    tifffile.imwrite(tmp_path / "d.tif", np.stack([GREY, GREY]), photometric="minisblack")
+    with pytest.raises(InputError, match="d.tif: holds 2 pages"):
+        read_image(tmp_path / "d.tif")
+
+
+def test_images_of_one_scanner_keep_their_brightness(tmp_path):
+    """The largest pixel of an image, even a broken one, changes no other image."""
+    images = [GREY * np.uint16(16) // (1 + i % 4) for i in range(10)]
+    images[4][0, 0] = 65535
+    task, splits = fix_value_range(TASK, find_splits(TASK, folder_of(tmp_path, images)))
+    assert task.value_range == (0, 4095)
+    for sample in (sample for samples in splits.values() for sample in samples):
+        stored = images[int(sample.name[1:])]
+        wanted = np.clip(np.round(stored / 4095 * 255), 0, 255)
+        np.testing.assert_array_equal(sample.read()[0][..., 0], wanted)
+    assert as_task(json.loads(json.dumps(asdict(task)))) == task  # as config.json keeps it
+    again = find_splits(task, tmp_path)["train"][0]
+    np.testing.assert_array_equal(again.read()[0], splits["train"][0].read()[0])
+
+
+def test_values_that_fill_no_range_of_bits_are_read_by_percentiles(tmp_path):
+    images = [30000 + GREY * np.uint16(8) for _ in range(4)]
+    samples = find_splits(replace(TASK, patient=".+"), folder_of(tmp_path, images))["train"]
+    wanted = np.percentile(images, (0.5, 99.5))
+    assert find_value_range(samples) == pytest.approx(tuple(wanted), abs=8)
+
+
+def test_8_bits_have_no_range(tmp_path):
+    splits = find_splits(TASK, folder_of(tmp_path, [GREY.copy() for _ in range(5)]))
+    assert fix_value_range(TASK, splits) == (TASK, splits)

@@ -1,0 +1,136 @@
+"""A run knows the images it was trained on, wherever their files lie now."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from data.files import disc, hip_folder, save
+from data.test_copies import scene
+
+from transfuse_keras.data.copies import take_fingerprints
+from transfuse_keras.data.layouts import find_samples
+from transfuse_keras.data.splits import find_splits
+from transfuse_keras.errors import InputError
+from transfuse_keras.evaluation.evaluate_model import choose_samples
+from transfuse_keras.files import read_table, write_json, write_table
+from transfuse_keras.runs.folder import own_samples, recognize, write_split
+from transfuse_keras.tasks import Task
+
+task = Task("t", ("lesion",))
+MASK = cv2.resize(disc(), (128, 96), interpolation=cv2.INTER_NEAREST)
+
+
+def write(folder, numbers, name="x{}"):
+    for i in numbers:
+        save(folder / "images" / f"{name.format(i)}.png", scene(i))
+        save(folder / "masks" / f"{name.format(i)}.png", MASK)
+    return folder
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """(run, data): what a training leaves that recognition needs."""
+    run, data = tmp_path / "run", write(tmp_path / "data", range(20))
+    run.mkdir()
+    recipe = {"variant": "S", "image_size": (64, 64)}
+    write_json(run / "config.json", {"data": str(data), "seed": 0, "recipe": recipe})
+    splits = find_splits(task, data)
+    samples = sum(splits.values(), [])
+    write_split(run / "split.csv", splits, take_fingerprints(samples, size=(64, 64)))
+    return run, data
+
+
+def names(samples):
+    return {sample.name for sample in samples}
+
+
+def parts(run):
+    found = {}
+    for row in read_table(run / "split.csv"):
+        found.setdefault(row["split"], set()).add(row["sample"])
+    return found
+
+
+def test_a_moved_folder_is_scored_on_the_test_side_only(trained, tmp_path, caplog):
+    run, data = trained
+    at_home, _ = choose_samples(task, data, run, None)
+    assert names(at_home) == names(own_samples(task, run, "test")) == parts(run)["test"]
+    data.rename(tmp_path / "moved")
+    samples, count = choose_samples(task, tmp_path / "moved", run, None)
+    assert names(samples) == parts(run)["test"] and count == 0
+    used = 20 - len(samples)
+    assert f"{used} of 20 images were used in training" in caplog.text
+
+
+def test_all_scores_everything_and_counts(trained, tmp_path):
+    run, data = trained
+    for folder in (data, shutil.copytree(data, tmp_path / "copy"), None):
+        samples, count = choose_samples(task, folder, run, None, everything=True)
+        assert len(samples) == 20 and count == 20 - len(parts(run)["test"])
+
+
+def test_images_are_known_under_other_names_and_kinds_of_files(trained, tmp_path):
+    run, _ = trained
+    for i in range(20):
+        path = tmp_path / "other" / "images" / f"case_{i + 7}.bmp"
+        save(path, scene(i))
+        save(tmp_path / "other" / "masks" / f"case_{i + 7}.png", MASK)
+    samples, _ = choose_samples(task, tmp_path / "other", run, None)
+    assert {f"x{int(x.name[5:]) - 7}" for x in samples} == parts(run)["test"]
+
+
+def test_resized_images_are_known_by_name_and_look(trained, tmp_path):
+    run, _ = trained
+    for i in range(20):
+        small = cv2.resize(scene(i), None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+        save(tmp_path / "small" / "images" / f"x{i}.png", small)
+        save(tmp_path / "small" / "masks" / f"x{i}.png", np.uint8(small[..., 0] > 128))
+    samples, _ = choose_samples(task, tmp_path / "small", run, None)
+    assert names(samples) == parts(run)["test"]
+
+
+def test_other_images_of_the_same_names_are_new(trained, tmp_path):
+    run, _ = trained
+    other = write(tmp_path / "other", range(20))
+    for i in range(20):
+        save(other / "images" / f"x{i}.png", scene(100 + i))
+    samples, count = choose_samples(task, other, run, None)
+    assert len(samples) == 20 and count == 0
+
+
+def test_new_images_among_those_trained_on_are_what_is_scored(trained, tmp_path):
+    run, data = trained
+    train = sorted(int(name[1:]) for name in parts(run)["train"])
+    mixed = write(write(tmp_path / "mixed", train[:4]), range(50, 53), "new{}")
+    samples, _ = choose_samples(task, mixed, run, None)
+    assert names(samples) == {"new50", "new51", "new52"}
+    with pytest.raises(InputError, match="--all"):
+        choose_samples(task, write(tmp_path / "seen", train), run, None)
+
+
+def test_a_run_without_digests_goes_by_name_where_all_names_are_there(trained, tmp_path):
+    run, data = trained
+    rows = [
+        {k: row[k] for k in ("split", "group", "sample")} for row in read_table(run / "split.csv")
+    ]
+    write_table(run / "split.csv", rows)
+    copy = shutil.copytree(data, tmp_path / "copy")
+    samples, _ = choose_samples(task, copy, run, None)
+    assert names(samples) == parts(run)["test"]
+    (copy / "images" / "x3.png").unlink()
+    (copy / "masks" / "x3.png").unlink()
+    assert recognize(task, run, find_samples(task, copy).samples) == {}
+
+
+def test_groups_of_the_run_are_kept(trained, tmp_path):
+    run, _ = trained
+    rows = read_table(run / "split.csv")
+    write_table(run / "split.csv", [{**row, "group": "anna"} for row in rows])
+    assert {sample.group for sample in own_samples(task, run, "test")} == {"anna"}
+
+
+def test_without_a_run_the_data_decides(tmp_path):
+    data = hip_folder(tmp_path)
+    samples, count = choose_samples(Task("t", ("a", "b", "c")), data, None, None)
+    assert len(samples) == 12 and count is None

@@ -1,0 +1,79 @@
+"""Is the model as good everywhere: scores by device, hospital, sex and size of the lesion."""
+
+import numpy as np
+
+from transfuse_keras.evaluation.cases import SUBGROUP, add_penalties, choose_headline, list_metrics
+from transfuse_keras.evaluation.statistics import describe_scores
+
+SIZE = "size of the truth"
+FEWEST = 9  # cases that are divided into three by size
+
+
+def summarize_subgroups(rows):
+    """Scores of the cases of each subgroup.
+
+    Subgroups are the columns "subgroup_<name>" with two values or more, and the thirds of the
+    cases by the area or volume of their truth, all classes together.
+
+    Args:
+        rows: see `Evaluation`.
+
+    Returns: list of {"subgroup": name, "value", "n": cases, "groups": patients, "scores":
+    {metric: `describe_scores`, a mean over classes}} with the metrics of `choose_headline`.
+    """
+    rows = add_penalties(rows)
+    by_case = {}
+    for row in rows:
+        by_case.setdefault(row["case"], []).append(row)
+    names = [key for key in rows[0] if key.startswith(SUBGROUP)]
+    labels = {
+        key.removeprefix(SUBGROUP): {case: of[0][key] for case, of in by_case.items()}
+        for key in names
+    }
+    labels |= {SIZE: divide_by_size(by_case)} if "truth_size" in rows[0] else {}
+    metrics = choose_headline(list_metrics(rows[0]))
+    found = []
+    for name, values in labels.items():
+        different = dict.fromkeys(values.values())
+        if len(different) < 2:
+            continue
+        for value in different if name == SIZE else sorted(different):
+            cases = [by_case[case] for case in values if values[case] == value]
+            found.append({"subgroup": name, "value": value or "not given"} | score(cases, metrics))
+    return found
+
+
+def score(cases, metrics):
+    """What `summarize_subgroups` says of cases, lists of a row for each class."""
+    groups = [rows[0].get("group", rows[0]["case"]) for rows in cases]
+    scores = {}
+    for metric in metrics:
+        values = [[np.nan if x["truth_empty"] else x[metric] for x in rows] for rows in cases]
+        scores[metric] = describe_scores(np.array(values), groups)
+    return {"n": len(cases), "groups": len(set(groups)), "scores": scores}
+
+
+def divide_by_size(by_case):
+    """Case -> third of the cases by the size of their truth, small ones first; empty truths and
+    few cases have none."""
+    sizes = {case: sum(row["truth_size"] for row in rows) for case, rows in by_case.items()}
+    sizes = {case: size for case, size in sorted(sizes.items(), key=lambda x: x[1]) if size > 0}
+    if len(sizes) < FEWEST:
+        return {}
+    low, high = np.quantile(list(sizes.values()), (1 / 3, 2 / 3))
+    if not low < high:
+        return {}
+    small, large = f"small, up to {low:.4g}", f"large, above {high:.4g}"
+    return {
+        case: small if size <= low else large if size > high else "medium"
+        for case, size in sizes.items()
+    }
+
+
+def find_worst(subgroups):
+    """The subgroup with the lowest mean of the first score, None if none has one."""
+    if not subgroups:
+        return None
+    first = next(iter(subgroups[0]["scores"]))
+    scored = [x for x in subgroups if x["scores"][first]["n"]]
+    return min(scored, key=lambda x: x["scores"][first]["mean"], default=None)
