@@ -25,7 +25,7 @@ def trained(monkeypatch, tmp_path):
     """What `train` was called with, instead of training; nothing heavy is imported."""
     calls = []
 
-    def train(settings, out, resume, devices=None, job=None):
+    def train(settings, out, resume, devices=None, job=None, longer=None, **wanted):
         calls.append((settings, out and str(out), resume))
         return out
 
@@ -84,11 +84,11 @@ def test_a_repeated_run_goes_on_by_the_same_command_line(trained, tmp_path):
 
 def test_all_options_that_differ_from_the_run_are_named_at_once(trained, tmp_path, capsys):
     run = begin(tmp_path / "run")
-    asked = ["--task", "skin", "--epochs", 60, "--lr", 0.25, "--seed", 8, "--recipe", "scratch"]
+    asked = ["--task", "skin", "--batch-size", 6, "--lr", 0.25, "--seed", 8, "--recipe", "scratch"]
     assert train(*asked, "--out", run, "--resume") == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and str(run) in said and "--lr" not in said
-    for part in ("--task", "--epochs (60, it has 50)", "--seed (8, it has 7)", "--recipe"):
+    for part in ("--task", "--batch-size (6, it has 8)", "--seed (8, it has 7)", "--recipe"):
         assert part in said
     assert train("--from", run / "config.json", "--epochs", 60, "--lr", 1, "--jit", "on") == 2
     assert "--epochs, --lr and --jit" in capsys.readouterr().err and not trained
