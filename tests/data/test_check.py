@@ -5,6 +5,7 @@ from data.files import binary_folder, decathlon_folder, disc, hip_folder, pictur
 
 from transfuse_keras.cli import main
 from transfuse_keras.data.check import check
+from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.tasks import hip, polyp, prostate
 
 
