@@ -36,6 +36,7 @@ def e_curve(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         np.cumsum(np.bincount(level[part], minlength=256)[::-1]) for part in (truth, ~truth)
     )
     size, found, pixels = np.count_nonzero(truth), hit + extra, truth.size
+    total: np.ndarray
     if size == 0:
         total = pixels - found
     elif size == pixels:
@@ -44,7 +45,7 @@ def e_curve(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         # all pixels that agree in (predicted, true) have the same value; a pair is (value of the
         # prediction, value of the truth, number of pixels), both values less their means
         mean, true_mean = found / pixels, size / pixels
-        total = 0
+        total = np.zeros_like(found, dtype=float)
         for predicted, true, count in (
             (1, 1, hit),
             (1, 0, extra),
