@@ -56,9 +56,11 @@ def test_a_fusion_without_a_part_lets_the_map_through():
     cnn, transformer, _ = seen_by_the_residual_block(("spatial_attention",), g, t)
     np.testing.assert_array_equal(transformer, t)
     np.testing.assert_allclose(np.ptp(cnn / g, axis=-1), 0, atol=1e-5)  # a factor a position
+    assert (cnn < g).all()
     cnn, transformer, product = seen_by_the_residual_block(("channel_attention", "product"), g, t)
     np.testing.assert_array_equal(cnn, g)
     np.testing.assert_allclose(np.ptp(transformer / t, axis=(1, 2)), 0, atol=1e-5)  # a channel
+    assert (transformer < t).all()
     assert product.shape[-1] == 8
     assert bifusion.PARTS == variants.PARTS
     with pytest.raises(ValueError, match="BiFusion has no 'sum'; its parts are spatial_attention"):
