@@ -10,7 +10,6 @@ import shutil
 import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from transfuse_keras.errors import InputError, blaming
@@ -42,6 +41,7 @@ from transfuse_keras.runs.settings import (
 )
 from transfuse_keras.tasks import find_task
 from transfuse_keras.training.paper_tables import TABLES
+from transfuse_keras.versions import has_tensorflow
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def run_train(out=None, resume=False, source=None, devices=None, **given):
     if run is not None or source is not None:
         log_other_versions(run / CONFIG if run is not None else source)
     run = train(settings, run or out, run is not None, devices, job, longer, **wanted)
-    if backend() == "tensorflow":  # else the process that scored and exported has said it
+    if backend() == "tensorflow" or not has_tensorflow():  # else another process has said it
         log_next_commands(run)
 
 
@@ -321,7 +321,7 @@ def import_tensorflow():
     backend, and where it is not installed, nothing is done.
     """
     other = os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow"
-    if other or find_spec("tensorflow") is None:
+    if other or not has_tensorflow():
         return
     with silenced() if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3" else nullcontext():
         import tensorflow  # noqa: F401

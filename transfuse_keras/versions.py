@@ -2,6 +2,7 @@
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 
 def versions(*packages):
@@ -17,6 +18,11 @@ def versions(*packages):
         except PackageNotFoundError:
             found[package] = None
     return found
+
+
+def has_tensorflow():
+    """Whether TensorFlow is installed; it is not imported for that."""
+    return find_spec("tensorflow") is not None
 
 
 def backend():

@@ -54,6 +54,7 @@ from transfuse_keras.training.callbacks import (
 from transfuse_keras.training.finish import write_results
 from transfuse_keras.training.hosts import joined
 from transfuse_keras.training.optimizer import create_optimizer
+from transfuse_keras.versions import has_tensorflow
 
 log = logging.getLogger(__name__)
 
@@ -117,9 +118,16 @@ def train(
         return Path(out)
     with writing_run(out, task.name, resume) as run:
         splits, settings = train_run(settings, run, first=True, **options)
-        if keras.backend.backend() == "tensorflow":
-            finish(settings, run, splits, keep_checkpoints, export, report)
-    if keras.backend.backend() != "tensorflow":
+        alone = keras.backend.backend() == "tensorflow" or not has_tensorflow()
+        if alone:
+            finish(settings, run, splits, keep_checkpoints, export and has_tensorflow(), report)
+    if alone and export and not has_tensorflow():
+        log.warning(
+            f"TensorFlow is not installed, so {run} has no saved_model and no model.tflite. Where "
+            f"it is installed, write them by: transfuse export --model {run} --format saved_model "
+            "litert"
+        )
+    if not alone:
         options = {
             "--keep-checkpoints": keep_checkpoints,
             "--no-export": not export,
@@ -260,6 +268,7 @@ def run_with_tensorflow(arguments):
     """Run `transfuse ARGUMENTS` in a process with the TensorFlow backend. Returns: exit code."""
     path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": path}
+    environment["CUDA_VISIBLE_DEVICES"] = "-1"  # this process may hold the memory of the GPUs
     command = [sys.executable, "-m", "transfuse_keras", *arguments]
     return subprocess.run(command, env=environment).returncode
 
