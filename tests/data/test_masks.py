@@ -183,7 +183,7 @@ def test_check_warns_of_masks_that_are_seldom_meant(tmp_path, masks, word):
     report = check(TASK, folder_of(tmp_path, *masks))
     assert not report.errors and any(word in line for line in report.warnings)
     report = check(TASK, folder_of(tmp_path / "sound", *[disc()] * 6))
-    assert not report.warnings
+    assert not [line for line in report.warnings if "patient" not in line]
 
 
 def test_check_says_which_reading_was_taken_and_how_much_is_ignored(tmp_path):
