@@ -52,8 +52,8 @@ class Order:
         self.batches = count // batch_size if whole else -(-count // batch_size)
         if whole and not self.batches:
             raise InputError(
-                f"{count} training images are no whole batch of {batch_size}, as several devices "
-                "need it; give a smaller --batch-size."
+                f"{count} training images do not fill one batch of {batch_size}, and several "
+                "devices take whole batches only; give a smaller --batch-size."
             )
         self.epoch, self.foreground = 0, None
         self.first_drawn = batch_size if share is None else round(batch_size * (1 - share))

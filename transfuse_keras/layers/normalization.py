@@ -13,7 +13,7 @@ RECOMPUTES = keras.backend.backend() == "tensorflow"
 
 
 def after_gradient(x, upstream):
-    """`x`, but not before a number of the gradient `upstream` is known.
+    """The same values as `x`, computed only when the gradient `upstream` exists.
 
     TensorFlow runs every operation as soon as it can: without this, what is to be recomputed in
     the backward pass would be computed in the forward pass already, and kept.

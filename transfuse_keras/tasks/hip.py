@@ -1,7 +1,7 @@
 """Hip radiographs: pelvis and both femurs, which may overlap (paper, Table 3).
 
-    python train/run.py --task hip                  phantoms: mean Dice 0.9 or more in minutes
-    python train/run.py --task hip --data DIR       DIR/images (PNG, JPEG, TIFF or DICOM) and
+    transfuse train --task hip                  phantoms: mean Dice 0.9 or more in minutes
+    transfuse train --task hip --data DIR       DIR/images (PNG, JPEG, TIFF or DICOM) and
                                                     DIR/masks: labels 1, 2, 3, or a file per class
 
 Left and right are the patient's: the left femur is on the right of the image.

@@ -1,7 +1,7 @@
 """Polyps in colonoscopy frames (paper, Table 1).
 
-    python train/run.py --task polyp                phantoms
-    python train/run.py --task polyp --data DIR     PraNet's TrainDataset/ and TestDataset/, or
+    transfuse train --task polyp                phantoms
+    transfuse train --task polyp --data DIR     PraNet's TrainDataset/ and TestDataset/, or
                                                     Kvasir-SEG and CVC-ClinicDB as downloaded
 
 Paper: mean Dice .918 Kvasir, .918 ClinicDB, .773 ColonDB, .902 EndoScene, .733 ETIS, with

@@ -1,7 +1,7 @@
 """Prostate zones in MRI volumes, T2 and ADC (paper, Table 4).
 
-    python train/run.py --task prostate             phantoms
-    python train/run.py --task prostate --data DIR  Medical Segmentation Decathlon, Task05_Prostate
+    transfuse train --task prostate             phantoms
+    transfuse train --task prostate --data DIR  Medical Segmentation Decathlon, Task05_Prostate
 
 Paper: Dice 0.6738 peripheral zone (PZ), 0.8539 transition zone (TZ), in 5-fold cross-validation;
 "follows the nnU-Net framework". Taken from nnU-Net for 2-D slices: the augmentations with their

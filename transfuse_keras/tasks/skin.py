@@ -1,7 +1,7 @@
 """Skin lesions in dermoscopy (paper, Table 2).
 
-    python train/run.py --task skin                 phantoms
-    python train/run.py --task skin --data DIR      ISIC 2016, 2017 or 2018 challenge folders, or
+    transfuse train --task skin                 phantoms
+    transfuse train --task skin --data DIR      ISIC 2016, 2017 or 2018 challenge folders, or
                                                     data_train.npy and mask_train.npy
 
 Paper: Jaccard .795, Dice .872, accuracy .944 on the ISIC 2017 test set, with pretrained branches.
