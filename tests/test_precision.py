@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import SMALLEST
+from PIL import Image
 
 import transfuse_keras as tk
 from transfuse_keras import devices
@@ -101,6 +102,7 @@ def test_accumulated_batches_make_the_step_of_their_mean():
 
 
 def test_xla_and_precision_of_an_exported_model_are_refused(litert_file, tmp_path, capsys):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     given = ["--input", str(tmp_path), "--out", str(tmp_path / "out"), "--task", "hip"]
     for option in (["--jit", "on"], ["--precision", "mixed_bfloat16"]):
         assert main(["predict", "--model", str(litert_file), *given, *option]) == 2

@@ -73,7 +73,6 @@ def tiff():
         encoded(picture, "TIFF"),
         encoded(picture.convert("RGB"), "TIFF", compression="tiff_lzw"),
         encoded(deep, "TIFF", compression="tiff_adobe_deflate"),
-        encoded(picture, "TIFF", save_all=True, append_images=[picture]),
     ]
 
 
@@ -228,8 +227,8 @@ def run_files():
         "export.json": {"model.tflite": {"largest_difference": 1e-6}},
     }
     cases = [
-        ["case", "class", "truth_empty", "prediction_empty", "dice", "iou"],
-        *(["a", name, "False", "False", "0.5", "0.4"] for name in hip.classes),
+        ["case", "group", "class", "truth_empty", "prediction_empty", "dice", "iou"],
+        *(["a", "g", name, "False", "False", "0.5", "0.4"] for name in hip.classes),
     ]
     return {name: json.dumps(content).encode() for name, content in documents.items()} | {
         "cases.csv": table(*cases),

@@ -124,7 +124,7 @@ def test_all_that_a_run_holds_is_measured(lively_model, run, bare, known_peak, c
     for name in ("model.onnx", "model-int8.xml"):
         (run / name).write_bytes(b"not looked into")
     result = benchmark(run, rounds=3)
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "model.onnx is left out: onnxruntime is not installed" in said
     assert "pip install 'transfuse-keras[onnx]'" in said
     assert (

@@ -175,12 +175,12 @@ def test_other_sizes_are_refused(smallest):
     model = smallest(SHAPE)
     for scales in (SCALES, None):  # the second time, compiling takes the scales away
         model.compile(run_eagerly=True, scales=scales)
-        with pytest.raises(ValueError, match=r"expected shape=\(None, 64, 64, 3\)"):
+        with pytest.raises(ValueError, match="64, 64"):
             model.evaluate(*small, verbose=0)
-    with pytest.raises(ValueError, match=r"expected shape=\(None, 64, 64, 3\)"):
+    with pytest.raises(ValueError, match="64, 64"):
         model.fit(*small, verbose=0)
     model.compile(run_eagerly=True, scales=(1.5,))
-    with pytest.raises(ValueError, match=r"model's size \(64, 64\)"):
+    with pytest.raises(ValueError, match="64, 64"):
         model.fit(*small, verbose=0)
     for scales in ((), (0.5, -1), (float("nan"),)):
         with pytest.raises(ValueError, match="scales must be positive numbers"):

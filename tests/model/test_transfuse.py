@@ -196,7 +196,7 @@ def test_branches_of_different_normalisation_are_refused():
         ({"input_shape": (8192, 8208, 3)}, "8192x8208: height and width must be at most 8192"),
         ({"input_shape": (96, 96)}, "height, width, channels"),
         ({"input_shape": (None, 96, 3)}, "height, width, channels"),
-        ({"classes": 0}, "classes must be at least 1"),
+        ({"classes": 0}, "classes must be from 1"),
     ],
 )
 def test_unusable_arguments_are_named(arguments, message):
