@@ -14,7 +14,8 @@ from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.evaluate_model import choose_samples
 from transfuse_keras.files import read_table, write_json, write_table
-from transfuse_keras.runs.folder import own_samples, recognize, write_split
+from transfuse_keras.runs.folder import write_split
+from transfuse_keras.runs.samples import own_samples, recognize
 from transfuse_keras.tasks import Task
 
 task = Task("t", ("lesion",))
