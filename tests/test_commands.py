@@ -205,18 +205,11 @@ def test_two_folds(tmp_path, monkeypatch, capsys):
     assert metrics_of(out)["n"] == 16
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        ["export", "--model", "run", "--format", "onnx"],
-        ["benchmark", "--model", "run"],
-        ["ablate", "--list", "--table", "5"],
-    ],
-)
-def test_what_needs_tensorflow_is_handed_over_on_another_backend(monkeypatch, given):
-    from transfuse_keras import commands
+def test_an_export_is_handed_over_to_tensorflow_on_another_backend(monkeypatch, tmp_path):
+    from transfuse_keras.training import train
 
     asked = []
-    monkeypatch.setattr(commands, "backend", lambda: "jax")
-    monkeypatch.setattr(commands, "run_with_tensorflow", lambda x: asked.append(x) or 3)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setattr(train, "run_with_tensorflow", lambda x: asked.append(x) or 3)
+    given = ["export", "--model", str(tmp_path), "--format", "onnx", "--quantize", "none"]
     assert main(given) == 3 and asked == [given]

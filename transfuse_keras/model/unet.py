@@ -36,7 +36,8 @@ def UNet(
     Raises: ValueError as TransFuse.
 
     Example:
-        >>> model = UNet("resnet18", (32, 48, 3), classes=2, widths=(32, 16, 8))
+        >>> import transfuse_keras as tk
+        >>> model = tk.UNet("resnet18", (32, 48, 3), classes=2, widths=(32, 16, 8))
         >>> model.compile()
         >>> model.output["mask"].shape
         (None, 32, 48, 2)
