@@ -7,6 +7,7 @@ BIN := .venv/bin
 # a worker a core, and a thread a worker: more threads than cores only wait for each other
 PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest
 CASES ?= 400
+TESTS ?= tests
 
 demo: .venv/runtime
 	$(BIN)/transfuse train --task hip
@@ -15,7 +16,7 @@ test: .venv/test
 	$(PYTEST) -n auto --dist worksteal -m "not slow" --durations 10
 
 test-slow: .venv/test
-	$(PYTEST) -n auto --dist worksteal -m slow --durations 10
+	$(PYTEST) $(TESTS) -n auto --dist worksteal -m slow --durations 10
 
 test-all: test test-slow
 

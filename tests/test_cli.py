@@ -37,6 +37,7 @@ def test_the_run_folder_is_whole(run):
     files = {path.name for path in run.iterdir()}
     assert files == {
         *("config.json", "split.csv", "log.txt", "logs", "history.csv", "model.keras"),
+        "checkpoints",  # which this run keeps
         *("cases.csv", "overlays", "report.html", "metrics.json"),
         *("saved_model", "saved_model.json", "model.tflite", "model.tflite.json", "export.json"),
     }

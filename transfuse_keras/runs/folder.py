@@ -139,7 +139,11 @@ def read_split(run):
     """The rows of a run's split.csv; those of older runs lack digest and dhash."""
     with blaming(run / SPLIT, "does not tell the split of the run"):
         rows = read_table(run / SPLIT)
-        return [{"digest": "", "dhash": "", **row, "group": row["group"]} for row in rows]
+        known = ("split", "group", "sample")
+        return [
+            {"digest": "", "dhash": "", **row, **{name: row[name] for name in known}}
+            for row in rows
+        ]
 
 
 def refuse_other_split(run, splits):
