@@ -308,8 +308,9 @@ def fit_model(settings, splits, run, progress, distributed):
                 checkpoints.SaveCheckpoints(
                     run / "checkpoints", monitor_of(settings), progress.best
                 ),
-                keras.callbacks.TensorBoard(run / "logs", write_graph=False),
             ]
+            if has_tensorflow():  # which writes its files
+                callbacks.append(keras.callbacks.TensorBoard(run / "logs", write_graph=False))
         if progress.checkpoint is not None:
             log.info(f"Going on after epoch {progress.epochs} from {progress.checkpoint}")
             checkpoints.restore(model, progress.checkpoint)
