@@ -12,11 +12,12 @@ from transfuse_keras.data.copies import take_fingerprints
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError
-from transfuse_keras.evaluation.evaluate_model import choose_samples
+from transfuse_keras.evaluation.evaluate_model import choose_samples, validation_samples
 from transfuse_keras.files import read_table, write_json, write_table
 from transfuse_keras.runs.folder import write_split
 from transfuse_keras.runs.samples import own_samples, recognize
-from transfuse_keras.tasks import Task
+from transfuse_keras.runs.settings import Settings, plain_settings
+from transfuse_keras.tasks import Task, hip
 
 task = Task("t", ("lesion",))
 MASK = cv2.resize(disc(), (128, 96), interpolation=cv2.INTER_NEAREST)
@@ -135,3 +136,13 @@ def test_without_a_run_the_data_decides(tmp_path):
     data = hip_folder(tmp_path)
     samples, count = choose_samples(Task("t", ("a", "b", "c")), data, None, None)
     assert len(samples) == 12 and count is None
+
+
+def test_a_run_without_validation_has_nothing_to_choose_a_threshold_by(tmp_path):
+    for validation in (True, False):
+        settings = Settings(hip, validation=validation)
+        write_json(tmp_path / "config.json", plain_settings(settings))
+        if validation:
+            assert len(validation_samples(hip, tmp_path)) == hip.phantom_recipe.counts[1]
+    with pytest.raises(InputError, match="--val none"):
+        validation_samples(hip, tmp_path)

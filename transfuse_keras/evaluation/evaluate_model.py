@@ -76,7 +76,7 @@ def evaluate_model(
     if threshold == "auto":
         if run is None:
             raise InputError(f"{model}: is in no run folder, so has no validation split for auto.")
-        thresholds = choose_thresholds(predictor, own_samples(task, run, "val"), task, flips)
+        thresholds = choose_thresholds(predictor, validation_samples(task, run), task, flips)
         write_thresholds(run, thresholds, "auto")
     elif threshold is not None:
         thresholds = dict.fromkeys(task.classes, threshold)
@@ -165,3 +165,16 @@ def leave_out_known(run, samples, parts):
         f"{used} of {len(samples)} images were used in training: scored are {len(kept)}, {what}."
     )
     return kept
+
+
+def validation_samples(task, run):
+    """The validation samples of a run.
+
+    Raises: InputError if it was trained on them too.
+    """
+    if not read_config(run).get("validation", True):
+        raise InputError(
+            f"{run}: was trained on its validation images too (--val none), so it has none to "
+            "choose a threshold by; give --threshold a number."
+        )
+    return own_samples(task, run, "val")
