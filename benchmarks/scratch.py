@@ -26,7 +26,7 @@ from transfuse_keras.runs.settings import Settings
 from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import RECIPE_CHANGES
 from transfuse_keras.training import checkpoints
-from transfuse_keras.training.train import MONITOR, fit_model
+from transfuse_keras.training.fit import MONITOR, fit_model
 
 SIZES = {"skin": (96, 128), "hip": (128, 128)}
 LIMIT = 640  # training images at most

@@ -11,8 +11,7 @@ import transfuse_keras as tk
 from transfuse_keras.cli import main
 from transfuse_keras.inference import runtimes
 from transfuse_keras.model.variants import VARIANTS
-from transfuse_keras.training import callbacks
-from transfuse_keras.training import train as training
+from transfuse_keras.training import callbacks, fit
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -258,7 +257,7 @@ class Raise(keras.callbacks.Callback):
 
 @pytest.mark.slow
 def test_interruption_leaves_the_best_model(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(training, "StopOnNonFiniteLoss", lambda: Raise(KeyboardInterrupt))
+    monkeypatch.setattr(fit, "StopOnNonFiniteLoss", lambda: Raise(KeyboardInterrupt))
     assert train("--epochs", 3, "--out", tmp_path / "run") == 130
     assert "interrupted" in capsys.readouterr().err
     assert isinstance(keras.saving.load_model(tmp_path / "run" / "model.keras"), tk.TransFuse)

@@ -1,4 +1,4 @@
-"""Training a task from start to end: data, model, fit, and the run folder it leaves."""
+"""Training a task from start to end, and the run folder it leaves."""
 
 import logging
 import os
@@ -11,55 +11,26 @@ from pathlib import Path
 
 import keras
 
-from transfuse_keras.data.cache import count_images, read_part
-from transfuse_keras.data.copies import find_copies, take_fingerprints, warn_of_lookalikes
-from transfuse_keras.data.order import Order
-from transfuse_keras.data.pipeline import batches
 from transfuse_keras.data.splits import find_splits, limit_samples
 from transfuse_keras.data.value_range import fix_value_range
-from transfuse_keras.devices import (
-    all_devices,
-    check_devices,
-    compute_deterministically,
-    computing_in,
-    describe_computing,
-    is_first,
-    processes,
-    replicas,
-)
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import remove, remove_leftovers, replacing, write_json
-from transfuse_keras.metrics.streaming import DiceScore, IoUScore
-from transfuse_keras.model.initial_weights import pin_downloads
-from transfuse_keras.model.load import load_model, load_weights
-from transfuse_keras.model.transfuse import TransFuse
+from transfuse_keras.model.load import load_model
 from transfuse_keras.runs.folder import (
     COMPLETE,
     CONFIG,
-    begin_run,
     refuse_other_split,
     writing_run,
 )
 from transfuse_keras.runs.logfile import begin_log, logging_to_folder
-from transfuse_keras.runs.settings import JIT, describe_settings
+from transfuse_keras.runs.settings import describe_settings
 from transfuse_keras.training import checkpoints
-from transfuse_keras.training.callbacks import (
-    BeginEpoch,
-    ScoreMeanWeights,
-    StopEarly,
-    StopOnNonFiniteLoss,
-    WriteHistory,
-    has_stopped,
-)
 from transfuse_keras.training.finish import write_results
+from transfuse_keras.training.fit import fit_model, has_ended, monitor_of
 from transfuse_keras.training.hosts import joined
-from transfuse_keras.training.optimizer import create_optimizer
 from transfuse_keras.versions import has_tensorflow
 
 log = logging.getLogger(__name__)
-
-
-MONITOR = "val_mask_dice"
 
 
 # What the weights start from. Each step replaces what the step before gave:
@@ -176,17 +147,6 @@ def train_run(settings, run, first, resume, distributed, job, epochs):
     return splits, settings
 
 
-def has_ended(progress, recipe):
-    """Whether a training is at its last epoch, or has stopped before."""
-    stopped = has_stopped(progress.rows, recipe.patience, MONITOR)
-    return stopped or progress.epochs >= recipe.epochs
-
-
-def monitor_of(settings):
-    """Name of the score by which a model is the best; None without validation: the last is."""
-    return MONITOR if settings.validation else None
-
-
 def find_run_splits(settings):
     """The samples that settings ask for, {"train", "val", "test"} -> list of Sample.
 
@@ -271,150 +231,3 @@ def run_with_tensorflow(arguments):
     environment["CUDA_VISIBLE_DEVICES"] = "-1"  # this process may hold the memory of the GPUs
     command = [sys.executable, "-m", "transfuse_keras", *arguments]
     return subprocess.run(command, env=environment).returncode
-
-
-def fit_model(settings, splits, run, progress, distributed):
-    """Train from where `progress` is to the last epoch.
-
-    Args:
-        settings: Settings.
-        splits: {"train", "val", "test"} -> list of Sample.
-        run: Path of the run folder, which is begun here.
-        progress: Progress.
-        distributed: whether to train on all devices.
-    """
-    if settings.deterministic:
-        compute_deterministically()
-    keras.utils.set_random_seed(settings.seed)
-    if progress.checkpoint is None:
-        settings = replace(settings, downloads=pin_downloads(settings))
-    recipe = settings.recipe
-    with all_devices() if distributed else nullcontext(), computing_in(settings.precision):
-        check_devices(recipe.batch_size, settings.precision, JIT[settings.jit])
-        order = create_order(settings, splits["train"])
-        model = create_model(settings, len(order), load=progress.checkpoint is None)
-        log.info(describe_computing(model, settings.precision, settings.jit))
-        training, validation, prints = read_batches(settings, splits, model.normalization, order)
-        callbacks = [BeginEpoch(order), StopOnNonFiniteLoss()]
-        if recipe.ema:
-            callbacks.append(ScoreMeanWeights())
-        if recipe.patience:
-            callbacks.append(StopEarly(recipe.patience, MONITOR, progress.rows))
-        if is_first():
-            begin_run(run, settings, splits, prints)
-            log.info(f"Run folder: {run}")
-            callbacks += [
-                WriteHistory(run / "history.csv", progress.rows),
-                checkpoints.SaveCheckpoints(
-                    run / "checkpoints", monitor_of(settings), progress.best
-                ),
-            ]
-            if has_tensorflow():  # which writes its files
-                callbacks.append(keras.callbacks.TensorBoard(run / "logs", write_graph=False))
-        if progress.checkpoint is not None:
-            log.info(f"Going on after epoch {progress.epochs} from {progress.checkpoint}")
-            checkpoints.restore(model, progress.checkpoint)
-            if progress.mend and is_first():
-                checkpoints.save_best(model, run / "checkpoints", progress.epochs)
-            if has_ended(progress, recipe):
-                return
-        model.fit(
-            training,
-            validation_data=validation,
-            initial_epoch=progress.epochs,
-            epochs=recipe.epochs,
-            shuffle=False,  # the dataset is
-            verbose=(1 if sys.stdout.isatty() else 2) if is_first() else 0,
-            callbacks=callbacks,
-        )
-
-
-def create_order(settings, samples):
-    """The Order of this process's part of the training samples."""
-    recipe, count, whole = settings.recipe, count_images(samples), replicas() > 1
-    return Order(count, recipe.batch_size, settings.seed, processes(), whole, recipe.foreground)
-
-
-def read_batches(settings, splits, normalization, order):
-    """Training and validation batches of this process, the former in the given Order, which
-    learns which images show a class, and sample name -> Fingerprint where this process reads all.
-    The second is None without validation.
-
-    Raises: InputError if a sample cannot be read, or two splits share an image.
-    """
-    task, recipe = settings.task, settings.recipe
-    part, shared = order.part, replicas() > 1
-    log.info("Reading " + ", ".join(f"{len(x)} {name}" for name, x in splits.items()))
-    arrays = {
-        name: read_part(splits[name], recipe.image_size, task.field, part)
-        for name in ("train", "val")
-        if splits[name]
-    }
-    prints = None
-    if part[1] == 1:
-        prints = refuse_copies(splits, arrays, recipe.image_size, task.field)
-    else:
-        log.info("Each process reads its share: `transfuse check` tells if splits share an image.")
-    order.foreground = (arrays["train"][1] == 1).any(axis=(1, 2, 3))
-    training = batches(*arrays["train"], task, normalization, order, augmented=True)
-    if not settings.validation:
-        return training, None, prints
-    in_turn = Order(count_images(splits["val"]), recipe.batch_size, None, part)
-    validation = batches(*arrays["val"], task, normalization, in_turn, padded=shared)
-    return training, validation, prints
-
-
-def refuse_copies(splits, arrays, size, field):
-    """Warn of images in two splits that look alike.
-
-    Returns: sample name -> Fingerprint.
-
-    Raises: InputError if two splits share an image, or a test sample cannot be read.
-    """
-    prints = {}
-    for part, samples in splits.items():
-        if any(sample.name not in prints for sample in samples):
-            images = arrays[part][0] if part in arrays else None
-            prints.update(take_fingerprints(samples, images, size, field))
-    errors, _ = find_copies(splits, prints)
-    if errors:
-        raise InputError(errors[0])
-    for warning in warn_of_lookalikes(splits, prints):
-        log.warning(warning)
-        splits.warnings.append(warning)  # kept with the run
-    return prints
-
-
-def create_model(settings, batches, load=True):
-    """A compiled TransFuse.
-
-    Args:
-        settings: Settings.
-        batches: number of training batches in an epoch.
-        load: whether to load `settings.weights`.
-
-    Raises: InputError if a value cannot be used.
-    """
-    task, recipe, classes = settings.task, settings.recipe, len(settings.task.classes)
-    try:
-        model = TransFuse(
-            recipe.variant,
-            (*recipe.image_size, task.channels),
-            classes,
-            dropout=recipe.dropout,
-            normalization=task.normalization,
-        )
-        if load and settings.weights is not None:
-            load_weights(model, settings.weights, settings.skip_heads, settings.downloads)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    # Keras puts the head's name before them only where there are several heads
-    head = "" if len(model.output) > 1 else "mask_"
-    scores = [DiceScore(classes, name=f"{head}dice"), IoUScore(classes, name=f"{head}iou")]
-    model.compile(
-        create_optimizer(recipe, batches, settings.restart),
-        weighted_metrics={"mask": scores},
-        jit_compile=JIT[settings.jit],
-        scales=recipe.scales,
-    )
-    return model
