@@ -15,6 +15,7 @@ from transfuse_keras.data.layouts.listing import describe_spacing
 from transfuse_keras.data.readings import (
     describe_sample,
     gather,
+    note_overlaps,
     read_as_trained,
     warn_of_masks,
 )
@@ -36,6 +37,8 @@ class Report:
         pixels: sample name -> (pixels of the image, pixels of each class), at native size; those
             that the task ignores are not counted.
         ignored: sample name -> number of pixels that the task ignores.
+        overlaps: sample name -> number of pixels in which drawn objects of different classes lie
+            on one another.
         readings: how masks were read, in words -> files.
     """
 
@@ -45,6 +48,7 @@ class Report:
     splits: dict = field(default_factory=dict)
     pixels: dict = field(default_factory=dict)
     ignored: dict = field(default_factory=dict)
+    overlaps: dict = field(default_factory=dict)
     readings: dict = field(default_factory=dict)
 
     def table(self, classes):
@@ -98,6 +102,7 @@ def check(task, directory, spacing=None, masks=None, group=None):
     }
     warn_of_spacing(report, listed)
     warn_of_masks(report, task)
+    note_overlaps(report, task)
     report.errors, report.warnings = gather(report.errors), gather(report.warnings)
     if listed:
         report.notes.append(describe_spacing(listed))
@@ -117,8 +122,8 @@ def inspect_all(report, samples, task):
         found = [np.count_nonzero(masks[..., i] == 1) for i in range(masks.shape[-1])]
         ignored = np.count_nonzero(masks[..., 0] == IGNORED)
         counted = masks[..., 0].size - ignored
-        told = describe_sample(sample, task)
-        return take_fingerprint(small[0]), counted, found, ignored, told
+        told, overlap = describe_sample(sample, task), sample.overlap() if sample.overlap else 0
+        return take_fingerprint(small[0]), counted, found, ignored, told, overlap
 
     prints = {}
     with ThreadPoolExecutor() as pool:
@@ -128,12 +133,14 @@ def inspect_all(report, samples, task):
             if isinstance(result, InputError):
                 report.errors.append(str(result))
                 continue
-            prints[sample.name], size, found, report.ignored[sample.name], phrases = result
+            prints[sample.name], size, found, report.ignored[sample.name], phrases, overlap = result
+            report.overlaps[sample.name] = overlap
             report.pixels[sample.name] = size, found
             for phrase in phrases:
                 report.readings.setdefault(phrase, []).append(sample.files[-1])
             if not any(found):
-                report.warnings.append(f"{sample.files[-1]}: the mask is empty.")
+                file = sample.files[-1 if sample.overlap is None else 0]
+                report.warnings.append(f"{file}: the mask is empty.")
     return prints
 
 

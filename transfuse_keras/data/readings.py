@@ -14,9 +14,11 @@ PLAIN = {"0 and 1", "0 and 255", "labels"}  # readings that need no word
 
 
 def describe_sample(sample, task):
-    """How the mask files of a sample are read, in words; of volumes and arrays nothing."""
+    """How the mask files of a sample are read, in words; of volumes, arrays and
+    outlines nothing."""
     files = sample.files[1:]
-    if task.field is not None or any(file.suffix == ".npy" for file in files):
+    drawn = sample.overlap is not None
+    if task.field is not None or drawn or any(file.suffix == ".npy" for file in files):
         return []
     return describe_masks(files, task.classes, task.ignore)
 
@@ -53,6 +55,17 @@ def warn_of_masks(report, task):
         report.notes.append(
             f"Ignored (value {task.ignore}): {left_out} pixels, {100 * left_out / total:.2f} % of "
             f"all, in {shown} of {len(rows)} images."
+        )
+
+
+def note_overlaps(report, task):
+    """Note how many pixels objects of different classes share, and who has them."""
+    shared = [pixels for pixels in report.overlaps.values() if pixels]
+    if shared:
+        how = "belong to what was drawn last" if task.exclusive else "belong to all of them"
+        report.notes.append(
+            f"{sum(shared)} pixels in {len(shared)} images lie in objects of several classes: they "
+            f"{how}."
         )
 
 

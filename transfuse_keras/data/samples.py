@@ -24,6 +24,8 @@ class Sample:
         slices: D of a volume, None for an image.
         files: image and masks, for messages.
         save: function of (path, masks) that writes the masks of a volume on its own grid.
+        overlap: function without arguments -> number of pixels in which objects of different
+            classes lie on one another; None where masks are stored, not drawn.
         attributes: what subgroups are made of, such as {"device": "A"}.
     """
 
@@ -35,6 +37,7 @@ class Sample:
     slices: int | None = None
     files: tuple[Path, ...] = ()
     save: Callable | None = None
+    overlap: Callable | None = None
     attributes: dict[str, str] = field(default_factory=dict, hash=False)
 
     @property

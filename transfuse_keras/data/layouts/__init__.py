@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from transfuse_keras.data.layouts import arrays, decathlon, isic, pairs
+from transfuse_keras.data.layouts import annotations, arrays, decathlon, isic, pairs
 from transfuse_keras.data.layouts.attributes import add_attributes
 from transfuse_keras.data.layouts.groups import group_samples
 from transfuse_keras.data.layouts.listing import join_copies
 from transfuse_keras.errors import InputError
 
 # each has LOOKED_FOR, a phrase, and find(task, directory, spacing) -> Listing, or None
-LAYOUTS = (decathlon, arrays, isic, pairs)
+LAYOUTS = (decathlon, arrays, isic, annotations, pairs)
 
 
 def find_samples(task, directory, spacing=None, masks=None, group=None):
@@ -19,7 +19,8 @@ def find_samples(task, directory, spacing=None, masks=None, group=None):
         task: Task.
         directory: folder in one of the LAYOUTS.
         spacing: (row, column) mm of all images whose spacing is not known otherwise, or None.
-        masks: name of the folder of masks, where several may be meant; None to choose.
+        masks: name of the folder of masks or of the file of annotations, where several may be
+            meant; None to choose.
         group: what tells the patient of an image: "none", "prefix", "folder", a CSV file with the
             columns stem,group, or a regular expression on the stems; None to find out.
 
@@ -30,7 +31,7 @@ def find_samples(task, directory, spacing=None, masks=None, group=None):
     directory = Path(directory)
     if not directory.is_dir():
         raise InputError(f"{directory}: no such folder.")
-    for layout in LAYOUTS if masks is None else (pairs,):
+    for layout in LAYOUTS if masks is None else (annotations, pairs):
         options = {} if masks is None else {"masks": masks}
         listing = layout.find(task, directory, spacing, **options)
         if listing is not None:
@@ -43,3 +44,17 @@ def find_samples(task, directory, spacing=None, masks=None, group=None):
             return listing
     looked_for = "; ".join(layout.LOOKED_FOR for layout in LAYOUTS)
     raise InputError(f"{directory}: no known layout; looked for: {looked_for}.")
+
+
+def read_classes(directory, masks=None):
+    """The names of the classes where a folder itself tells them: by its annotations.
+
+    Args:
+        directory: Path.
+        masks: as of `find_samples`.
+
+    Returns: tuple of str, or None if nothing tells them.
+
+    Raises: InputError if annotations are there but cannot be used.
+    """
+    return annotations.read_classes(Path(directory), masks)

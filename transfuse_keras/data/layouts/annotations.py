@@ -1,0 +1,249 @@
+"""Images with outlines, as annotation tools write them: COCO and LabelMe JSON, CVAT XML, YOLO.
+
+Each format has a file of its own beside this one; here their objects become masks and samples.
+"""
+
+import json
+import re
+from fnmatch import fnmatch
+from functools import partial
+
+import numpy as np
+
+from transfuse_keras.data.dicom import dicom_header, is_dicom
+from transfuse_keras.data.layouts import coco
+from transfuse_keras.data.layouts.folders import (
+    IMAGES,
+    find_mask_folders,
+    holds_images,
+    subfolders,
+)
+from transfuse_keras.data.layouts.groups import Clue, look_up, read_groups
+from transfuse_keras.data.layouts.listing import (
+    Listing,
+    check_spacing,
+    find_split_word,
+    read_spacings,
+    without_suffix,
+)
+from transfuse_keras.data.layouts.objects import Annotations, ImageFiles, files_below
+from transfuse_keras.data.resize import IGNORED
+from transfuse_keras.data.samples import Sample
+from transfuse_keras.errors import InputError, blaming
+
+LOOKED_FOR = "images with the JSON of COCO or LabelMe, the XML of CVAT or the data.yaml of YOLO"
+BACKGROUND = {"background"}  # an object of this name covers what is beneath it
+IGNORE = "__ignore__"  # LabelMe's word
+JSON = {"COCO": coco}  # each has fits(content) and add(path, content, files, found)
+
+
+def find(task, directory, spacing=None, masks=None):
+    """Listing of the images that have annotations, or None without any.
+
+    Args:
+        task, directory, spacing: as of `find_samples`.
+        masks: name of the file of annotations, which may hold * and ?; None to find it.
+
+    Raises: InputError if the annotations cannot be used, or there are masks besides.
+    """
+    found = read_annotations(directory, masks)
+    if found is None:
+        return None
+    if task.field is not None:
+        raise InputError(f"{directory}: holds images, but the task {task.name} is on volumes.")
+    if masks is None:
+        refuse_masks(directory, found.file)
+    listing = Listing(errors=found.errors, warnings=found.warnings, notes=found.notes)
+    listing.notes.append(f"Masks are drawn from the objects in {found.file} and its like.")
+    indices = match_classes(found, task, listing)
+    groups, spacings = read_groups(directory), read_spacings(directory, listing.errors)
+    for item, name in zip(found.images, name_images(found.images, listing.errors), strict=True):
+        patient, own_spacing = None, spacings.get(name) or spacings.get(item.image.stem)
+        if is_dicom(item.image):
+            try:
+                patient, header_spacing = dicom_header(item.image)
+                own_spacing = own_spacing or (header_spacing and check_spacing(header_spacing))
+            except (InputError, ValueError) as error:
+                listing.errors.append(f"{item.image}: {error}")
+                continue
+        folder, _, stem = name.rpartition("/")
+        split = item.split or find_split_word(folder)
+        folder = "/".join(x for x in folder.split("/") if find_split_word(x) is None)
+        draw = partial(draw_masks, item.objects, indices, len(task.classes), task.exclusive)
+        read = partial(read_annotated, item, draw, task.channels, value_range=task.value_range)
+        overlap = partial(count_overlap, item, indices, len(task.classes))
+        listing.samples.append(
+            Sample(
+                *(name, name, own_spacing or spacing, read, split),
+                files=(item.image, item.file),
+                overlap=overlap,
+            )
+        )
+        listing.clues[name] = Clue(stem, folder, look_up(groups, stem, name), patient)
+    return listing
+
+
+def read_classes(directory, masks=None):
+    """Names of the classes that annotations name, or None without annotations."""
+    found = read_annotations(directory, masks)
+    names = [] if found is None else found.classes
+    return tuple(name for name in names if plain(name) not in BACKGROUND | {plain(IGNORE)}) or None
+
+
+def read_annotations(directory, wanted=None):
+    """The Annotations of the one format that is below a folder, or None.
+
+    Args:
+        directory: Path.
+        wanted: name of the file, which may hold * and ?; None for all.
+
+    Raises: InputError if a file is not as its format has it, or there are several formats.
+    """
+    files, found = None, {}
+    paths = [x for x in files_below(directory) if wanted is None or fnmatch(x.name, wanted)]
+    for path in paths:
+        content = read_json(path) if path.suffix.lower() == ".json" else None
+        for name, form in JSON.items():
+            if form.fits(content):
+                files = files or ImageFiles(directory)
+                with blaming(path, f"not as {name} writes it"):
+                    form.add(path, content, files, found.setdefault(name, Annotations(path)))
+    if len(found) > 1:
+        raise InputError(
+            f"{directory}: holds annotations of {' and of '.join(found)}; choose by --masks, as in "
+            f"--masks {next(iter(found.values())).file.name}."
+        )
+    return next(iter(found.values()), None)
+
+
+def read_json(path):
+    """The content of a JSON file, None if it is none."""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+
+
+def refuse_masks(directory, file):
+    """Raise InputError if a folder holds files of masks besides a file of annotations."""
+    for folder in (directory, *directory.glob("*/"), *directory.glob("*/*/")):
+        children = subfolders(folder)
+        masks = [path for path in find_mask_folders(children, None) if holds_images(path)]
+        if masks and any(path.name.lower() in IMAGES for path in children):
+            raise InputError(
+                f"{directory}: masks may be meant by {masks[0]} and by {file}; choose by --masks "
+                f"{masks[0].name} or --masks {file.name}."
+            )
+
+
+def match_classes(found, task, listing):
+    """{name of a class in the annotations: index in the task, None for background, or IGNORE};
+    what the task lacks is not there.
+
+    Names are the same whatever their case and the signs between their words. A single class is the
+    single class of the task, whatever it is called.
+
+    Raises: InputError if a class of the task may be meant by another name.
+    """
+    wanted = {plain(name): k for k, name in enumerate(task.classes)}
+    indices, others = {}, []
+    for name in found.classes:
+        if plain(name) in wanted:
+            indices[name] = wanted[plain(name)]
+        elif plain(name) in BACKGROUND:
+            indices[name] = None
+        elif name == IGNORE:
+            indices[name] = IGNORE
+        else:
+            others.append(name)
+    missing = [name for k, name in enumerate(task.classes) if k not in indices.values()]
+    if len(others) == len(missing) == len(task.classes) == 1:
+        listing.notes.append(f"The class {others[0]} of {found.file} is taken for {missing[0]}.")
+        indices[others.pop()] = 0
+    file = found.file
+    if others and missing:
+        raise InputError(
+            f"{file}: has the classes {', '.join(found.classes)}, but not {', '.join(missing)} of "
+            f"the task {task.name}; name them alike."
+        )
+    counts = {name: 0 for name in [*others, IGNORE]}
+    for item in found.images:
+        for drawn in item.objects:
+            if drawn.name in counts:
+                counts[drawn.name] += 1
+    if counts[IGNORE] and task.ignore is None:
+        listing.errors.append(
+            f"{file}: has {counts[IGNORE]} objects {IGNORE}, to be left out; give ignore=255 in a "
+            "task file."
+        )
+    if unused := [f"{counts[name]} of {name}" for name in others if counts[name]]:
+        listing.warnings.append(
+            f"{file}: objects of classes that the task {task.name} lacks are background: "
+            f"{', '.join(unused)}."
+        )
+    return indices
+
+
+def plain(name):
+    """What a class name is compared by."""
+    return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
+
+
+def name_images(items, errors):
+    """Names of samples: stems, with the folders before them if there are several. Images that are
+    there twice are added to `errors`."""
+    parents = {item.image.parent for item in items}
+    common = next(iter(parents)) if parents else None
+    while common is not None and not all(x.is_relative_to(common) for x in parents):
+        common = common.parent
+    names, seen = [], {}
+    for item in items:
+        inner = item.image.relative_to(common)
+        name = (inner.parent / without_suffix(inner.name)).as_posix()
+        if name in seen:
+            first, now = seen[name], item.image
+            what = "is annotated twice" if first == now else f"has the same name as {first}"
+            errors.append(f"{now}: {what}; take one out, or choose annotations by --masks.")
+        seen[name] = item.image
+        names.append(name)
+    return names
+
+
+def read_annotated(item, draw, channels=3, value_range=None):
+    """Read an image and draw its masks; arguments as of `draw_masks` and `read_image`.
+
+    Raises: InputError if the image cannot be read, or has another size than its objects.
+    """
+    image = item.read(item.image, channels, value_range)
+    size = image.shape[:2]
+    if item.size is not None and tuple(item.size) != size:
+        (height, width), (own_height, own_width) = size, item.size
+        raise InputError(
+            f"{item.file}: was drawn on {own_width}x{own_height} pixels, but the image "
+            f"{item.image} is {width}x{height}; give the one that was drawn on."
+        )
+    return image, draw(size)
+
+
+def draw_masks(objects, indices, count, exclusive, size):
+    """Masks uint8 (H, W, count) of 0/1 and IGNORED. What is drawn later lies on top: background
+    covers all beneath it, and, if classes are exclusive, so does every object."""
+    masks, ignored = np.zeros((*size, count), "uint8"), np.zeros(size, bool)
+    for item in objects:
+        inside, index = item.draw(size), indices.get(item.name)
+        if index == IGNORE:
+            ignored |= inside
+            continue
+        if exclusive or (item.name in indices and index is None):
+            masks[inside] = 0
+        if index is not None:
+            masks[inside, index] = 1
+    masks[ignored] = IGNORED
+    return masks
+
+
+def count_overlap(item, indices, count):
+    """Pixels in which objects of different classes lie on one another."""
+    size = item.size or item.read(item.image, 1).shape[:2]
+    masks = draw_masks(item.objects, indices, count, False, size)
+    return int(((masks == 1).sum(axis=-1) > 1).sum())

@@ -1,0 +1,148 @@
+"""What the formats of annotation tools share: objects drawn on images, and where the images are."""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from transfuse_keras.data.layouts.folders import MASKS
+from transfuse_keras.data.layouts.listing import find_split_word, is_image
+from transfuse_keras.data.readers import read_image
+
+
+@dataclass(frozen=True)
+class Object:
+    """One object in an image.
+
+    Attributes:
+        name: of its class.
+        draw: function of the image's (height, width) -> bool (height, width).
+    """
+
+    name: str
+    draw: Callable
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """An image with its objects, the last one on top.
+
+    Attributes:
+        image: Path of the image, or of the file that it is embedded in.
+        file: Path of the file that holds the objects.
+        objects: list of Object.
+        size: (height, width) of the image by that file, or None.
+        split: "train", "val" or "test" by that file, or None.
+        read: function of (image, channels, value_range) -> pixels, as `read_image`.
+    """
+
+    image: Path
+    file: Path
+    objects: list
+    size: tuple[int, int] | None = None
+    split: str | None = None
+    read: Callable = read_image
+
+
+@dataclass
+class Annotations:
+    """What the files of one format hold.
+
+    Attributes:
+        file: Path of the first of them, for messages.
+        classes: names, in the order of the files.
+        images: list of Annotated.
+        errors, warnings, notes: as of a Listing.
+    """
+
+    file: Path
+    classes: list[str] = field(default_factory=list)
+    images: list[Annotated] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add_classes(self, names):
+        self.classes += [name for name in dict.fromkeys(names) if name not in self.classes]
+
+
+class ImageFiles:
+    """The images below a folder, found by the names that files of annotations give them.
+
+    Such a name may be a path on the machine of whoever drew. So the file is meant that has most of
+    the path's end; of several the one that lies next to the annotations, or in the same split, or
+    in no folder of masks.
+    """
+
+    def __init__(self, directory):
+        self.directory, self.by_name = directory, defaultdict(list)
+        for path in files_below(directory):
+            if is_image(path):
+                self.by_name[compose(path.name)].append(path)
+
+    def find(self, name, file, split=None):
+        """(Path or None, sentence on why there is none).
+
+        Args:
+            name: of the image, with / or \\.
+            file: Path of the annotations.
+            split: of the annotations, or None.
+        """
+        parts = PurePosixPath(compose(name).replace("\\", "/")).parts
+
+        def rank(path):
+            inner = path.relative_to(self.directory).parts
+            same_end = count_common(map(compose, reversed(inner)), reversed(parts))
+            near = count_common(inner, file.relative_to(self.directory).parts)
+            same_split = split is not None and self.split_of(path) == split
+            return same_end, near, same_split, path.parent.name.lower() not in MASKS
+
+        candidates = sorted(self.by_name.get(parts[-1] if parts else "", ()), key=rank)
+        if not candidates:
+            return None, f"{file}: names the image {name}, which is missing; add it."
+        if len(candidates) > 1 and rank(candidates[-1]) == rank(candidates[-2]):
+            both = " and ".join(map(str, candidates[-2:]))
+            return None, f"{file}: names the image {name}, which may be {both}; take out one."
+        return candidates[-1], ""
+
+    def split_of(self, path):
+        """The split that the folders above a file speak of, or None."""
+        inner = path.relative_to(self.directory).parts[:-1]
+        found = {find_split_word(name) for name in inner} - {None}
+        return found.pop() if len(found) == 1 else None
+
+
+def files_below(directory):
+    """All files in a folder and in those below it, sorted, but hidden ones."""
+    return [
+        path
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+        and not any(x.startswith((".", "__MACOSX")) for x in path.relative_to(directory).parts)
+    ]
+
+
+def compose(name):
+    """A name in Unicode's composed form: macOS writes the other."""
+    return unicodedata.normalize("NFC", name)
+
+
+def count_common(first, second):
+    """How many items two sequences have in common at their beginning."""
+    count = 0
+    for a, b in zip(first, second, strict=False):
+        if a != b:
+            break
+        count += 1
+    return count
+
+
+def as_ring(numbers):
+    """x, y, x, y, ... as float64 (N, 2). Raises: ValueError if they are no such numbers."""
+    ring = np.asarray(numbers, "float64")
+    if ring.size % 2 or not np.isfinite(ring).all():
+        raise ValueError(f"{len(numbers)} numbers are no outline of x and y")
+    return ring.reshape(-1, 2)
