@@ -3,15 +3,12 @@
 Each format has a file of its own beside this one; here their objects become masks and samples.
 """
 
-import json
 import re
 from fnmatch import fnmatch
 from functools import partial
 
-import numpy as np
-
 from transfuse_keras.data.dicom import dicom_header, is_dicom
-from transfuse_keras.data.layouts import coco
+from transfuse_keras.data.layouts import coco, cvat, labelme, yolo
 from transfuse_keras.data.layouts.folders import (
     IMAGES,
     find_mask_folders,
@@ -26,15 +23,24 @@ from transfuse_keras.data.layouts.listing import (
     read_spacings,
     without_suffix,
 )
-from transfuse_keras.data.layouts.objects import Annotations, ImageFiles, files_below
-from transfuse_keras.data.resize import IGNORED
+from transfuse_keras.data.layouts.objects import (
+    IGNORE,
+    Annotations,
+    ImageFiles,
+    count_overlap,
+    draw_masks,
+    files_below,
+    read_annotated,
+)
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.files import read_json
 
 LOOKED_FOR = "images with the JSON of COCO or LabelMe, the XML of CVAT or the data.yaml of YOLO"
 BACKGROUND = {"background"}  # an object of this name covers what is beneath it
-IGNORE = "__ignore__"  # LabelMe's word
-JSON = {"COCO": coco}  # each has fits(content) and add(path, content, files, found)
+# each has fits(content) and add(path, content, files, found)
+FORMATS = {"COCO": coco, "LabelMe": labelme, "CVAT": cvat, "YOLO": yolo}
+READERS = {".json": read_json, ".xml": cvat.read, ".yaml": yolo.read, ".yml": yolo.read}
 
 
 def find(task, directory, spacing=None, masks=None):
@@ -63,8 +69,11 @@ def find(task, directory, spacing=None, masks=None):
             try:
                 patient, header_spacing = dicom_header(item.image)
                 own_spacing = own_spacing or (header_spacing and check_spacing(header_spacing))
-            except (InputError, ValueError) as error:
-                listing.errors.append(f"{item.image}: {error}")
+            except InputError as error:
+                listing.errors.append(str(error))
+                continue
+            except ValueError as error:
+                listing.errors.append(f"{item.image}: its spacing {error}.")
                 continue
         folder, _, stem = name.rpartition("/")
         split = item.split or find_split_word(folder)
@@ -87,7 +96,7 @@ def read_classes(directory, masks=None):
     """Names of the classes that annotations name, or None without annotations."""
     found = read_annotations(directory, masks)
     names = [] if found is None else found.classes
-    return tuple(name for name in names if plain(name) not in BACKGROUND | {plain(IGNORE)}) or None
+    return tuple(x for x in names if plain(x) not in BACKGROUND and x != IGNORE) or None
 
 
 def read_annotations(directory, wanted=None):
@@ -99,11 +108,17 @@ def read_annotations(directory, wanted=None):
 
     Raises: InputError if a file is not as its format has it, or there are several formats.
     """
-    files, found = None, {}
+    files, found, damaged = None, {}, []
     paths = [x for x in files_below(directory) if wanted is None or fnmatch(x.name, wanted)]
     for path in paths:
-        content = read_json(path) if path.suffix.lower() == ".json" else None
-        for name, form in JSON.items():
+        try:
+            content = READERS.get(path.suffix.lower(), lambda path: None)(path)
+        except InputError as error:
+            if path.suffix.lower() != ".json":
+                raise
+            damaged.append(str(error))  # it may be something else than annotations
+            continue
+        for name, form in FORMATS.items():
             if form.fits(content):
                 files = files or ImageFiles(directory)
                 with blaming(path, f"not as {name} writes it"):
@@ -113,15 +128,16 @@ def read_annotations(directory, wanted=None):
             f"{directory}: holds annotations of {' and of '.join(found)}; choose by --masks, as in "
             f"--masks {next(iter(found.values())).file.name}."
         )
-    return next(iter(found.values()), None)
-
-
-def read_json(path):
-    """The content of a JSON file, None if it is none."""
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        return None
+    for annotations in found.values():
+        annotations.errors += damaged
+        used = {item.image for item in annotations.images}
+        folders = {image.parent for image in used}
+        if rest := [x for x in files.list() if x.parent in folders and x not in used]:
+            annotations.warnings.append(
+                f"{rest[0]}: has no annotations, nor have {len(rest) - 1} others: not used."
+            )
+        return annotations
+    return None
 
 
 def refuse_masks(directory, file):
@@ -207,43 +223,3 @@ def name_images(items, errors):
         seen[name] = item.image
         names.append(name)
     return names
-
-
-def read_annotated(item, draw, channels=3, value_range=None):
-    """Read an image and draw its masks; arguments as of `draw_masks` and `read_image`.
-
-    Raises: InputError if the image cannot be read, or has another size than its objects.
-    """
-    image = item.read(item.image, channels, value_range)
-    size = image.shape[:2]
-    if item.size is not None and tuple(item.size) != size:
-        (height, width), (own_height, own_width) = size, item.size
-        raise InputError(
-            f"{item.file}: was drawn on {own_width}x{own_height} pixels, but the image "
-            f"{item.image} is {width}x{height}; give the one that was drawn on."
-        )
-    return image, draw(size)
-
-
-def draw_masks(objects, indices, count, exclusive, size):
-    """Masks uint8 (H, W, count) of 0/1 and IGNORED. What is drawn later lies on top: background
-    covers all beneath it, and, if classes are exclusive, so does every object."""
-    masks, ignored = np.zeros((*size, count), "uint8"), np.zeros(size, bool)
-    for item in objects:
-        inside, index = item.draw(size), indices.get(item.name)
-        if index == IGNORE:
-            ignored |= inside
-            continue
-        if exclusive or (item.name in indices and index is None):
-            masks[inside] = 0
-        if index is not None:
-            masks[inside, index] = 1
-    masks[ignored] = IGNORED
-    return masks
-
-
-def count_overlap(item, indices, count):
-    """Pixels in which objects of different classes lie on one another."""
-    size = item.size or item.read(item.image, 1).shape[:2]
-    masks = draw_masks(item.objects, indices, count, False, size)
-    return int(((masks == 1).sum(axis=-1) > 1).sum())

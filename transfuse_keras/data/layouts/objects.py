@@ -11,6 +11,10 @@ import numpy as np
 from transfuse_keras.data.layouts.folders import MASKS
 from transfuse_keras.data.layouts.listing import find_split_word, is_image
 from transfuse_keras.data.readers import read_image
+from transfuse_keras.data.resize import IGNORED
+from transfuse_keras.errors import InputError
+
+IGNORE = "__ignore__"  # LabelMe's name of the class of what is to be left out
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,46 @@ class Annotations:
         self.classes += [name for name in dict.fromkeys(names) if name not in self.classes]
 
 
+def read_annotated(item, draw, channels=3, value_range=None):
+    """Read an image and draw its masks; arguments as of `draw_masks` and `read_image`.
+
+    Raises: InputError if the image cannot be read, or has another size than its objects.
+    """
+    image = item.read(item.image, channels, value_range)
+    size = image.shape[:2]
+    if item.size is not None and tuple(item.size) != size:
+        (height, width), (own_height, own_width) = size, item.size
+        raise InputError(
+            f"{item.file}: was drawn on {own_width}x{own_height} pixels, but the image "
+            f"{item.image} is {width}x{height}; give the one that was drawn on."
+        )
+    return image, draw(size)
+
+
+def draw_masks(objects, indices, count, exclusive, size):
+    """Masks uint8 (H, W, count) of 0/1 and IGNORED. What is drawn later lies on top: background
+    covers all beneath it, and, if classes are exclusive, so does every object."""
+    masks, ignored = np.zeros((*size, count), "uint8"), np.zeros(size, bool)
+    for item in objects:
+        inside, index = item.draw(size), indices.get(item.name)
+        if index == IGNORE:
+            ignored |= inside
+            continue
+        if exclusive or (item.name in indices and index is None):
+            masks[inside] = 0
+        if index is not None:
+            masks[inside, index] = 1
+    masks[ignored] = IGNORED
+    return masks
+
+
+def count_overlap(item, indices, count):
+    """Pixels in which objects of different classes lie on one another."""
+    size = item.size or item.read(item.image, 1).shape[:2]
+    masks = draw_masks(item.objects, indices, count, False, size)
+    return int(((masks == 1).sum(axis=-1) > 1).sum())
+
+
 class ImageFiles:
     """The images below a folder, found by the names that files of annotations give them.
 
@@ -107,6 +151,10 @@ class ImageFiles:
             both = " and ".join(map(str, candidates[-2:]))
             return None, f"{file}: names the image {name}, which may be {both}; take out one."
         return candidates[-1], ""
+
+    def list(self):
+        """All of them."""
+        return [path for paths in self.by_name.values() for path in paths]
 
     def split_of(self, path):
         """The split that the folders above a file speak of, or None."""
