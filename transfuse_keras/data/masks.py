@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from transfuse_keras.data.colours import REMEDY, read_coloured
 from transfuse_keras.data.decode import LOSSY, decode
 from transfuse_keras.data.palettes import palette_values
 from transfuse_keras.data.resize import IGNORED
@@ -17,7 +18,8 @@ def read_masks(paths, classes, ignore=None):
 
     Args:
         paths: one file for each class, or a single one: a mask if there is one class, else an
-            integer label map, where 0 is background and label k is class k - 1.
+            integer label map, where 0 is background and label k is class k - 1; or a picture whose
+            colours a list beside it names, see `read_coloured`.
         classes: names of the M classes.
         ignore: value of the pixels that are left out, or None.
 
@@ -25,8 +27,8 @@ def read_masks(paths, classes, ignore=None):
 
     Raises: InputError if a file cannot be decoded or is no such mask.
     """
-    if len(paths) == 1 < len(classes):
-        labels, _ = read_labels(paths[0], classes, ignore)
+    if (found := read_label_map(paths, classes, ignore)) is not None:
+        labels, _ = found
         masks = (labels[..., None] == np.arange(1, len(classes) + 1)).astype("uint8")
         if ignore is not None:
             masks[labels == ignore] = IGNORED
@@ -43,11 +45,19 @@ def read_masks(paths, classes, ignore=None):
 
 def describe_masks(paths, classes, ignore=None):
     """How `read_masks` reads files, in words: a list with a phrase for each that is not empty."""
-    if len(paths) == 1 < len(classes):
-        labels, how = read_labels(paths[0], classes, ignore)
+    if (label_map := read_label_map(paths, classes, ignore)) is not None:
+        labels, how = label_map
         return [how] if labels.any() else []
     found = [read_mask(path, ignore) for path in paths]
     return [how for mask, how in found if mask.any()]
+
+
+def read_label_map(paths, classes, ignore=None):
+    """(array (H, W) of labels, how they were read) where one file has all classes; else None."""
+    if len(paths) > 1:
+        return None
+    found = read_coloured(paths[0], classes)
+    return read_labels(paths[0], classes, ignore) if found is None and len(classes) > 1 else found
 
 
 def read_mask(path, ignore=None):
@@ -212,7 +222,9 @@ def transparent_values(pixels, count, path):
 def grey_values(colours, path, noise=0):
     """Values of an image (H, W, C) whose channels are equal but for `noise`."""
     if np.ptp(colours, axis=2).max() > noise:
-        raise InputError(f"{path}: is a colour image; save the mask as a single channel of labels.")
+        raise InputError(
+            f"{path}: is a colour image; save the mask as a single channel of labels, or {REMEDY}."
+        )
     return colours[..., 0]
 
 

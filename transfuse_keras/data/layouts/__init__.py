@@ -47,7 +47,8 @@ def find_samples(task, directory, spacing=None, masks=None, group=None):
 
 
 def read_classes(directory, masks=None):
-    """The names of the classes where a folder itself tells them: by its annotations.
+    """The names of the classes where a folder itself tells them: by its annotations, or by masks
+    with a colour for each class.
 
     Args:
         directory: Path.
@@ -55,6 +56,7 @@ def read_classes(directory, masks=None):
 
     Returns: tuple of str, or None if nothing tells them.
 
-    Raises: InputError if annotations are there but cannot be used.
+    Raises: InputError if annotations or colours are there but cannot be used.
     """
-    return annotations.read_classes(Path(directory), masks)
+    found = annotations.read_classes(Path(directory), masks)
+    return found or pairs.find_colour_classes(Path(directory), masks)

@@ -3,10 +3,10 @@
 Each format has a file of its own beside this one; here their objects become masks and samples.
 """
 
-import re
 from fnmatch import fnmatch
 from functools import partial
 
+from transfuse_keras.data.class_names import is_background, plain
 from transfuse_keras.data.dicom import dicom_header, is_dicom
 from transfuse_keras.data.layouts import coco, cvat, labelme, yolo
 from transfuse_keras.data.layouts.folders import (
@@ -37,7 +37,6 @@ from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.files import read_json
 
 LOOKED_FOR = "images with the JSON of COCO or LabelMe, the XML of CVAT or the data.yaml of YOLO"
-BACKGROUND = {"background"}  # an object of this name covers what is beneath it
 # each has fits(content) and add(path, content, files, found)
 FORMATS = {"COCO": coco, "LabelMe": labelme, "CVAT": cvat, "YOLO": yolo}
 READERS = {".json": read_json, ".xml": cvat.read, ".yaml": yolo.read, ".yml": yolo.read}
@@ -96,7 +95,7 @@ def read_classes(directory, masks=None):
     """Names of the classes that annotations name, or None without annotations."""
     found = read_annotations(directory, masks)
     names = [] if found is None else found.classes
-    return tuple(x for x in names if plain(x) not in BACKGROUND and x != IGNORE) or None
+    return tuple(x for x in names if not is_background(x) and x != IGNORE) or None
 
 
 def read_annotations(directory, wanted=None):
@@ -166,7 +165,7 @@ def match_classes(found, task, listing):
     for name in found.classes:
         if plain(name) in wanted:
             indices[name] = wanted[plain(name)]
-        elif plain(name) in BACKGROUND:
+        elif is_background(name):
             indices[name] = None
         elif name == IGNORE:
             indices[name] = IGNORE
@@ -198,11 +197,6 @@ def match_classes(found, task, listing):
             f"{', '.join(unused)}."
         )
     return indices
-
-
-def plain(name):
-    """What a class name is compared by."""
-    return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
 
 
 def name_images(items, errors):

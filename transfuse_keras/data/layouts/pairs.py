@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from transfuse_keras.data.colours import find_classes
 from transfuse_keras.data.dicom import dicom_header, is_dicom
 from transfuse_keras.data.layouts.folders import find_places, show_no_shape
 from transfuse_keras.data.layouts.groups import Clue, look_up, read_groups
@@ -32,6 +33,7 @@ LOOKED_FOR = (
     "1st_manual, ann_dir, or another name by --masks), or x.png beside x_mask.png, here or up to "
     "three folders down, as in PraNet's TrainDataset/ and TestDataset/"
 )
+VOC_SPLITS = "ImageSets/Segmentation"
 
 
 def find(task, directory, spacing=None, masks=None):
@@ -84,6 +86,8 @@ def find_pairs(task, place, spacing):
     for stem, path in images.items():
         match = find_masks(stem)
         used.update(match.paths)
+        if splits and stem not in splits:  # as most images of PASCAL VOC, which have no mask
+            continue
         if problem := describe_problem(path, match, place, task.classes):
             listing.errors.append(problem)
             continue
@@ -118,12 +122,19 @@ def find_pairs(task, place, spacing):
             )
         )
         listing.clues[stem] = Clue(stem, listed=look_up(groups, stem, stem), dicom=patient)
-    if splits:
-        listing.samples = [sample for sample in listing.samples if sample.split]
     for path in sorted(masks - used):
         listing.errors.append(f"{path}: has no image; add it or take the mask out ({UNDERSTOOD}).")
     warn_of_masks(listing, place, sorted(masks), task.classes)
     return listing
+
+
+def find_colour_classes(directory, masks=None):
+    """Names of the classes whose masks are told apart by colours, None if there are none."""
+    found = []
+    for place in find_places(directory, (), masks):
+        images, find_masks, _ = list_files(place, (), Listing())
+        found += [path for stem in images for path in find_masks(stem).paths]
+    return find_classes(found)
 
 
 def list_files(place, classes, listing):
@@ -179,7 +190,8 @@ def read_united(image_path, mask_paths, classes, channels=3, **options):
 def read_split_files(folder, images, listing):
     """Stem -> split by text files such as official_split_train.txt, one stem a line."""
     splits = {}
-    for path in sorted(folder.glob("*.txt")):
+    lists = (*folder.glob("*.txt"), *(folder / VOC_SPLITS).glob("*.txt"))
+    for path in sorted(lists):
         split = find_split_word(path.stem)
         if split is None:
             continue
