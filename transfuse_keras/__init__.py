@@ -6,6 +6,8 @@ Every name below is imported when it is first used, so that `import transfuse_ke
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from transfuse_keras.versions import choose_backend, describe_missing
+
 if TYPE_CHECKING:  # what editors and type checkers read
     from transfuse_keras import metrics, tasks
     from transfuse_keras.backbones import create_cnn, create_vit
@@ -41,6 +43,8 @@ __all__ = [
     "tasks",
 ]
 
+choose_backend()
+
 # public name -> the module that defines it
 MODULES = {
     "VARIANTS": "model.variants",
@@ -66,7 +70,12 @@ def __getattr__(name: str) -> Any:
         return import_module(f"transfuse_keras.{name}")
     if name not in MODULES:
         raise AttributeError(f"module 'transfuse_keras' has no attribute '{name}'")
-    value = getattr(import_module(f"transfuse_keras.{MODULES[name]}"), name)
+    try:
+        value = getattr(import_module(f"transfuse_keras.{MODULES[name]}"), name)
+    except ImportError as error:
+        if sentence := describe_missing(error):
+            raise ImportError(sentence, name=error.name) from error
+        raise
     globals()[name] = value
     return value
 

@@ -16,6 +16,7 @@ from transfuse_keras.runs.settings import JIT, PRECISIONS
 from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import RECIPE_CHANGES
 from transfuse_keras.training.paper_tables import TABLES
+from transfuse_keras.versions import describe_missing
 
 TASK_HELP = f"{', '.join(TASKS)}, or a .py file that holds a Task"
 MODEL_HELP = "run folder, .keras, .tflite, .onnx or OpenVINO .xml file, or SavedModel folder"
@@ -45,8 +46,10 @@ def main(argv=None):
     with printing(level), without_progress() if quiet and name in WRITE_FILES else nullcontext():
         try:
             return getattr(commands, f"run_{name}")(**given) or 0
-        except (InputError, OSError, Failure, KeyboardInterrupt) as error:
+        except (InputError, OSError, Failure, KeyboardInterrupt, ImportError) as error:
             code, sentence = describe_error(error, name)
+            if sentence is None:  # a module of our own, say
+                raise
             if debug:
                 traceback.print_exc()
             else:
@@ -55,7 +58,7 @@ def main(argv=None):
 
 
 def describe_error(error, command):
-    """(exit code, sentence) of what a command raised."""
+    """(exit code, sentence) of what a command raised; the sentence is None if there is none."""
     if isinstance(error, KeyboardInterrupt):
         again = "; repeat the command with --resume to go on" * (command in ("train", "ablate"))
         return 130, f"interrupted{again}."
@@ -63,6 +66,8 @@ def describe_error(error, command):
         file = error.filename2 or error.filename
         named = file and error.strerror
         return 2, f"{file}: {error.strerror}." if named else " ".join(str(error).split())
+    if isinstance(error, ImportError):
+        return 2, describe_missing(error)
     return 1 if isinstance(error, Failure) else 2, str(error)
 
 

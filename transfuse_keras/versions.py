@@ -1,6 +1,8 @@
 """Which versions made a file, and with which backend Keras computes."""
 
+import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
@@ -23,6 +25,29 @@ def versions(*packages):
 def has_tensorflow():
     """Whether TensorFlow is installed; it is not imported for that."""
     return find_spec("tensorflow") is not None
+
+
+def choose_backend():
+    """Let Keras compute with JAX or PyTorch where TensorFlow, its default, is not installed.
+
+    KERAS_BACKEND decides where it is set, and a program that has imported Keras has chosen.
+    """
+    if "keras" in sys.modules or "KERAS_BACKEND" in os.environ or has_tensorflow():
+        return
+    for name in ("jax", "torch"):
+        if find_spec(name) is not None:
+            os.environ["KERAS_BACKEND"] = name
+            return
+
+
+def describe_missing(error):
+    """One sentence if an ImportError says that a backend of Keras is not installed, else None."""
+    if error.name not in ("tensorflow", "jax", "torch"):
+        return None
+    return (
+        f"{error.name} is not installed, and Keras needs it here; install it: "
+        f"pip install 'transfuse-keras[{error.name}]'."
+    )
 
 
 def backend():

@@ -92,7 +92,7 @@ def test_blocks_survive_a_functional_model_file(tmp_path):
     """Every block is usable alone: a plain functional model of them saves and loads."""
     image = keras.Input((32, 32, 3))
     g = layers.ConvBN(8, 3, activation="relu")(keras.layers.AveragePooling2D(2)(image))
-    g = layers.DoubleConv(8)(g)
+    g = layers.UpBlock(8)(g)
     tokens = layers.TransformerBlock(12, 3)(layers.PatchEmbedding(12)(image))
     t = keras.layers.Reshape((2, 2, 12))(tokens)
     _, _, t = layers.PUPDecoder((8, 8))(t)

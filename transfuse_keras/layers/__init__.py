@@ -10,7 +10,7 @@ from transfuse_keras.layers.residual import ResidualBottleneck
 from transfuse_keras.layers.spatial_attention import SpatialAttention
 from transfuse_keras.layers.squeeze_excitation import SqueezeExcitation
 from transfuse_keras.layers.transformer import SelfAttention, TransformerBlock
-from transfuse_keras.layers.up_conv import DoubleConv, UpConvBN
+from transfuse_keras.layers.up_conv import UpBlock, UpConvBN
 from transfuse_keras.layers.upsampling import BilinearUpsampling
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "BiFusion",
     "BilinearUpsampling",
     "ConvBN",
-    "DoubleConv",
+    "UpBlock",
     "GatedDecoder",
     "Head",
     "PUPDecoder",

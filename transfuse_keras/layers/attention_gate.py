@@ -5,7 +5,7 @@ from keras import ops
 
 from transfuse_keras.layers.block import Block
 from transfuse_keras.layers.conv import ConvBN
-from transfuse_keras.layers.up_conv import DoubleConv, UpConvBN
+from transfuse_keras.layers.up_conv import UpBlock, UpConvBN
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
@@ -41,7 +41,7 @@ class GatedDecoder(Block):
     def __init__(self, filters, **kwargs):
         super().__init__(**kwargs)
         self.gate = AttentionGate(filters, name="gate")
-        self.conv = DoubleConv(filters, name="conv")
+        self.conv = UpBlock(filters, name="conv")
 
     def call(self, x, skip):
         return self.conv(x, self.gate(skip, x))

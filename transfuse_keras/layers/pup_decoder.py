@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from transfuse_keras.layers.block import Block
-from transfuse_keras.layers.up_conv import DoubleConv
+from transfuse_keras.layers.up_conv import UpBlock
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
@@ -22,8 +22,8 @@ class PUPDecoder(Block):
     def __init__(self, widths, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
         self.drop = [layers.SpatialDropout2D(dropout) for _ in range(3)]
-        self.up1 = DoubleConv(widths[0], name="up1")
-        self.up2 = DoubleConv(widths[1], name="up2")
+        self.up1 = UpBlock(widths[0], name="up1")
+        self.up2 = UpBlock(widths[1], name="up2")
 
     def call(self, t0):
         t0 = self.drop[0](t0)

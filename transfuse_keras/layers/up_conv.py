@@ -93,9 +93,9 @@ def fold(kernel, bias, bn):
     return kernel * scale, (bias - mean) * scale + beta
 
 
-@keras.saving.register_keras_serializable("transfuse_keras")
-class DoubleConv(Block):
-    """Two 3x3 convolutions of [skip, Up(x)] with a projected identity.
+@keras.saving.register_keras_serializable("transfuse_keras", "DoubleConv")  # as in saved files
+class UpBlock(Block):
+    """Two 3x3 convolutions of [skip, Up(x)] with a projected identity (authors' DoubleConv).
 
     relu(BN(conv3(relu(BN(conv3 u)))) + BN(conv1 u)) with u = [skip, Up(x)], Up bilinear by 2,
     and 3x3 and 1x1 convolutions. It stands in every upsampling step, of the PUP decoder and of

@@ -4,7 +4,7 @@ from keras import layers
 
 from transfuse_keras.backbones import CNNS, create_cnn, create_vit, pyramid
 from transfuse_keras.backbones.vit import PATCH_SIZE
-from transfuse_keras.layers import BiFusion, DoubleConv, GatedDecoder, Head, PUPDecoder
+from transfuse_keras.layers import BiFusion, GatedDecoder, Head, PUPDecoder, UpBlock
 
 LONGEST_SIDE = 8192  # pixels: attention between all patches of such a square takes 256 GiB a head
 
@@ -53,8 +53,8 @@ def create_blocks(variant, cnn, input_shape, classes, dropout, position_grid):
             seen, patch_size = blocks["cnn"].outputs[-1].shape[1:], 1
         blocks["vit"] = create_vit(variant.vit, seen, variant.depth, position_grid, patch_size)
     if variant.skips:
-        blocks["decoder_8"] = DoubleConv(middle, name="decoder_8")
-        blocks["decoder_4"] = DoubleConv(narrow, name="decoder_4")
+        blocks["decoder_8"] = UpBlock(middle, name="decoder_8")
+        blocks["decoder_4"] = UpBlock(narrow, name="decoder_4")
     elif variant.vit not in CNNS:
         blocks["pup_decoder"] = PUPDecoder((middle, narrow), dropout, name="pup_decoder")
     if variant.parallel:

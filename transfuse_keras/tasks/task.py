@@ -118,20 +118,23 @@ RECIPE_CHANGES = {
 
 @dataclass(frozen=True)
 class Task:
-    """A segmentation task.
+    r"""A segmentation task.
 
     Attributes:
         name: also the name of its phantoms and of its run folder.
-        classes: names of the M maps; label k of a label map is class k - 1.
+        classes: names of the M maps; label k of a label map is class k - 1. ("left", "right") for
+            labels 1 and 2.
         recipe: training on data.
         phantom_recipe: training on the built-in phantoms, for a laptop; None without phantoms.
         augmentation: of training images.
         channels: of the image.
-        exclusive: a pixel belongs to one class at most (else maps may overlap).
-        mirror_pairs: pairs of classes that a horizontal flip exchanges.
-        field: (height, width) in mm for tasks on volumes: their slices are resampled in plane so
-            that the image shows this field, padded and cropped about the centre. Volumes are
-            z-scored by channel instead of normalised as RGB. None for tasks on images.
+        exclusive: a pixel belongs to one class at most: True for a label map of organs; False, the
+            default, where maps may overlap, as the bones of a radiograph do.
+        mirror_pairs: pairs of classes that a horizontal flip exchanges: (("left", "right"),).
+        field: (height, width) in mm for tasks on volumes, (160.0, 160.0) for a prostate: their
+            slices are resampled in plane so that the image shows this field, padded and cropped
+            about the centre. Volumes are z-scored by channel instead of normalised as RGB. None
+            for tasks on images.
         ignore: value of the mask's pixels that are left out, as 255 is in PASCAL VOC: they have
             weight 0 in the loss and are not scored. None: every pixel counts. For tasks on images.
         value_range: (black, white) of images of more than 8 bits. None: found on the training
@@ -140,10 +143,11 @@ class Task:
             channel, in the order of the channels, as ("_T2", "_ADC"); nnU-Net's "_0000", "_0001"
             ... without it.
         patient: regular expression of the part of a file's stem that names the patient, from its
-            beginning; files of one patient never part in a split. None: found out from tables,
-            DICOM headers, folders and names, see `transfuse check`.
+            beginning, r"p\d+" for p07_left; files of one patient never part in a split. None:
+            found out from tables, DICOM headers, folders and names, see `transfuse check`.
         protocols: what is scored besides the general scores, keys of evaluation.PROTOCOLS.
-        flips: predict the mean over mirror images when scoring: "", "h", "v" or "hv".
+        flips: predict the mean over mirror images when scoring: "" for none, "h", "v" or "hv";
+            "h" only where a mirrored image could be a real one.
         paper: the paper's figures, for comparison in reports: variant -> class, test set or
             "mean" -> column of cases.csv that has the paper's protocol -> figure.
 

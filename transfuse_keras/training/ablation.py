@@ -10,7 +10,7 @@ import numpy as np
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.compare import read_case_table
 from transfuse_keras.evaluation.statistics import describe_scores
-from transfuse_keras.files import replacing
+from transfuse_keras.files import format_table, replacing
 from transfuse_keras.model.flops import count_flops
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.model.variants import ABLATIONS, resolve_variant
@@ -48,11 +48,12 @@ def list_rows(variant="S", numbers=tuple(TABLES), input_shape=(192, 256, 3)):
     for number in numbers:
         table = TABLES[number]
         heads = ["row", table.title, "parameters", "GFLOP", *(f"paper: {x}" for x in table.columns)]
-        yield from ("", line(heads), "| --- " * len(heads) + "|")
+        rows = []
         for row, (what, figures) in table.rows.items():
             count, flops = measure_size(variant, same_model(row), input_shape)
-            cells = [row, what, f"{count:,}", f"{flops / 1e9:.1f}"]
-            yield line(cells + [f"{figure:.3f}" for figure in figures])
+            size = [f"{count:,}", f"{flops / 1e9:.1f}"]
+            rows.append([row, what, *size, *(f"{figure:.3f}" for figure in figures)])
+        yield from ("", *format_table(heads, rows, left=2, markdown=True))
 
 
 def ablate(settings, numbers, folder, seeds=2, rows=None, resume=False):
@@ -109,12 +110,12 @@ def row_settings(settings, row):
 def write_tables(folder, settings, seeds):
     """Write a file for each table with the rows that are trained so far."""
     for number, table in TABLES.items():
-        text = "\n".join(format_table(table, folder, settings, seeds)) + "\n"
+        text = "\n".join(format_paper_table(table, folder, settings, seeds)) + "\n"
         with replacing(folder / f"table-{number}.md") as temporary:
             temporary.write_text(text)
 
 
-def format_table(table, folder, settings, seeds):
+def format_paper_table(table, folder, settings, seeds):
     """Lines of a table of the paper with our scores.
 
     A score is the mean over test cases of the mean over seeds, with the bootstrap 95 % interval
@@ -126,18 +127,17 @@ def format_table(table, folder, settings, seeds):
     columns = list(dict.fromkeys(column for found in scores.values() for column in found))
     columns = columns or list(table.metrics)
     heads = ["row", table.title, "parameters", *columns, *(f"paper: {x}" for x in table.columns)]
-    lines = [line(heads), "| --- " * len(heads) + "|"]
+    rows = []
     for row, (what, figures) in table.rows.items():
         count, _ = measure_size(recipe.variant, same_model(row), shape)
         cells = [scores[row].get(column, "-") for column in columns]
-        cells = [row, what, f"{count:,}", *cells, *(f"{figure:.3f}" for figure in figures)]
-        lines.append(line(cells))
+        rows.append([row, what, f"{count:,}", *cells, *(f"{figure:.3f}" for figure in figures)])
     height, width = recipe.image_size
     start = "from random weights" if settings.weights is None else f"from {settings.weights}"
     data = Path(settings.data).name if settings.data else "phantoms"
     limit = f", at most {settings.limit} training samples" if settings.limit else ""
     return [
-        *lines,
+        *format_table(heads, rows, left=2, markdown=True),
         "",
         f"Here: {recipe.variant} at {height}x{width}, {recipe.epochs} epochs {start} in batches of "
         f"{recipe.batch_size}, learning rate {recipe.learning_rate:g}, the {settings.task.name} "
@@ -176,7 +176,3 @@ def describe_seeds(values):
     figures = describe_scores(np.mean(values, axis=0))
     each = ", ".join(f"{describe_scores(x)['mean']:.3f}" for x in values)
     return f"{figures['mean']:.3f} [{figures['low']:.3f}, {figures['high']:.3f}] ({each})"
-
-
-def line(cells):
-    return "| " + " | ".join(cells) + " |"

@@ -37,7 +37,7 @@ DECODER = [
     (r"/product/", "/W/"),
     (r"/residual/(conv\d)/", r"/residual/\1/conv/"),
     (r"/residual/skip/", "/residual/skip_layer/conv/"),
-    # the gate and DoubleConv, whose parts the authors number
+    # the gate and UpBlock, whose parts the authors number
     (r"/gate/", "/attn_block/"),
     (r"/project_gating/", "/W_g/"),
     (r"/project_x/", "/W_x/"),
