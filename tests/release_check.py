@@ -26,7 +26,14 @@ def test_a_wheel_trains_in_a_clean_environment(tmp_path):
     wheel = build_wheel(tmp_path)
     run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     binaries = tmp_path / "venv" / "bin"
-    run(binaries / "pip", "install", "-r", ROOT / "requirements.txt", wheel, cwd=tmp_path)
+    run(
+        binaries / "pip",
+        "install",
+        "-r",
+        ROOT / "requirements.txt",
+        f"{wheel}[tensorflow]",
+        cwd=tmp_path,
+    )
     arguments = ["--task", "hip", "--epochs", 1, "--image-size", 64, 64]
     run(binaries / "transfuse", "train", *arguments, cwd=tmp_path)
     assert (tmp_path / "savedmodels" / "hip" / "metrics.json").is_file()

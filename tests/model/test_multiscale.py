@@ -240,9 +240,10 @@ def by_name(arrays):
 
 def train_on_jax(path):
     """The same in a process with JAX."""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     done = subprocess.run(
         [sys.executable, __file__, path],
-        env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": paths},
         capture_output=True,
         text=True,
     )

@@ -1,0 +1,64 @@
+"""A training, a resume and a prediction where TensorFlow is not installed, on JAX and PyTorch."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import pytest
+from benchmarks.reliability.runs import TASK
+from data.files import picture, save
+
+ROOT = Path(__file__).parents[1]
+LEFT_OUT = ("tensorflow", "tensorboard", "ai_edge_quantizer")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """The interpreter of an environment with all packages of this one but those of TensorFlow."""
+    venv = tmp_path_factory.mktemp("without") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    (packages,) = venv.glob("lib/python*/site-packages")
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if not entry.name.startswith(LEFT_OUT):
+            (packages / entry.name).symlink_to(entry)
+    return venv / "bin" / "python"
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_a_training_ends_with_a_report_and_predicts(python, backend, tmp_path):
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
+    environment["PYTHONPATH"] = str(ROOT)
+    if backend == "torch":  # JAX is taken by itself
+        environment["KERAS_BACKEND"] = "torch"
+
+    def transfuse(*arguments):
+        command = [python, "-m", "benchmarks.reliability.child", *map(str, arguments)]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+        return done.stdout + done.stderr
+
+    run, image = tmp_path / "run", tmp_path / "a.png"
+    (tmp_path / "task.py").write_text(TASK)
+    given = ["train", "--task", "task.py", "--limit", 8, "--out", run, "--keep-checkpoints"]
+    transfuse(*given, "--epochs", 1, "--no-report")
+    said = transfuse("train", "--resume", "--out", run, "--epochs", 2)
+    assert "Going on after epoch 1" in said
+    assert "TensorFlow is not installed" in said
+    assert (run / "report.html").is_file()
+    assert json.loads((run / "metrics.json").read_text())["mean"]["dice"] > 0
+    assert not (run / "model.tflite").exists()
+    save(image, picture(1))
+    transfuse("predict", "--model", run, "--input", image, "--out", "masks")
+    mask = cv2.imread(str(tmp_path / "masks" / "a_pelvis.png"), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == picture(1).shape[:2]
