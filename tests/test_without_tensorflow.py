@@ -10,8 +10,9 @@ from pathlib import Path
 
 import cv2
 import pytest
-from benchmarks.reliability.runs import TASK
 from data.files import picture, save
+
+from benchmarks.reliability.runs import TASK
 
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = ("tensorflow", "tensorboard", "ai_edge_quantizer")
