@@ -34,7 +34,6 @@ from transfuse_keras.runs.options import (
 from transfuse_keras.runs.settings import (
     ABLATION_FILE,
     FOLDS_FILE,
-    backend,
     log_other_versions,
     plain_settings,
     read_settings,
@@ -78,12 +77,12 @@ def run_train(out=None, resume=False, source=None, devices=None, **given):
         from transfuse_keras.training.hosts import check_job
 
         check_job(*job)
-    from transfuse_keras.training.train import train
+    from transfuse_keras.training.train import exported_elsewhere, train
 
     if run is not None or source is not None:
         log_other_versions(run / CONFIG if run is not None else source)
     run = train(settings, run or out, run is not None, devices, job, longer, **wanted)
-    if backend() == "tensorflow" or not has_tensorflow():  # else another process has said it
+    if not exported_elsewhere(wanted["export"]):  # else another process has said it
         log_next_commands(run)
 
 

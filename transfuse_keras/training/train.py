@@ -89,26 +89,26 @@ def train(
         return Path(out)
     with writing_run(out, task.name, resume) as run:
         splits, settings = train_run(settings, run, first=True, **options)
-        alone = keras.backend.backend() == "tensorflow" or not has_tensorflow()
-        if alone:
+        if not exported_elsewhere(export):
             finish(settings, run, splits, keep_checkpoints, export and has_tensorflow(), report)
-    if alone and export and not has_tensorflow():
+    if export and not has_tensorflow():
         log.warning(
             f"TensorFlow is not installed, so {run} has no saved_model and no model.tflite. Where "
             f"it is installed, write them by: transfuse export --model {run} --format saved_model "
             "litert"
         )
-    if not alone:
-        options = {
-            "--keep-checkpoints": keep_checkpoints,
-            "--no-export": not export,
-            "--no-report": not report,
-        }
+    if exported_elsewhere(export):
+        options = {"--keep-checkpoints": keep_checkpoints, "--no-report": not report}
         asked = [option for option, given in options.items() if given]
-        log.info("Going on with TensorFlow, to score the model")
+        log.info("Going on with TensorFlow, to score and export the model")
         if code := run_with_tensorflow(["train", "--resume", "--out", str(run), *asked]):
             sys.exit(code)  # it has said why
     return run
+
+
+def exported_elsewhere(export):
+    """Whether a process with TensorFlow ends the run: its files are asked for and not from here."""
+    return export and keras.backend.backend() != "tensorflow" and has_tensorflow()
 
 
 def train_run(settings, run, first, resume, distributed, job, epochs):
