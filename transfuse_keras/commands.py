@@ -80,7 +80,7 @@ def run_train(out=None, resume=False, source=None, devices=None, **given):
     from transfuse_keras.training.train import exported_elsewhere, train
 
     if run is not None or source is not None:
-        log_other_versions(run / CONFIG if run is not None else source)
+        log_other_versions(run / CONFIG if run is not None else Path(source))
     run = train(settings, run or out, run is not None, devices, job, longer, **wanted)
     if not exported_elsewhere(wanted["export"]):  # else another process has said it
         log_next_commands(run)

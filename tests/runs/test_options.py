@@ -12,6 +12,7 @@ from transfuse_keras import commands
 from transfuse_keras.cli import main
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json
+from transfuse_keras.runs import settings
 from transfuse_keras.runs.folder import find_unfinished, run_task
 from transfuse_keras.runs.settings import SCHEMA, Settings, plain_settings, read_settings
 from transfuse_keras.tasks import hip, prostate, skin
@@ -36,11 +37,11 @@ def trained(monkeypatch, tmp_path):
     modules = {"train": train, "cross_validation": cross_validate}
     names = {"train": "train", "cross_validation": "cross_validate"}
     for name, function in modules.items():
-        module = SimpleNamespace(**{names[name]: function})
+        module = SimpleNamespace(**{names[name]: function, "exported_elsewhere": lambda _: False})
         monkeypatch.setitem(sys.modules, f"transfuse_keras.training.{name}", module)
-    for name in ("import_tensorflow", "log_other_versions", "log_next_commands"):
+    for name in ("import_tensorflow", "log_next_commands"):
         monkeypatch.setattr(commands, name, lambda *given: None)
-    monkeypatch.setattr(commands, "backend", lambda: "tensorflow")
+    monkeypatch.setattr(settings, "backend", lambda: "tensorflow")  # without importing Keras
     monkeypatch.chdir(tmp_path)
     return calls
 
