@@ -1,5 +1,5 @@
 # make demo: train on phantoms. make test: the tests. Both need Python 3.11+ and nothing else.
-# make release-check: what a release has to pass besides, an hour. make fuzz: damaged files, hours.
+# make release-check: what a release has to pass besides, an hour or more. make fuzz: damaged files, hours.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -13,7 +13,7 @@ demo: .venv/runtime
 	$(BIN)/transfuse train --task hip
 
 test: .venv/test
-	$(PYTEST) -n auto --dist worksteal -m "not slow" --durations 10
+	$(PYTEST) -n auto --dist worksteal -m "not slow and not release" --durations 10
 
 test-slow: .venv/test
 	$(PYTEST) $(TESTS) -n auto --dist worksteal -m slow --durations 10
@@ -21,7 +21,7 @@ test-slow: .venv/test
 test-all: test test-slow
 
 release-check: .venv/test
-	$(BIN)/python -m pytest tests/release_check.py
+	$(PYTEST) tests tests/release_check.py -n auto --dist worksteal -m release --durations 10
 
 fuzz: .venv/test
 	$(BIN)/python -m benchmarks.reliability.fuzz --count $(CASES)

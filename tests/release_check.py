@@ -5,11 +5,14 @@ import re
 import subprocess
 import sys
 
+import pytest
 from test_install import ROOT, build_wheel, run
 from test_parity import errors
 from test_readme import README
 
 from benchmarks.size import describe_size
+
+pytestmark = pytest.mark.release
 
 
 def test_the_main_job_reaches_its_dice_on_unseen_phantoms(tmp_path):

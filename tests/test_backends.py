@@ -26,7 +26,7 @@ def probe_jax(path):
     return dict(np.load(path))
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_jax_gives_the_logits_and_the_training_step_of_tensorflow(tmp_path):
     tensorflow, jax = backend_probe.measure(), probe_jax(tmp_path / "jax.npz")
     assert tensorflow.keys() == jax.keys()

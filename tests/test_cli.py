@@ -68,7 +68,7 @@ def test_config_repeats_the_run(run):
     assert sum(line.startswith("train,") for line in split) == 17
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_a_run_leaves_for_pytorch_and_comes_back(run, tmp_path, capsys):
     formats = ["pytorch", "litert"]
     assert main(["export", "--model", str(run), "--format", *formats, "--out", str(tmp_path)]) == 0

@@ -87,7 +87,7 @@ def assert_same_training(ours, one, of_change=1e-4, of_logs=1e-5):
     assert difference < of_change**2 * change
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_two_devices_of_tensorflow_train_to_the_weights_of_one(tmp_path):
     """Stopped and gone on with, and at several scales, too."""
     scales = {"scales": (0.75, 1)}
@@ -111,7 +111,7 @@ def test_two_devices_of_tensorflow_train_to_the_weights_of_one(tmp_path):
     np.testing.assert_allclose(found["clipped"], -root / (1 + root), rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_two_devices_and_two_processes_of_jax_train_to_the_weights_of_one(tmp_path):
     path, both = tmp_path / "one.npz", {"one": {"alone": True}, "two": {}}
     found = arrays(path, start(path, "jax", devices=2, trainings=both))
@@ -124,7 +124,7 @@ def test_two_devices_and_two_processes_of_jax_train_to_the_weights_of_one(tmp_pa
     assert not paths[1].exists()
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_a_process_ends_when_the_first_one_was_killed(tmp_path):
     """test_distributed_training.py kills the second, and goes on."""
     processes, paths = start_two(tmp_path, for_ever=True, lost=10)

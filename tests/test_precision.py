@@ -20,6 +20,7 @@ TOLERANCE = 0.02  # relative, after 20 steps: Adam's first steps follow the sign
 
 
 @functools.cache
+@functools.cache
 def losses(precision, jit):
     """The loss at each of 20 steps at dropout 0, with the optimiser of the recipes."""
     keras.utils.set_random_seed(0)

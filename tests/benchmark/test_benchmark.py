@@ -148,7 +148,7 @@ def test_all_that_a_run_holds_is_measured(lively_model, run, bare, known_peak, c
         assert row["peak_share"] == pytest.approx(achieved / result["machine"]["peak_gflops"])
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_at_another_size_exports_are_measured(lively_model, run, bare, known_peak, capsys):
     result = benchmark(run, image_size=(64, 64), rounds=2)
     assert "At 64x64: model.keras, resized" in capsys.readouterr().out

@@ -67,7 +67,7 @@ def test_a_fusion_without_a_part_lets_the_map_through():
         BiFusion(8, 4, parts=("sum",))
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize("row", [row for row in ABLATIONS if row == same_model(row)])
 def test_every_row_trains_all_it_has_and_is_saved_and_resized(row, tmp_path):
     model = TransFuse(f"smallest:{row}", (32, 48, 3), dropout=0.0)

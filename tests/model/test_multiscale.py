@@ -251,7 +251,7 @@ def train_on_jax(path):
     return dict(np.load(path))
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_jax_and_xla_train_as_tensorflow(tmp_path):
     before, after = by_name(weights_after_training("auto"))
     wanted = change(before, after)

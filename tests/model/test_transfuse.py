@@ -126,7 +126,7 @@ def test_resized_shares_variables_and_trains_the_positions(smallest, tmp_path):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize(
     ("cnn", "vit"),
     [

@@ -116,7 +116,7 @@ def test_list_prints_the_rows_without_training(capsys):
     assert lines[-1].replace(" ", "").endswith("|0.795|0.872|0.944|")
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_ablate_on_phantoms_from_the_command_line(tmp_path, capsys):
     command = ["ablate", "--task", "skin", "--rows", "E.1", "F.1", "--seeds", "1"]
     command += ["--variant", "smallest", "--image-size", "32", "32", "--epochs", "1"]

@@ -241,7 +241,7 @@ def batch():
     return images, (images[..., :1] > 0).astype("float32")
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_a_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(tmp_path):
     """With dropout, gradients of two batches averaged, and a loss that is scaled.
 

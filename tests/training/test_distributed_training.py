@@ -12,7 +12,7 @@ from test_devices import free_port
 
 from benchmarks.reliability.runs import UNTIL_SCORED, weights_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.release
 ROOT = Path(__file__).parents[2]
 CHILD = Path(__file__).with_name("distributed_child.py")
 

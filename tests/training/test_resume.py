@@ -102,7 +102,7 @@ def test_a_run_is_repeated_from_its_configuration(reference, tmp_path):
     assert max(runs.differences(tmp_path / "again", reference[1]).values()) < storage.TOLERANCE
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.skipif(not storage.can_mount(), reason="mounting a small disk needs root")
 def test_a_full_or_read_only_disk_loses_nothing(reference, tmp_path):
     full = storage.fill_the_disk(tmp_path, reference[1])
