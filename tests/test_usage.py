@@ -27,6 +27,7 @@ QUESTIONS = [
     ["train", "--from", "missing.json"],
     ["ablate", "--task", "hip", "--data", "missing"],
     ["check", "--task", "hip", "--data", "missing"],
+    ["convert", "--data", "missing", "--out", "out"],
     ["predict", "--model", "missing", "--input", "a.png", "--out", "out"],
     ["evaluate", "--model", "taken", "--out", "taken"],
     ["export", "--model", "missing", "--format", "onnx"],

@@ -20,7 +20,8 @@ from transfuse_keras.versions import describe_missing
 
 TASK_HELP = f"{', '.join(TASKS)}, or a .py file that holds a Task"
 MODEL_HELP = "run folder, .keras, .tflite, .onnx or OpenVINO .xml file, or SavedModel folder"
-WRITE_FILES = ("train", "evaluate", "predict", "report", "export")  # what they print is no result
+# what these print is no result
+WRITE_FILES = ("train", "evaluate", "predict", "report", "export", "convert")
 EXIT_CODES = """\
 exit codes:
   0    done
@@ -155,7 +156,7 @@ def parser():
     )
     for add in (
         *(add_train, add_evaluate, add_predict, add_check, add_compare, add_report),
-        *(add_export, add_benchmark, add_ablate),
+        *(add_convert, add_export, add_benchmark, add_ablate),
     ):
         add(top)
     for command in top.commands.choices.values():
@@ -259,6 +260,20 @@ def add_check(top):
     add_spacing(data)
     add_reading(data)
     data("--out", metavar="PNG", help="contact sheet (default: check-TASK.png)")
+
+
+def add_convert(top):
+    command = add_command(
+        *(top, "convert", "write a data set as plain images and masks", "docs/data.md"),
+        "--data COCO --out PLAIN",
+        "--data LABELME --out PLAIN --task hip",
+    )
+    data = command.add_argument_group("data").add_argument
+    data("--data", metavar="DIR", required=True, help="folder in a known layout, of images")
+    data("--out", metavar="DIR", required=True, help="folder to write, not there or empty")
+    data("--task", help=f"{TASK_HELP} (default: the classes that the data names)")
+    add_spacing(data)
+    add_reading(data)
 
 
 def add_compare(top):
@@ -388,7 +403,8 @@ def add_spacing(add):
 
 
 def add_reading(add):
-    add("--masks", metavar="NAME", help="name of the folder of masks, if several could be meant")
+    masks = "name of the folder of masks or of the file of annotations, if several could be meant"
+    add("--masks", metavar="NAME", help=masks)
     group = "what tells the patients: none, prefix, folder, a CSV file (stem,group) or a regular "
     group += "expression (default: found out, and said)"
     add("--group", metavar="G", help=group)

@@ -222,6 +222,19 @@ def run_check(task, data, spacing=None, out=None, masks=None, group=None):
     return 1 if report.errors else 0
 
 
+def run_convert(data, out, task=None, spacing=None, masks=None, group=None):
+    task, spacing = find_task(task) if task else None, parse_spacing(spacing)
+    refuse_missing_data(data)
+    from transfuse_keras.data.convert import convert
+
+    listing = convert(data, out, task, spacing, masks, group)
+    for sentence in listing.notes:
+        log.info(sentence)
+    for sentence in listing.warnings:
+        log.warning(sentence)
+    log.info(f"Done: {out}, {describe_count(listing.samples, 'image')} with masks")
+
+
 def describe_count(items, name):
     """Such as "1 error" or "2 errors"."""
     return f"{len(items)} {name}{'' if len(items) == 1 else 's'}"

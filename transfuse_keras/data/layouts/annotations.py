@@ -209,7 +209,7 @@ def name_images(items, errors):
     names, seen = [], {}
     for item in items:
         inner = item.image.relative_to(common)
-        name = (inner.parent / without_suffix(inner.name)).as_posix()
+        name = (inner.parent / without_suffix(inner.name.removesuffix(".json"))).as_posix()
         if name in seen:
             first, now = seen[name], item.image
             what = "is annotated twice" if first == now else f"has the same name as {first}"

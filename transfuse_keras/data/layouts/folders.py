@@ -1,12 +1,12 @@
 """Which folders hold images, and which the masks that belong to them."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from transfuse_keras.data.class_names import plain
 from transfuse_keras.data.layouts.listing import find_split_word, is_image
 from transfuse_keras.data.layouts.names import holds_both
 from transfuse_keras.errors import InputError
@@ -184,8 +184,8 @@ def match_name(name):
 
 def class_folders(folder, classes):
     """Class -> folder, where masks lie in one folder for each class; else None."""
-    named = {re.sub("[ -]", "_", path.name.lower()): path for path in subfolders(folder)}
-    found = {name: named.get(re.sub("[ -]", "_", name.lower())) for name in classes}
+    named = {plain(path.name): path for path in subfolders(folder)}
+    found = {name: named.get(plain(name)) for name in classes}
     return found if all(found.values()) else None
 
 
