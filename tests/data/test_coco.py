@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 
 from transfuse_keras.data.check import check
 from transfuse_keras.data.layouts import find_samples, read_classes
-from transfuse_keras.data.shapes import fill_ring
+from transfuse_keras.data.shapes import decode_runs, fill_ring
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks import Task
 
@@ -105,6 +105,17 @@ def test_of_exclusive_classes_the_later_object_is_on_top_and_check_counts(tmp_pa
         assert any(note.startswith("35 pixels in 1 images") and phrase in note for note in notes)
 
 
+def test_outlines_inside_others_and_flat_ones_are_named(tmp_path):
+    hole = [7, 6, 12, 6, 12, 10, 7, 10]
+    write(tmp_path / "x.json", [(0, 3, [SQUARE, hole]), (0, 3, [[1, 1, 5, 5], SQUARE])])
+    listing = find_samples(cells, tmp_path)
+    truth = np.zeros(SIZE, bool)
+    truth[5:12, 5:15] = True
+    np.testing.assert_array_equal(listing.samples[0].read()[1][..., 0], truth)
+    assert "1 outlines lie inside" in listing.warnings[0]
+    assert "1 outlines have fewer than three" in listing.warnings[1]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_outlines_differ_from_pycocotools_only_where_it_rounds(seed):
     rng = np.random.default_rng(seed)
@@ -115,6 +126,17 @@ def test_outlines_differ_from_pycocotools_only_where_it_rounds(seed):
     truth = coco_mask.decode(runs).astype(bool)
     differ = fill_ring(ring, (300, 400)) != truth
     assert truth.sum() > 10_000 and differ.sum() < 0.005 * truth.sum()
+
+
+def test_compressed_run_lengths_of_any_size_are_read():
+    rng = np.random.default_rng(0)
+    for share in (0.001, 0.1, 0.5, 1):
+        mask = rng.random((300, 400)) < share
+        text = coco_mask.encode(np.asfortranarray(mask, "uint8"))["counts"].decode()
+        np.testing.assert_array_equal(decode_runs(text, (300, 400), "x", (300, 400)), mask)
+        for damaged in (text[:-1], text[:-1] + "\x7f", text + "P", "o" * 40 + text):
+            with pytest.raises(InputError, match="x: .*run lengths"):
+                decode_runs(damaged, (300, 400), "x", (300, 400))
 
 
 def test_classes_and_splits_as_roboflow_and_coco_lay_them(tmp_path):

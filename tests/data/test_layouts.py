@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import nibabel
@@ -13,6 +14,7 @@ from data.files import (
     rows_of_labels,
     save,
 )
+from pydicom.data import get_testdata_file
 
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.splits import find_splits
@@ -419,3 +421,17 @@ def test_one_sentence_names_the_file(tmp_path, what, message):
             for sample in samples:
                 sample.read()
     assert "\n" not in str(error.value)
+
+
+def test_outlines_of_radiotherapy_are_refused_by_name(tmp_path):
+    structures = get_testdata_file("rtstruct.dcm")
+    image = get_testdata_file("CT_small.dcm")
+    for part, files in (("series", (image, structures)), ("images", (image,)), ("masks", ())):
+        (tmp_path / part).mkdir()
+        for file in files:
+            shutil.copy(file, tmp_path / part)
+    with pytest.raises(InputError, match=r"rtstruct\.dcm.*RT-STRUCT"):
+        find_samples(polyp, tmp_path / "series")
+    shutil.copy(structures, tmp_path / "masks" / "CT_small.dcm")
+    with pytest.raises(InputError, match=r"CT_small\.dcm.*RT-STRUCT"):
+        find_samples(polyp, tmp_path)

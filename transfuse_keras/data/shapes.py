@@ -92,19 +92,37 @@ def decode_runs(counts, own_size, where, size):
         where: the file and the object, for messages.
         size: (height, width) of the image.
 
-    Raises: InputError if they are not of this image, or pycocotools is needed and missing.
+    Raises: InputError if they are damaged, or not of this image.
     """
     try:
         if tuple(own_size) != tuple(size):
-            raise ValueError(f"its size is {own_size}, that of the image {list(size)}")
-        if not isinstance(counts, str):
-            return expand_runs(counts, size[0] * size[1]).reshape(size[::-1]).T
-        from pycocotools import mask
-
-        return mask.decode({"size": list(size), "counts": counts.encode()}).astype(bool)
-    except ImportError as error:
-        raise InputError(
-            f"{where}: has compressed run lengths; pip install 'transfuse-keras[coco]' reads them."
-        ) from error
-    except ValueError as error:
+            raise ValueError(f"its size is {list(own_size)}, that of the image {list(size)}")
+        runs = unpack_runs(counts) if isinstance(counts, str) else counts
+        return expand_runs(runs, size[0] * size[1]).reshape(size[::-1]).T
+    except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{where}: {error}; export it anew.") from error
+
+
+def unpack_runs(text):
+    """The run lengths of COCO's compressed text. pycocotools does not notice if it is damaged, and
+    writes beyond its memory then.
+
+    Each sign holds five bits of a number, the lowest first; the sixth says that more follow. From
+    the fourth on, a number is the difference to the run length two before.
+
+    Raises: ValueError if the text is damaged.
+    """
+    counts, value, bits = [], 0, 0
+    for sign in text:
+        code = ord(sign) - ord("0")
+        if not 0 <= code < 64 or bits > 30:
+            raise ValueError(f"its run lengths hold {sign!r}, which is damaged")
+        value |= (code & 31) << bits
+        bits += 5
+        if not code & 32:
+            value -= (code & 16) << (bits - 4)  # the highest bit is the sign
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = bits = 0
+    if bits:
+        raise ValueError("its run lengths are cut off")
+    return counts

@@ -5,7 +5,8 @@ from pathlib import Path
 from transfuse_keras.data.layouts import annotations, arrays, decathlon, isic, pairs
 from transfuse_keras.data.layouts.attributes import add_attributes
 from transfuse_keras.data.layouts.groups import group_samples
-from transfuse_keras.data.layouts.listing import join_copies
+from transfuse_keras.data.layouts.listing import join_copies, refuse_structures
+from transfuse_keras.data.layouts.objects import files_below
 from transfuse_keras.errors import InputError
 
 # each has LOOKED_FOR, a phrase, and find(task, directory, spacing) -> Listing, or None
@@ -42,6 +43,7 @@ def find_samples(task, directory, spacing=None, masks=None, group=None):
             if listing.clues and all(sample.split is None for sample in listing.samples):
                 join_copies(listing.samples)
             return listing
+    refuse_structures(files_below(directory))
     looked_for = "; ".join(layout.LOOKED_FOR for layout in LAYOUTS)
     raise InputError(f"{directory}: no known layout; looked for: {looked_for}.")
 

@@ -3,6 +3,8 @@
 from collections import Counter
 from functools import partial
 
+import cv2
+
 from transfuse_keras.data.layouts.listing import find_split_word
 from transfuse_keras.data.layouts.objects import Annotated, Object, as_ring
 from transfuse_keras.data.shapes import decode_runs, fill_rings
@@ -29,7 +31,8 @@ def add(path, content, files, found):
     """
     names = {x["id"]: str(x["name"]) for x in content["categories"]}
     split = find_split_word(path.stem) or files.split_of(path)
-    objects, counts, crowds, flat = {x["id"]: [] for x in content["images"]}, Counter(), 0, 0
+    objects, counts, crowds = {x["id"]: [] for x in content["images"]}, Counter(), 0
+    outlines = Counter()
     if len(objects) < len(content["images"]):
         raise ValueError("two images have the same id")
     for item in content["annotations"]:
@@ -41,8 +44,8 @@ def add(path, content, files, found):
         name = names[item["category_id"]]
         counts[name] += 1
         crowds += bool(item.get("iscrowd"))
-        draw, left_out = as_drawing(item, where)
-        flat += left_out
+        draw, unusual = as_drawing(item, where)
+        outlines += unusual
         objects[item["image_id"]].append(Object(name, draw))
     # Roboflow writes a first category that is the parent of the others and has no objects
     parents = {x.get("supercategory") for x in content["categories"]}
@@ -53,9 +56,14 @@ def add(path, content, files, found):
         found.notes.append(
             f"{path}: {crowds} regions of many objects (iscrowd) are read as their class."
         )
-    if flat:
+    if outlines["inner"]:
         found.warnings.append(
-            f"{path}: {flat} outlines have fewer than three points: they cover nothing."
+            f"{path}: {outlines['inner']} outlines lie inside another one of their object and are "
+            "filled: COCO has no outlines of holes, only run lengths can have holes."
+        )
+    if outlines["flat"]:
+        found.warnings.append(
+            f"{path}: {outlines['flat']} outlines have fewer than three points: they cover nothing."
         )
     for item in content["images"]:
         image, problem = files.find(item["file_name"], path, split)
@@ -67,7 +75,7 @@ def add(path, content, files, found):
 
 
 def as_drawing(item, where):
-    """(function that draws an object, number of its outlines without an area)."""
+    """(function that draws an object, Counter of its outlines that are flat or inner ones)."""
     shape = item.get("segmentation")
     if not shape:
         raise InputError(
@@ -75,7 +83,17 @@ def as_drawing(item, where):
             "or take it out."
         )
     if isinstance(shape, dict):
-        return partial(decode_runs, shape["counts"], tuple(shape["size"]), where), 0
+        return partial(decode_runs, shape["counts"], tuple(shape["size"]), where), Counter()
     rings = [as_ring(ring) for ring in shape]
     filled = [ring for ring in rings if len(ring) > 2]
-    return partial(fill_rings, filled), len(rings) - len(filled)
+    flat, inner = len(rings) - len(filled), sum(lies_inside(ring, filled) for ring in filled)
+    return partial(fill_rings, filled), Counter(flat=flat, inner=inner)
+
+
+def lies_inside(ring, rings):
+    """Whether an outline lies inside another one, as the outline of a hole would."""
+    return any(
+        all(cv2.pointPolygonTest(other.astype("float32"), point, False) >= 0 for point in ring)
+        for other in rings
+        if other is not ring
+    )

@@ -7,7 +7,11 @@ import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 
+import pydicom
+from pydicom.uid import RTStructureSetStorage
+
 from transfuse_keras.data import dicom
+from transfuse_keras.data.quiet import reading
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.errors import InputError
 
@@ -77,6 +81,23 @@ def image_files(folder, errors, warnings=None):
             f"none of {kinds}."
         )
     return paths
+
+
+def refuse_structures(paths):
+    """Raise InputError if one of the files holds outlines of radiotherapy (RT-STRUCT)."""
+    for path in paths:
+        if path.suffix.lower() not in {*dicom.SUFFIXES, ""}:
+            continue
+        try:
+            with reading():
+                header = pydicom.dcmread(path, force=True, specific_tags=["SOPClassUID"])
+        except Exception:  # the reader will say what is wrong with it
+            continue
+        if header.get("SOPClassUID") == RTStructureSetStorage:
+            raise InputError(
+                f"{path}: holds outlines of radiotherapy (RT-STRUCT), which are not read; convert "
+                "them to masks, as 3D Slicer does."
+            )
 
 
 def find_split_word(name):

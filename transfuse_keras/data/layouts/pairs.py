@@ -21,6 +21,7 @@ from transfuse_keras.data.layouts.listing import (
     find_split_word,
     image_files,
     read_spacings,
+    refuse_structures,
     without_suffix,
 )
 from transfuse_keras.data.layouts.names import UNDERSTOOD, MaskFiles, Match, divide
@@ -77,6 +78,7 @@ def find_pairs(task, place, spacing):
     """
     listing = Listing()
     images, find_masks, masks = list_files(place, task.classes, listing)
+    refuse_structures(masks)
     groups, spacings, splits = {}, {}, {}
     if place.images in (place.folder, *place.folder.iterdir()):  # not one of several inside
         groups, spacings = read_groups(place.folder), read_spacings(place.folder, listing.errors)
