@@ -121,6 +121,8 @@ def test_classes_splits_names_and_images_without_shapes(tmp_path):
         (shape("mask", rle="1, 2", left=1, top=1, width=4, height=3), "run lengths"),
         (shape("mask", rle="12", left=38, top=1, width=4, height=3), "outside"),
         (shape("polygon", points="1,2;3"), "CVAT"),
+        (shape("ellipse", cx=1, cy=1, rx=0, ry=1), "no area"),
+        (shape("box", xtl=1, ytl=1, xbr="1e300", ybr=1), "outline"),
         ("<box", "damaged"),
     ],
 )

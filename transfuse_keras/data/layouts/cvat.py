@@ -23,7 +23,7 @@ def read(path):
             return None
     try:
         return ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # encodings too
         raise InputError(f"{path}: damaged, not XML ({error}); export it anew.") from error
 
 
@@ -79,8 +79,11 @@ def read_box(shape, size):
 
 
 def read_ellipse(shape, size):
-    x, y, *radii = (float(shape.get(name)) for name in ("cx", "cy", "rx", "ry"))
-    return partial(fill_ellipse, (x, y), radii, float(shape.get("rotation", 0)))
+    values = [float(shape.get(name)) for name in ("cx", "cy", "rx", "ry")]
+    center, radii = as_ring(values)
+    if radii.min() <= 0:
+        raise ValueError("an ellipse has no area")
+    return partial(fill_ellipse, center, radii, float(shape.get("rotation", 0)))
 
 
 def read_mask(shape, size):

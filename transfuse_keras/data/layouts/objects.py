@@ -14,6 +14,7 @@ from transfuse_keras.data.readers import read_image
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.errors import InputError
 
+FAR = 2**24  # pixels; no corner lies so far away
 IGNORE = "__ignore__"  # LabelMe's name of the class of what is to be left out
 
 
@@ -191,6 +192,6 @@ def count_common(first, second):
 def as_ring(numbers):
     """x, y, x, y, ... as float64 (N, 2). Raises: ValueError if they are no such numbers."""
     ring = np.asarray(numbers, "float64")
-    if ring.size % 2 or not np.isfinite(ring).all():
+    if ring.size % 2 or not (np.abs(ring) < FAR).all():
         raise ValueError(f"{len(numbers)} numbers are no outline of x and y")
     return ring.reshape(-1, 2)
