@@ -59,7 +59,9 @@ def find(task, directory, spacing=None, masks=None):
     if masks is None:
         refuse_masks(directory, found.file)
     listing = Listing(errors=found.errors, warnings=found.warnings, notes=found.notes)
-    listing.notes.append(f"Masks are drawn from the objects in {found.file} and its like.")
+    more = len({item.file for item in found.images} - {found.file})
+    others = f" and {more} other files" if more else ""
+    listing.notes.append(f"Masks are drawn from {found.form}: {found.file}{others}.")
     indices = match_classes(found, task, listing)
     groups, spacings = read_groups(directory), read_spacings(directory, listing.errors)
     for item, name in zip(found.images, name_images(found.images, listing.errors), strict=True):
@@ -121,7 +123,7 @@ def read_annotations(directory, wanted=None):
             if form.fits(content):
                 files = files or ImageFiles(directory)
                 with blaming(path, f"not as {name} writes it"):
-                    form.add(path, content, files, found.setdefault(name, Annotations(path)))
+                    form.add(path, content, files, found.setdefault(name, Annotations(path, name)))
     if len(found) > 1:
         raise InputError(
             f"{directory}: holds annotations of {' and of '.join(found)}; choose by --masks, as in "

@@ -58,12 +58,14 @@ class Annotations:
 
     Attributes:
         file: Path of the first of them, for messages.
+        form: name of the format.
         classes: names, in the order of the files.
         images: list of Annotated.
         errors, warnings, notes: as of a Listing.
     """
 
     file: Path
+    form: str
     classes: list[str] = field(default_factory=list)
     images: list[Annotated] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
