@@ -106,3 +106,21 @@ def test_missing_folders_and_images_are_named(tmp_path):
     errors = find_samples(cracks, tmp_path).errors
     assert "data.yaml" in errors[0] and "images/val" in errors[0]
     assert "test.txt" in errors[1] and "9.png" in errors[1]
+
+
+def test_outlines_without_their_description_are_told_what_lacks(tmp_path):
+    write(tmp_path, "", {"1": f"0 {BOX}"}, "images")
+    (tmp_path / "data.yaml").unlink()
+    with pytest.raises(InputError, match=r"labels.*data\.yaml"):
+        find_samples(cracks, tmp_path)
+
+
+def test_linked_folders_of_images_are_followed(tmp_path):
+    write(tmp_path / "stored", f"train: images/train\n{NAMES}", {"1": f"0 {BOX}"})
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "data.yaml").write_text(f"train: images/train\n{NAMES}")
+    for part in ("images", "labels"):
+        (folder / part).symlink_to(tmp_path / "stored" / part)
+    (sample,) = find_samples(cracks, folder).samples
+    assert sample.read()[1].sum() == 90

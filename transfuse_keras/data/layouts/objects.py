@@ -1,5 +1,6 @@
 """What the formats of annotation tools share: objects drawn on images, and where the images are."""
 
+import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable
@@ -167,13 +168,12 @@ class ImageFiles:
 
 
 def files_below(directory):
-    """All files in a folder and in those below it, sorted, but hidden ones."""
-    return [
-        path
-        for path in sorted(directory.rglob("*"))
-        if path.is_file()
-        and not any(x.startswith((".", "__MACOSX")) for x in path.relative_to(directory).parts)
-    ]
+    """All files in a folder and in those below it, also by links, but hidden ones."""
+    found = []
+    for folder, inner, names in os.walk(directory, followlinks=True):
+        inner[:] = sorted(name for name in inner if not name.startswith((".", "__MACOSX")))
+        found += [Path(folder, name) for name in sorted(names) if not name.startswith(".")]
+    return found
 
 
 def compose(name):

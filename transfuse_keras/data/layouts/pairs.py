@@ -151,7 +151,9 @@ def list_files(place, classes, listing):
         files = image_files(place.masks, errors, warnings)
         for part, found in ((place.images, images), (place.masks, files)):
             if not found:
-                raise InputError(f"{part}: holds no images.")
+                texts = any(part.glob("*.txt"))
+                remedy = "; YOLO's outlines need their data.yaml" if texts else ""
+                raise InputError(f"{part}: holds no images{remedy}.")
         return images, MaskFiles(files, classes).find, set(files.values())
     by_class = {name: image_files(folder, errors, warnings) for name, folder in place.masks.items()}
     lookups = [MaskFiles(files, (name,)) for name, files in by_class.items()]

@@ -8,7 +8,7 @@ from os.path import normpath
 from pathlib import Path, PurePosixPath
 
 from transfuse_keras.data.layouts.listing import is_image
-from transfuse_keras.data.layouts.objects import Annotated, Object, as_ring
+from transfuse_keras.data.layouts.objects import Annotated, Object, as_ring, files_below
 from transfuse_keras.data.shapes import fill_relative_ring
 from transfuse_keras.errors import InputError, blaming
 
@@ -72,7 +72,7 @@ def find_images(place, root, path, files, found):
         found.errors.append(f"{path}: names {place}, which is missing; add it or take it out.")
         return []
     if spot.is_dir():
-        return sorted(x for x in spot.rglob("*") if x.is_file() and is_image(x))
+        return [image for image in files_below(spot) if is_image(image)]
     with blaming(spot, "not a list of images"):
         lines = [x.strip() for x in spot.read_text(encoding="utf-8-sig").splitlines()]
     matches = [files.find(line, spot) for line in lines if line]
