@@ -183,3 +183,22 @@ def test_images_of_other_sizes_are_brought_to_one(tmp_path):
     images, masks = read_resized(find_samples(tk.tasks.polyp, tmp_path).samples, (30, 40))
     assert images.shape == (3, 30, 40, 3) and masks.shape == (3, 30, 40, 1)
     assert set(np.unique(masks)) == {0, 1}
+
+
+def test_opencv_starts_no_threads_in_ours_and_is_given_back_as_it_was(monkeypatch):
+    seen = []
+
+    def augment(image, mask, task, rng):
+        seen.append(cv2.getNumThreads())
+        return image, mask
+
+    monkeypatch.setattr(pipeline, "augment", augment)
+    monkeypatch.setattr(pipeline, "backend", lambda: "jax")  # whose batches are made when asked for
+    found = tk.dataset(tk.tasks.hip, image_size=(16, 16), batch_size=8)
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        found[0]
+        assert set(seen) == {1} and cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)

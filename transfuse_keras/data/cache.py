@@ -10,6 +10,7 @@ import numpy as np
 from transfuse_keras.data.memory import available_memory, temporary_in_memory
 from transfuse_keras.data.resize import binary, crop_field, resize_image, resize_masks
 from transfuse_keras.data.samples import Sample
+from transfuse_keras.data.threads import one_thread_each
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def read_resized(samples, size, field=None):
         masks[start : start + len(mask)] = mask
 
     images[: starts[1]], masks[: starts[1]] = first
-    with ThreadPoolExecutor() as pool:
+    with one_thread_each(), ThreadPoolExecutor() as pool:
         jobs = [pool.submit(fill, *job) for job in zip(starts[1:-1], samples[1:], strict=True)]
         try:
             for job in jobs:

@@ -15,6 +15,7 @@ from transfuse_keras.data.order import Order
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.data.samples import SPLITS
 from transfuse_keras.data.splits import find_splits
+from transfuse_keras.data.threads import one_thread_each
 from transfuse_keras.data.value_range import fix_value_range
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks.task import Task
@@ -112,6 +113,7 @@ def batches(images, masks, task, normalization, order, augmented=False, padded=F
     ignoring = task.ignore is not None
     weight_shape = masks.shape[1:3] if ignoring else ()
 
+    @one_thread_each()
     def load(k, epoch):
         indices, draws, _ = order.batch(k, epoch)
         size = rows if padded else len(indices)
