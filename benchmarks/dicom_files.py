@@ -23,7 +23,8 @@ import numpy as np
 import pydicom
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
-from transfuse_keras.data.dicom import count_frames, is_dicom, open_dicom, read_dicom
+from transfuse_keras.data.dicom import count_frames, open_dicom, read_dicom
+from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.errors import InputError
 
 SHOWN = 8  # names of files that are refused for one reason

@@ -245,7 +245,9 @@ def add_predict(top):
     add_threshold(scoring, "the run's, else 0.5", auto="")
     add_flip(scoring)
     scoring("--tile", action="store_true", help="cut large images into tiles, do not shrink them")
-    add_speed(command)
+    speed = add_speed(command)
+    runtime = "of a run folder take the model itself, not the fastest verified export of it"
+    speed("--runtime", choices=["keras"], help=runtime)
 
 
 def add_check(top):

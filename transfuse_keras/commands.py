@@ -8,7 +8,6 @@ import os
 import shlex
 import shutil
 import sys
-from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -255,21 +254,31 @@ def run_evaluate(model, data=None, out=None, task=None, score_all=False, **optio
     log.info(f"Done: {folder}/report.html")
 
 
-def run_predict(model, input, out, task=None, no_overlays=False, **options):
+def run_predict(model, input, out, task=None, no_overlays=False, runtime=None, **options):
     if options.get("threshold") == "auto":
         raise InputError("--threshold auto: transfuse evaluate chooses, then predict follows it.")
     task = find_task(task) if task else None
     options = parse_prediction(options)
     refuse_missing_model(model)
-    if Path(model).suffix not in (".tflite", ".onnx", ".xml"):  # these need no TensorFlow
+    model = Path(model)
+    if runtime is not None and model.suffix != ".keras" and not (model / "model.keras").is_file():
+        raise InputError(f"{model}: --runtime {runtime} is for run folders and .keras files.")
+    if runtime is None and not {"precision", "jit"} & set(options):  # these are of model.keras
+        from transfuse_keras.inference.choose import choose_file
+
+        model = choose_file(model)
+    if not is_exported(model):
         import_tensorflow()
     from transfuse_keras.inference.predict_files import predict_files
 
-    failed = predict_files(
-        Path(model), input, Path(out), task=task, overlays=not no_overlays, **options
-    )
+    failed = predict_files(model, input, Path(out), task=task, overlays=not no_overlays, **options)
     log.info(f"Done: {out}")
     return 1 if failed else 0
+
+
+def is_exported(path):
+    """Whether a model is a file that is run without TensorFlow."""
+    return path.suffix in (".tflite", ".onnx", ".xml")
 
 
 def parse_prediction(options):
@@ -327,27 +336,11 @@ def run_benchmark(model, image_size=None, threads=None, rounds=30):
 
 
 def import_tensorflow():
-    """Import TensorFlow, at TF_CPP_MIN_LOG_LEVEL 3 without a line on stderr.
-
-    Its C++ parts write some lines while they are loaded, whatever that level is. On another
-    backend, and where it is not installed, nothing is done.
-    """
+    """Import TensorFlow, see `silenced`; nothing is done on another backend or without it."""
     other = os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow"
     if other or not has_tensorflow():
         return
-    with silenced() if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3" else nullcontext():
+    from transfuse_keras.data.quiet import silenced
+
+    with silenced():
         import tensorflow  # noqa: F401
-
-
-@contextmanager
-def silenced():
-    """Within this context nothing is written to the file descriptor of stderr."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -1,6 +1,7 @@
 """Files: written so that none is ever seen half-written, and tables and JSON read back."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -114,6 +115,12 @@ def read_json(path, remedy=None):
             return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+
+
+def compute_digest(path):
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_table(path, rows):

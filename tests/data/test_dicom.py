@@ -33,7 +33,8 @@ from pydicom.uid import (
 )
 
 from transfuse_keras.data import dicom_decoder
-from transfuse_keras.data.dicom import count_frames, dicom_header, is_dicom, read_dicom
+from transfuse_keras.data.dicom import count_frames, dicom_header, read_dicom
+from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.data.readers import read_image

@@ -16,17 +16,16 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
+from transfuse_keras.data.kinds import is_volume, strip_suffix
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.orientation import from_slices
 from transfuse_keras.data.volumes import (
     describe,
-    is_volume,
     open_volume,
     read_slices,
     read_values,
     read_volume,
     save_masks,
-    strip_suffix,
 )
 from transfuse_keras.errors import InputError
 from transfuse_keras.metrics import dice

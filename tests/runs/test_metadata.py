@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -197,6 +200,30 @@ def test_a_model_carried_away_predicts_with_its_own_thresholds(carried, tmp_path
     assert main([*command, "--task", "hip", "--out", str(tmp_path / "alone")]) == 0
     half = find_masks(tmp_path / "alone", "a")["pelvis"]
     assert 0 < np.count_nonzero(half) < half.size
+
+
+def test_a_run_predicts_by_its_verified_file_without_a_heavy_library(run, tmp_path):
+    save(tmp_path / "in" / "a.png", picture(1))
+    given = ["predict", "--model", str(run), "--input", str(tmp_path / "in" / "a.png"), "--out"]
+    code = f"""
+import sys
+from transfuse_keras.cli import main
+assert main({[*given, str(tmp_path / "fast")]!r}) == 0
+print(*sys.modules, file=sys.stderr)
+"""
+    root = str(Path(tk.__file__).parents[1])
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": root})
+    assert done.returncode == 0, done.stderr
+    (said,) = [line for line in done.stdout.splitlines() if "model.tflite" in line]
+    assert "--runtime keras" in said
+    heavy = {"tensorflow", "keras", "scipy", "matplotlib", "pydicom", "nibabel", "sklearn"}
+    assert not heavy & set(done.stderr.split())
+    assert main([*given, str(tmp_path / "keras"), "--runtime", "keras"]) == 0
+    masks = [find_masks(tmp_path / name, "a") for name in ("fast", "keras")]
+    assert 0 < np.count_nonzero(masks[1]["right_femur"]) < masks[1]["right_femur"].size
+    for name in hip.classes:
+        np.testing.assert_array_equal(masks[0][name], masks[1][name])
 
 
 def test_a_model_carried_away_is_scored_with_its_own_thresholds(carried, tmp_path, capsys):

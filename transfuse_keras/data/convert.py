@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from transfuse_keras.data.class_names import plain
+from transfuse_keras.data.kinds import IMAGES
 from transfuse_keras.data.layouts import find_samples, read_classes
-from transfuse_keras.data.layouts.listing import SUFFIXES, find_split_word, is_image
+from transfuse_keras.data.layouts.listing import find_split_word, is_image
 from transfuse_keras.data.palettes import voc_palette
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.errors import InputError
@@ -126,7 +127,7 @@ def write_sample(folder, stem, sample, task):
 
 def suffix_of(path):
     """The suffix of an image; DICOM files may have none, or a number that looks like one."""
-    return path.suffix if path.suffix.lower() in SUFFIXES else ".dcm"
+    return path.suffix if path.suffix.lower() in IMAGES else ".dcm"
 
 
 def save_mask(path, labels, ignored, task, labelled=False):

@@ -1,4 +1,4 @@
-"""DICOM images (pydicom): what is DICOM, its header, and a frame as it is shown."""
+"""DICOM images (pydicom): their header, and a frame as it is shown."""
 
 import zlib
 
@@ -18,22 +18,10 @@ from transfuse_keras.data.dicom_display import show
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 
-SUFFIXES = {".dcm", ".dicom", ".ima"}
 # pixels, 8192 x 8192, twice those of the largest radiographs: while they are windowed each takes
 # dozens of bytes
 LARGEST = 2**26
 LARGEST_INFLATED = 2**28  # bytes that a deflated file may unpack to
-
-
-def is_dicom(path):
-    """Whether a file is DICOM by its suffix, or, whatever it is called, by its first bytes."""
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 def open_dicom(path):

@@ -5,7 +5,8 @@ from collections import defaultdict
 import numpy as np
 from pydicom.pixels import apply_modality_lut
 
-from transfuse_keras.data.dicom import decode, is_dicom, open_image
+from transfuse_keras.data.dicom import decode, open_image
+from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.orientation import Volume
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError

@@ -5,7 +5,6 @@ import numpy as np
 from transfuse_keras.data.orientation import Volume
 from transfuse_keras.errors import InputError
 
-SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's axes run to the left and to posterior
 
 

@@ -7,8 +7,6 @@ from nibabel.affines import voxel_sizes
 from transfuse_keras.data.orientation import Volume
 from transfuse_keras.files import replacing
 
-SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img")
-
 
 def open_volume(path):
     """A Volume with only its header read.

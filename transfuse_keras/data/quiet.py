@@ -1,10 +1,12 @@
-"""What the libraries that read files say of a damaged one is hidden, only while a file is read."""
+"""What libraries say is hidden: of a damaged file while it is read, of themselves as they load."""
 
+import logging
+import os
+import sys
 import threading
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
-import nibabel
 from PIL import Image
 
 LARGEST = 2**28  # pixels, 16384 x 16384: Pillow refuses to decode more
@@ -39,6 +41,29 @@ def change_settings():
         warnings.filterwarnings("ignore", module=module)
     undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
     Image.MAX_IMAGE_PIXELS = LARGEST // 2  # Pillow warns of more, and refuses twice as many
-    logger = nibabel.imageglobals.logger
+    logger = logging.getLogger("nibabel.global")
     undo.callback(logger.setLevel, logger.level)
     logger.setLevel("CRITICAL")
+
+
+def silenced():
+    """Within this context TensorFlow and LiteRT write nothing to stderr at TF_CPP_MIN_LOG_LEVEL 3.
+
+    Their C++ parts write some lines while they are loaded, whatever that level is.
+    """
+    quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3"
+    return without_stderr() if quiet else nullcontext()
+
+
+@contextmanager
+def without_stderr():
+    """Within this context nothing is written to the file descriptor of stderr."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from transfuse_keras.data.decode import decode, decode_deep_colours, is_grey_and_deep
-from transfuse_keras.data.dicom import is_dicom, read_dicom
+from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.masks import read_masks
 from transfuse_keras.errors import InputError
 
@@ -27,6 +27,8 @@ def read_image(path, channels=3, value_range=None):
     Raises: InputError if the file cannot be decoded as a whole.
     """
     if is_dicom(path):
+        from transfuse_keras.data.dicom import read_dicom
+
         return with_channels(read_dicom(path), channels)
     return picture_pixels(decode(path, "image"), channels, value_range, path)
 

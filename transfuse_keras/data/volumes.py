@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from transfuse_keras.data import dicom_series, itk, nifti
+from transfuse_keras.data import dicom_series, itk, kinds, nifti
 from transfuse_keras.data.masks import check_labels, snap
 from transfuse_keras.data.orientation import (
     compare_grids,
@@ -19,21 +19,8 @@ from transfuse_keras.data.orientation import (
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 
-SUFFIXES = (*nifti.SUFFIXES, *itk.SUFFIXES)
 LARGEST = 2**29  # voxels of all channels, more than 512 x 512 x 2000: 2 GiB as float32
 ITK = "sitk::ERROR: "
-
-
-def is_volume(path):
-    """Whether a file is a volume by its name."""
-    return path.name.lower().endswith(SUFFIXES)
-
-
-def strip_suffix(path):
-    """The name of a volume without .nii.gz, .mha ..."""
-    # the longest ending is the whole of it
-    ending = max((x for x in SUFFIXES if path.name.lower().endswith(x)), key=len, default="")
-    return path.name[: len(path.name) - len(ending)]
 
 
 def open_volume(source):
@@ -41,7 +28,7 @@ def open_volume(source):
     if isinstance(source, tuple) or source.is_dir():
         volume = dicom_series.open_series(source)
     else:
-        kind = itk if source.name.lower().endswith(itk.SUFFIXES) else nifti
+        kind = itk if source.name.lower().endswith(kinds.ITK) else nifti
         with reading():
             try:
                 volume = kind.open_volume(source)

@@ -57,7 +57,8 @@ def export_model(path, formats, quantizations=("none",), out=None, data=None):
             "int8 weights are verified on labelled images: no test image shows any "
             "class; give --data."
         )
-    origin = find_model_facts(task, run, spacing)
+    file = path / "model.keras" if path.is_dir() else path
+    origin = find_model_facts(task, run, spacing, file)
     calibration = None
     if any(quantize == "int8" for _, _, quantize in jobs):
         calibration = calibration_images(model, task, splits["train"])
@@ -122,10 +123,10 @@ def calibration_images(model, task, samples):
     return np.stack(images)
 
 
-def find_model_facts(task, run, spacing):
-    """ModelFacts of a model in a run folder, or in none."""
+def find_model_facts(task, run, spacing, file):
+    """ModelFacts of a model, the .keras `file`, in a run folder, or in none."""
     if run is None:
-        return ModelFacts(task, dict.fromkeys(task.classes, 0.5), spacing=spacing)
+        return ModelFacts(task, dict.fromkeys(task.classes, 0.5), spacing=spacing, file=file)
     data = read_config(run)["data"]
     scored = run / "metrics.json"
     metrics = read_json(scored)
@@ -137,4 +138,5 @@ def find_model_facts(task, run, spacing):
         data if data == "phantom" else Path(data).name,
         spacing,
         scores,
+        file,
     )

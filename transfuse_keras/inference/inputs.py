@@ -5,11 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from transfuse_keras.data.dicom import count_frames, is_dicom
-from transfuse_keras.data.dicom_series import find_series
-from transfuse_keras.data.layouts.decathlon import channel_suffixes
-from transfuse_keras.data.layouts.listing import SUFFIXES
-from transfuse_keras.data.volumes import is_volume, strip_suffix
+from transfuse_keras.data.kinds import IMAGES, is_dicom, is_volume, strip_suffix
 from transfuse_keras.errors import InputError
 
 SHOWN = 5  # names in a sentence
@@ -88,7 +84,7 @@ def sort_out(paths, task):
         halves = HALVES.get(path.suffix.lower(), ())
         if any(path.with_suffix(suffix).is_file() for suffix in halves):
             continue
-        known = is_dicom(path) or path.suffix.lower() in SUFFIXES
+        known = is_dicom(path) or path.suffix.lower() in IMAGES
         wanted = not is_other_kind(path, task) and (known or task.field is not None)
         (files if wanted else others).append(path)
     return files, others
@@ -109,9 +105,9 @@ def find_images(paths, task, passed):
     """An Input for each image, and for each frame of a DICOM file of several: NAME_0001 ..."""
     found = []
     for path in paths:
-        name = path.stem if path.suffix.lower() in SUFFIXES else path.name
+        name = path.stem if path.suffix.lower() in IMAGES else path.name
         try:
-            count = count_frames(path) if is_dicom(path) else 1
+            count = count_frames(path)
         except InputError as error:
             passed.append(str(error))
             continue
@@ -122,8 +118,19 @@ def find_images(paths, task, passed):
     return found
 
 
+def count_frames(path):
+    """Number of frames of an image, 1 of most; InputError if a DICOM file holds none."""
+    if not is_dicom(path):
+        return 1
+    from transfuse_keras.data import dicom  # and pydicom, which takes seconds
+
+    return dicom.count_frames(path)
+
+
 def find_volumes(paths, task, passed):
     """An Input for each volume, series of DICOM slices, or set of files with a channel each."""
+    from transfuse_keras.data.dicom_series import find_series
+
     volumes = [path for path in paths if is_volume(path)]
     found = find_cases(volumes, task, passed)
     series, without = find_series([path for path in paths if not is_volume(path)])
@@ -141,7 +148,7 @@ def find_volumes(paths, task, passed):
 
 def find_cases(paths, task, passed):
     """An Input for each volume, or for the files of one that has a file a channel."""
-    suffixes = channel_suffixes(task) if task.channels > 1 else ()
+    suffixes = task.channel_endings if task.channels > 1 else ()
     found, cases = [], defaultdict(dict)
     for path in paths:
         stem = strip_suffix(path)

@@ -9,12 +9,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.progress import track
 
-from transfuse_keras.data.dicom import read_dicom
 from transfuse_keras.data.pictures import overlay, select_visible_slice
 from transfuse_keras.data.readers import read_image, with_channels
-from transfuse_keras.data.volumes import read_slices, save_masks
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 from transfuse_keras.inference.inputs import find_inputs, place
@@ -104,7 +101,7 @@ def predict_files(
     jobs = read_ahead(found, task, at_once)
     failures, predictor = len(passed), None
     starts = range(0, len(found), at_once)
-    for _ in track(starts, "Predicting", disable=not sys.stdout.isatty()):
+    for _ in with_progress(starts):
         done, failed = take(itertools.islice(jobs, at_once))
         failures += failed
         if not done:
@@ -120,6 +117,15 @@ def predict_files(
         for (item, image, _), probabilities in zip(done, maps, strict=True):
             save(item, image, probabilities)
     return failures
+
+
+def with_progress(steps):
+    """Steps as they are; on a terminal with a bar that shows how many are done."""
+    if len(steps) < 2 or not sys.stdout.isatty():
+        return steps
+    from rich.progress import track
+
+    return track(steps, "Predicting")
 
 
 def load_checked(model_path, precision, jit, task):
@@ -213,9 +219,13 @@ def read_ahead(found, task, count):
 def read(item, task):
     """An image and None, or the slices of a volume and their spacing; see their readers."""
     if task.field is not None:
+        from transfuse_keras.data.volumes import read_slices
+
         return read_slices(item.sources, task.channels)
     (path,) = item.sources
     if item.frame is not None:
+        from transfuse_keras.data.dicom import read_dicom
+
         return with_channels(read_dicom(path, item.frame), task.channels), None
     return read_image(path, task.channels, task.value_range), None
 
@@ -224,6 +234,8 @@ def write(out, item, image, masks, task, overlays):
     """Write masks (..., M) of an Input, and its overlay."""
     names = output_names(item, task, overlays)
     if task.field is not None:
+        from transfuse_keras.data.volumes import save_masks
+
         labels = np.arange(1, len(task.classes) + 1)
         exclusive = task.exclusive or len(labels) == 1
         save_masks(item.sources[0], labels, exclusive, out / names[0], masks)

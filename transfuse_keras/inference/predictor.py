@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from transfuse_keras.data.normalization import keeps_z_scores
+from transfuse_keras.data.quiet import silenced
 from transfuse_keras.errors import InputError
 from transfuse_keras.inference import runtimes
 
@@ -61,7 +62,8 @@ def load_predictor(path, precision=None, jit=None):
 def exported(path, load):
     """A Predictor from an exported model; `load` is its function of runtimes.py."""
     try:
-        (*size, channels), run = load(path)
+        with silenced():
+            (*size, channels), run = load(path)
         size = int(size[0]), int(size[1])
         maps = run(np.zeros((1, *size, channels), "float32"))
         if maps.shape[:3] != (1, *size):

@@ -126,6 +126,8 @@ RUNTIMES = {
     "matmul": (matmul, "tensorflow"),
 }
 
+KINDS = {".keras": "keras", ".tflite": "litert", ".onnx": "onnx", ".xml": "openvino"}  # by ending
+
 
 def peak_memory():
     """Most bytes that this process ever held in memory, None where the system does not tell.

@@ -9,8 +9,6 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
-
 from transfuse_keras.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -61,6 +59,8 @@ def describe_process():
 
 
 def number_and_start():
+    import psutil  # here and below: most commands write no run, and start sooner without it
+
     return {"process": os.getpid(), "start": psutil.Process().create_time()}
 
 
@@ -95,6 +95,8 @@ def is_alive(path, holder):
     """Whether the process that a lock names still runs."""
     if holder is None:
         return False
+    import psutil
+
     ours = describe_process()
     if all(holder.get(key) == ours[key] for key in ("host", "space")):
         with suppress(psutil.Error):

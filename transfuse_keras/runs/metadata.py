@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.errors import blaming
-from transfuse_keras.files import read_json, write_json
+from transfuse_keras.files import compute_digest, read_json, write_json
 from transfuse_keras.runs.folder import find_run, run_task, run_thresholds
 from transfuse_keras.tasks.task import Task
 from transfuse_keras.versions import versions
@@ -25,6 +25,7 @@ class ModelFacts:
         data: the folder's name, or "phantom"; None if unknown.
         spacing: (row, column) mm of a pixel at the model's size, None if unknown.
         scores: {"n", "mean", "protocol"} of the run, None if it was not scored.
+        file: Path of the .keras file, None if there is none.
     """
 
     task: Task
@@ -32,6 +33,7 @@ class ModelFacts:
     data: str | None = None
     spacing: tuple[float, float] | None = None
     scores: dict | None = None
+    file: Path | None = None
 
 
 def metadata_path(path):
@@ -78,9 +80,42 @@ def write_metadata(path, model, origin, kind, quantize, verified):
         "spacing": origin.spacing,
         "scores": origin.scores,
         "verified": verified,
+        # of the file and of the model that it was compared with
+        "sha256": {file.name: compute_digest(file) for file in (*parts(path), origin.file) if file},
         "versions": versions(*PACKAGES),
     }
     write_json(metadata_path(path), content)
+
+
+def parts(path):
+    """The files of an exported model but a SavedModel: OpenVINO keeps its weights in a second."""
+    files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+    return [file for file in files if file.is_file()]
+
+
+def is_verified(path):
+    """Whether an exported file of a run was compared with the run's model.keras, and whether both
+    are as they were then.
+
+    Files of former versions do not tell, and do not count.
+
+    Raises: InputError if the .json beside it is damaged.
+    """
+    file, files = metadata_path(path), [*parts(path), path.with_name("model.keras")]
+    content = read_json(file, REMEDY)
+    if content is None or not path.is_file():
+        return False
+    with blaming(file, "damaged", REMEDY):
+        wanted = content.get("sha256", {})
+        known = bool(content["verified"]) and all(x.name in wanted for x in files)
+        return known and all(compute_digest(x) == wanted[x.name] for x in files)
+
+
+def read_quantization(path):
+    """How an exported file, the .json of which is there, is quantised: a key of BUDGETS."""
+    file = metadata_path(path)
+    with blaming(file, "damaged", REMEDY):
+        return str(read_json(file, REMEDY)["quantize"])
 
 
 def read_metadata(path):

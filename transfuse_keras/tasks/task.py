@@ -204,6 +204,11 @@ class Task:
         return [self.classes.index(partner.get(name, name)) for name in self.classes]
 
     @property
+    def channel_endings(self) -> tuple[str, ...]:
+        """The endings of the names of a case's files, where a volume has one file a channel."""
+        return self.channel_suffixes or tuple(f"_{i:04}" for i in range(self.channels))
+
+    @property
     def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
         """(mean, std) of image / 255 that leaves a z-scored slice as it is; None for images:
         they are normalised as the model's published weights expect."""

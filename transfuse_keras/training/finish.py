@@ -55,7 +55,8 @@ def export_results(run, model, task, splits, data, metrics):
     log.info("Exporting saved_model and model.tflite")
     against, spacing = predict_held_out(model, task, splits["test"])
     scores = {key: metrics[key] for key in ("n", "mean", "protocol")}
-    origin = ModelFacts(task, metrics["thresholds"], Path(data).name, spacing, scores)
+    thresholds, model_file = metrics["thresholds"], run / "model.keras"
+    origin = ModelFacts(task, thresholds, Path(data).name, spacing, scores, model_file)
     failure = None
     for name, file in (("saved_model", "saved_model"), ("litert", "model.tflite")):
         try:

@@ -4,11 +4,11 @@ A revision "main" is whatever a repository holds on the day of the download. So 
 first is recorded, commit and digest, and whoever repeats that gets the same bytes or an error.
 """
 
-import hashlib
 import logging
 import re
 from pathlib import Path
 
+from transfuse_keras.files import compute_digest
 from transfuse_keras.weights.published import PUBLISHED
 
 log = logging.getLogger(__name__)
@@ -84,8 +84,3 @@ def check_digest(path, wanted):
             f"{path}: is not the file that it should be: its SHA-256 is {found}, not {wanted}. "
             "Remove it and try again, or load another file by its path."
         )
-
-
-def compute_digest(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,8 @@ from fnmatch import fnmatch
 from functools import partial
 
 from transfuse_keras.data.class_names import is_background, plain
-from transfuse_keras.data.dicom import dicom_header, is_dicom
+from transfuse_keras.data.dicom import dicom_header
+from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.layouts import coco, cvat, labelme, yolo
 from transfuse_keras.data.layouts.folders import (
     IMAGES,

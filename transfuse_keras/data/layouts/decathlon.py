@@ -6,6 +6,7 @@ imagesTr/ and labelsTr/ hold volumes of any format; a case is one image, or one 
 from functools import partial
 from pathlib import Path
 
+from transfuse_keras.data.kinds import strip_suffix
 from transfuse_keras.data.layouts.listing import Listing
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.data.volumes import (
@@ -14,7 +15,6 @@ from transfuse_keras.data.volumes import (
     read_volume,
     refuse_other_grid,
     save_masks,
-    strip_suffix,
 )
 from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.files import read_json
@@ -93,7 +93,7 @@ def read_description(path, task):
 
 def find_entries(folder, content, task):
     """List of (image names, label name), relative to `folder`."""
-    suffixes = channel_suffixes(task)
+    suffixes = task.channel_endings
     if "training" not in content:  # nnU-Net's second version lists no files
         ending, channels = content["file_ending"], content["channel_names"]
         if len(channels) != task.channels:
@@ -127,11 +127,6 @@ def find_entries(folder, content, task):
             raise ValueError(f"no image for {label}")
         entries.append(([str(Path(x)) for x in images], label))
     return entries
-
-
-def channel_suffixes(task):
-    """The endings of the files of a case, where each channel has one."""
-    return task.channel_suffixes or tuple(f"_{i:04}" for i in range(task.channels))
 
 
 def class_labels(labels, classes, path):

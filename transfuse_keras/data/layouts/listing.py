@@ -10,15 +10,11 @@ from dataclasses import dataclass, field, replace
 import pydicom
 from pydicom.uid import RTStructureSetStorage
 
-from transfuse_keras.data import dicom
+from transfuse_keras.data.kinds import DICOM, IMAGES, is_dicom
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.errors import InputError
 
-SUFFIXES = {
-    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"),
-    *dicom.SUFFIXES,
-}
 # may lie beside images without being meant as one
 TEXTS = {".txt", ".csv", ".json", ".xml", ".yaml", ".yml", ".md", ".html", ".db", ".ini", ".xlsx"}
 SPLIT_WORDS = {
@@ -56,7 +52,7 @@ class Listing:
 
 def is_image(path):
     """Whether a file is read as an image or a mask, by its suffix; DICOM may have none."""
-    return path.suffix.lower() in SUFFIXES or (path.is_file() and dicom.is_dicom(path))
+    return path.suffix.lower() in IMAGES or (path.is_file() and is_dicom(path))
 
 
 def image_files(folder, errors, warnings=None):
@@ -75,7 +71,7 @@ def image_files(folder, errors, warnings=None):
         else:
             paths[stem] = path
     if unread and warnings is not None:
-        kinds = ", ".join(sorted(SUFFIXES))
+        kinds = ", ".join(sorted(IMAGES))
         warnings.append(
             f"{folder}: {len(unread)} files are not read, such as {unread[0].name}: their kind is "
             f"none of {kinds}."
@@ -86,7 +82,7 @@ def image_files(folder, errors, warnings=None):
 def refuse_structures(paths):
     """Raise InputError if one of the files holds outlines of radiotherapy (RT-STRUCT)."""
     for path in paths:
-        if path.suffix.lower() not in {*dicom.SUFFIXES, ""}:
+        if path.suffix.lower() not in {*DICOM, ""}:
             continue
         try:
             with reading():
@@ -134,7 +130,7 @@ def read_stems(path, columns):
 def without_suffix(name):
     """A file name without the suffix of an image, in Unicode's composed form."""
     stem, _, suffix = unicodedata.normalize("NFC", name).rpartition(".")
-    return stem if f".{suffix.lower()}" in SUFFIXES else unicodedata.normalize("NFC", name)
+    return stem if f".{suffix.lower()}" in IMAGES else unicodedata.normalize("NFC", name)
 
 
 def read_spacings(folder, errors):

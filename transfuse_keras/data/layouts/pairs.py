@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from transfuse_keras.data.colours import find_classes
-from transfuse_keras.data.dicom import dicom_header, is_dicom
+from transfuse_keras.data.dicom import dicom_header
+from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.layouts.folders import find_places, show_no_shape
 from transfuse_keras.data.layouts.groups import Clue, look_up, read_groups
 from transfuse_keras.data.layouts.listing import (

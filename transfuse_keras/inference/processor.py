@@ -1,0 +1,31 @@
+"""This machine's processor: its name, and the instruction sets that decide how fast models run."""
+
+import platform
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")  # of Linux; other systems tell no instruction sets here
+INSTRUCTION_SETS = {  # flag -> name
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx512_vnni": "VNNI",
+    "avx_vnni": "VNNI",
+    "avx512_bf16": "bfloat16",
+    "amx_tile": "AMX",
+    "asimd": "NEON",
+    "asimddp": "dot product",
+    "i8mm": "int8 matrices",
+    "bf16": "bfloat16",
+}
+
+
+def describe_processor():
+    """{"cpu": its name as the system calls it, "instructions": list of INSTRUCTION_SETS' names}."""
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
+    facts = {}
+    for line in lines:  # one block for each core: the first counts
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), value.strip())
+    flags = set(facts.get("flags", facts.get("Features", "")).split())
+    found = [name for flag, name in INSTRUCTION_SETS.items() if flag in flags]
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    return {"cpu": name, "instructions": list(dict.fromkeys(found))}
