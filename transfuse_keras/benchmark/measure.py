@@ -2,7 +2,6 @@
 
 import logging
 import os
-import platform
 import tempfile
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
@@ -11,11 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from transfuse_keras.benchmark.processes import process, take_turns
+from transfuse_keras.benchmark.recommend import recommend
 from transfuse_keras.benchmark.table import size_text
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.formats import export_litert, export_saved_model
 from transfuse_keras.files import write_json
-from transfuse_keras.inference.runtimes import MATRIX
+from transfuse_keras.inference.processor import describe_processor
+from transfuse_keras.inference.runtimes import KINDS, MATRIX
 from transfuse_keras.model.flops import count_flops
 from transfuse_keras.model.load import load_model
 from transfuse_keras.versions import versions
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 
 
 PATTERNS = ("model.keras", "saved_model", "*.tflite", "*.onnx", "*.xml")  # of a run folder
-KINDS = {".keras": "keras", ".tflite": "litert", ".onnx": "onnx", ".xml": "openvino"}
 RUNTIME_NAMES = {  # kind -> (name, module)
     "keras": ("Keras", "keras"),
     "saved_model": ("TensorFlow", "tensorflow"),
@@ -48,9 +48,10 @@ def benchmark(path, image_size=None, threads=None, rounds=30):
         threads: that a runtime computes with; by default one for each core.
         rounds: runs of each format that are counted.
 
-    Returns: {"machine": {"cpu", "threads", "peak_gflops": of a float32 matrix product in GFLOP/s},
-    "versions", "image_size", "gflop": of one image, None without a .keras file, "rounds", "rows"},
-    as written. Rows are sorted by latency: {"file", "runtime", "latency_ms": median, "p95_ms",
+    Returns: {"machine": {"cpu", "instructions", "threads", "peak_gflops": of a float32 matrix
+    product in GFLOP/s}, "versions", "image_size", "gflop": of one image, None without a .keras
+    file, "rounds", "rows", "recommended": what `recommend` gives of a run folder}, as written.
+    Rows are sorted by latency: {"file", "runtime", "latency_ms": median, "p95_ms",
     "images_per_second": 1 / median, "peak_share", "memory_mb": the most that the process held,
     with the interpreter and the libraries of the runtime, None where the system does not tell,
     "load_seconds": from opening the file to the first result, imports excluded, "file_mb"};
@@ -70,13 +71,15 @@ def benchmark(path, image_size=None, threads=None, rounds=30):
     for row in rows:
         row["peak_share"] = gflop and gflop * row["images_per_second"] / peak
     result = {
-        "machine": {"cpu": cpu_name(), "threads": threads, "peak_gflops": peak},
+        "machine": {**describe_processor(), "threads": threads, "peak_gflops": peak},
         "versions": versions("numpy", *sorted({"tensorflow", *used})),
         "image_size": size,
         "gflop": gflop,
         "rounds": rounds,
         "rows": sorted(rows, key=lambda row: row["latency_ms"]),
     }
+    whole = path.is_dir() and image_size is None
+    result["recommended"] = recommend(path, result["rows"]) if whole else None
     write_json((path.parent if find_kind(path) else path) / "benchmark.json", result)
     return result
 
@@ -218,11 +221,3 @@ def summary(seconds):
     median = float(np.median(seconds))
     p95 = float(np.percentile(seconds, 95))
     return {"latency_ms": 1e3 * median, "p95_ms": 1e3 * p95, "images_per_second": 1 / median}
-
-
-def cpu_name():
-    """As the system calls it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -1,5 +1,6 @@
 """What `transfuse benchmark` prints."""
 
+from transfuse_keras.benchmark.recommend import describe_recommendation
 from transfuse_keras.files import format_table
 
 COLUMNS = {  # key -> (head, decimals)
@@ -19,7 +20,7 @@ with Python and the runtime. Load: from opening the file to the first result, im
 
 def format_benchmark(result):
     """Lines of a table of what `benchmark` returns."""
-    machine, rows = result["machine"], result["rows"]
+    machine, rows, recommended = result["machine"], result["rows"], result["recommended"]
     gflop = "" if result["gflop"] is None else f", {result['gflop']:.2f} GFLOP each"
     rows = [
         [row["file"], row["runtime"], *(format_cell(key, row[key]) for key in COLUMNS)]
@@ -33,6 +34,7 @@ def format_benchmark(result):
         *format_table(["file", "runtime", *(head for head, _ in COLUMNS.values())], rows, 2),
         "",
         *CAPTION.splitlines(),
+        *(["", *describe_recommendation(recommended, machine)] if recommended else []),
     ]
 
 
