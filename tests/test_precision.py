@@ -72,7 +72,9 @@ def test_auto_is_off_on_tensorflows_cpu_and_says_so(smallest, monkeypatch):
     model.compile(jit_compile=True)
     assert describe_computing(model, "float32", "on") == "Computing in float32, XLA on."
     monkeypatch.setattr(devices, "on_cpu", lambda: False)
-    assert resolve_jit("auto") == "auto" and resolve_jit(False) is False
+    assert resolve_jit("auto") is True and resolve_jit(False) is False
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")  # Keras would compile "auto"
+    assert resolve_jit("auto") is False
 
 
 def test_clipping_is_that_of_the_recipe():

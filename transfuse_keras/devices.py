@@ -182,20 +182,26 @@ def on_cpu():
 
 
 def resolve_jit(jit_compile):
-    """Keras' `jit_compile`, "auto" being off for TensorFlow on the CPU or on several devices."""
-    return False if jit_compile == "auto" and (has_replicas() or on_cpu()) else jit_compile
+    """Whether to compile: Keras' `jit_compile` as a bool.
+
+    "auto" is off for TensorFlow on the CPU or on several devices, and for PyTorch, as in Keras.
+    """
+    if jit_compile != "auto":
+        return jit_compile
+    return not (keras.backend.backend() == "torch" or has_replicas() or on_cpu())
 
 
 def describe_computing(model, precision, jit):
     """A sentence on what `precision` and `jit` come to for a compiled model on this machine."""
-    state = "on" if model.jit_compile else "off"
+    torch = keras.backend.backend() == "torch"
+    compiler, state = "torch.compile" if torch else "XLA", "on" if model.jit_compile else "off"
     reason = ""
-    if jit == "auto" and not model.jit_compile:
+    if jit == "auto" and not model.jit_compile and not torch:
         if has_replicas():
             reason = ": TensorFlow cannot use it on several devices"
         elif on_cpu():
             reason = ": on TensorFlow's CPU a step takes longer with it"
-    return f"Computing in {precision}, XLA {state}{reason}."
+    return f"Computing in {precision}, {compiler} {state}{reason}."
 
 
 def compute_deterministically():
