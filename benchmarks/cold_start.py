@@ -48,7 +48,7 @@ def export_untrained(folder):
         "exclusive": False,
         "input": {"size": SIZE, "channels": 3, "dtype": "float32", "values": "RGB, 0-255"},
     }
-    Path(f"{path}.json").write_text(json.dumps(about))
+    Path(f"{path}.json").write_text(json.dumps(about), encoding="utf-8")
     return path
 
 
@@ -56,7 +56,7 @@ def run(path):
     """Seconds of each of STEPS in a fresh process."""
     start = time.time()
     command = [sys.executable, "-c", CHILD, str(Path(path).resolve())]
-    done = subprocess.run(command, cwd=ROOT / "edge", capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT / "edge", capture_output=True, encoding="utf-8")
     if done.returncode:
         sys.exit(done.stderr)
     times = [start, *map(float, done.stdout.split())]

@@ -33,7 +33,9 @@ def golden_model(precision="float32", dropout=0.2):
 
     keras.config.set_dtype_policy(precision)
     model = tk.TransFuse("S", (192, 256, 3), dropout=dropout)
-    spec = json.loads((FIXTURES / "official_state_spec.json").read_text())["TransFuse_S_classes1"]
+    spec = json.loads((FIXTURES / "official_state_spec.json").read_text(encoding="utf-8"))[
+        "TransFuse_S_classes1"
+    ]
     tk.load_official(model, state_from_names(spec))
     return model
 
@@ -310,7 +312,9 @@ def main():
         print(
             f"{name} ({time.perf_counter() - begin:.0f} s): {json.dumps(found[name])}", flush=True
         )
-        (arguments.out / "gpu.json").write_text(json.dumps(found, indent=2) + "\n")
+        (arguments.out / "gpu.json").write_text(
+            json.dumps(found, indent=2) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

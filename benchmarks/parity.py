@@ -69,7 +69,7 @@ def row(*cells):
 
 
 def official():
-    specs = json.loads((FIXTURES / "official_state_spec.json").read_text())
+    specs = json.loads((FIXTURES / "official_state_spec.json").read_text(encoding="utf-8"))
     for name, (variant, size, step) in OFFICIAL.items():
         golden = np.load(FIXTURES / f"official_{name}_classes1_seed1.npz")
         model = tk.TransFuse(variant, (*size, 3))
@@ -115,7 +115,7 @@ def loss():
 
 
 def main():
-    specs = json.loads((FIXTURES / "timm_state_spec.json").read_text())
+    specs = json.loads((FIXTURES / "timm_state_spec.json").read_text(encoding="utf-8"))
     tables = {
         "official": official(),
         "cnns": cnns(specs),
@@ -131,7 +131,7 @@ def main():
         filled[name] = "\n".join(lines)
     page = PAGE.format(backend=keras.backend.backend(), keras=keras.__version__, **filled)
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "parity.md"
-    path.write_text(page)
+    path.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

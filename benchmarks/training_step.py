@@ -38,7 +38,9 @@ def memory(field):
     """MB that this process holds (VmRSS) or held at most (VmHWM); nan if not on Linux."""
     if not STATUS.is_file():
         return float("nan")
-    (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith(field)]
+    (line,) = [
+        line for line in STATUS.read_text(encoding="utf-8").splitlines() if line.startswith(field)
+    ]
     return 1024 * int(line.split()[1]) / 1e6
 
 

@@ -110,7 +110,7 @@ def read_about(path):
         if not part.is_file():
             raise InputError(f"{part}: no such file; copy the .tflite and its .json together.")
     try:
-        about = json.loads(file.read_text())
+        about = json.loads(file.read_text(encoding="utf-8"))
         classes, exclusive, values = about["classes"], about["exclusive"], about["input"]["values"]
         thresholds = [float(x) for _, x in zip(classes, about["thresholds"], strict=True)]
         value_range = about["input"].get("value_range")  # files of former versions lack it

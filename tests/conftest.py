@@ -3,7 +3,6 @@
 Nothing here imports Keras before a test asks for it: tests of files and folders start at once.
 """
 
-import fcntl
 import os
 import sys
 from pathlib import Path
@@ -38,6 +37,8 @@ def reference(tmp_path_factory, worker_id):
 
     It is trained once, by the first of pytest's processes that asks for it; tests only read it.
     """
+    import fcntl  # Windows has none
+
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "reference"
     run = folder / "savedmodels" / "hip-2"

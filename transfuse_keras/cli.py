@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import traceback
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from difflib import get_close_matches
 
 from transfuse_keras import __version__, commands
@@ -44,6 +44,9 @@ def main(argv=None):
     if not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    # a pipe on Windows has few letters: the others are written as \\xNN, as stderr does
+    with suppress(AttributeError):  # that of a notebook writes all
+        sys.stdout.reconfigure(errors="backslashreplace")
     with printing(level), without_progress() if quiet and name in WRITE_FILES else nullcontext():
         try:
             return getattr(commands, f"run_{name}")(**given) or 0
@@ -103,7 +106,7 @@ def printing(level=logging.INFO):
 @contextmanager
 def without_progress():
     """Within this context stdout is empty: Keras prints a line for each epoch, rich a bar."""
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
         yield
 
 

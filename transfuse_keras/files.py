@@ -5,7 +5,10 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
+import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from transfuse_keras.errors import blaming
 
 TEMPORARY_PREFIX = ".part."  # begins the name of what is not complete
 OLD_PREFIX = ".old."  # begins the name of what is being replaced
+WINDOWS = sys.platform == "win32"
+PAUSES = (0.01, 0.1, 1)  # seconds
 
 
 @contextmanager
@@ -32,9 +37,9 @@ def replacing(path):
     try:
         yield temporary
         if path.is_dir():  # no system call that every system has replaces a full folder
-            os.rename(path, old)
+            insist(os.rename, path, old)
         try:
-            os.replace(temporary, path)
+            insist(os.replace, temporary, path)
         finally:
             recover(old)
     except OSError as error:
@@ -50,7 +55,23 @@ def recover(old):
     if path.exists():
         remove(old)
     elif old.exists():
-        os.rename(old, path)
+        insist(os.rename, old, path)
+
+
+def insist(change, *paths):
+    """Rename or remove, on Windows again after a pause: there it is refused while another process,
+    such as a virus scanner or one that reads a lock, has the file open for a moment."""
+    for pause in PAUSES if WINDOWS else ():
+        try:
+            return change(*paths)
+        except PermissionError:
+            time.sleep(pause)
+    return change(*paths)
+
+
+def portable(name):
+    """A name as part of the name of a file on every system: Windows allows no < > : " | ? *."""
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name)
 
 
 def remove(path):
@@ -105,7 +126,8 @@ def write_json(path, content):
         return None if isinstance(value, float) and value != value else value
 
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n")
+        text = json.dumps(plain(content), indent=2, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path, remedy=None):

@@ -114,7 +114,7 @@ def show_progress(kind, done, count):
 def serve(kind, cases, seed, answers):
     """The child: run cases and answer (case,) before and (case, outcome, ...) after each."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
     from benchmarks.reliability import fuzz_kinds
@@ -128,7 +128,7 @@ def serve(kind, cases, seed, answers):
         for case in cases:
             answers.send((case,))
             prepared.write(np.random.default_rng([seed, case]), case, Path(folder))
-            PEAK.write_text("5")  # VmHWM begins anew
+            PEAK.write_text("5", encoding="utf-8")  # VmHWM begins anew
             held, start = status("VmRSS"), time.perf_counter()
             violations.clear()  # of the lines above
             outcome, text = judge(prepared.run)
@@ -141,7 +141,9 @@ def serve(kind, cases, seed, answers):
 
 def status(key):
     """A number of bytes of this process, as Linux tells it."""
-    (line,) = [x for x in STATUS.read_text().splitlines() if x.startswith(key + ":")]
+    (line,) = [
+        x for x in STATUS.read_text(encoding="utf-8").splitlines() if x.startswith(key + ":")
+    ]
     return 1024 * int(line.split()[1])
 
 

@@ -24,7 +24,7 @@ def make_places(folder):
     for stem in "abc":
         Path(folder, "damaged", "images", f"{stem}.png").write_bytes(png()[0][:60])
         Path(folder, "damaged", "masks", f"{stem}.png").write_bytes(png()[0])
-    Path(folder, "task.py").write_text("raise ValueError('no task')\n")
+    Path(folder, "task.py").write_text("raise ValueError('no task')\n", encoding="utf-8")
 
 
 def argument_list(rng, parser):

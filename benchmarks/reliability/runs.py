@@ -51,7 +51,7 @@ def finish(*arguments):
 def train_arguments(folder, run, ending=UNTIL_SCORED):
     """What trains the small task into `run`; `folder` keeps the file of the task."""
     task = folder / "task.py"
-    task.write_text(TASK)
+    task.write_text(TASK, encoding="utf-8")
     return ["train", "--task", task, "--limit", 17, *ending, "--out", run]
 
 
@@ -85,9 +85,14 @@ def differences(run, reference):
         for key, values in theirs.items():
             scale = max(np.abs(values).max(), 1e-6)
             largest = max(largest, float(np.abs(ours[key] - values).max() / scale))
-    histories = [list(csv.DictReader((x / "history.csv").open())) for x in (run, reference)]
+    histories = [
+        list(csv.DictReader((x / "history.csv").open(encoding="utf-8"))) for x in (run, reference)
+    ]
     rows = [[[float(x) for x in row.values()] for row in history] for history in histories]
-    means = [json.loads((x / "metrics.json").read_text())["mean"] for x in (run, reference)]
+    means = [
+        json.loads((x / "metrics.json").read_text(encoding="utf-8"))["mean"]
+        for x in (run, reference)
+    ]
     scores = [[x for x in mean.values() if x is not None] for mean in means]
     return {
         "weights": largest,

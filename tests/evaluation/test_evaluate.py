@@ -89,7 +89,7 @@ def test_a_volume_is_scored_in_three_dimensions(tmp_path):
     task = Task("blocks", ("block",), channels=1, field=(16.0, 16.0))
     model = brightness((32, 16), 1, 1, gain=1)
     result = evaluate(model, [sample], task, folder=tmp_path)
-    (row,), (cleaned,) = result.rows, result.cleaned
+    (row,), ((cleaned,),) = result.rows, result.cleaned.values()
     assert row["case"] == "volume" and 0.9 < row["dice"] < cleaned["dice"] == 1
     assert row["hd_mm"] > cleaned["hd_mm"] == 0  # the clean-up takes the speck away
     path, masks = sample.saved

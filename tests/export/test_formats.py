@@ -1,9 +1,11 @@
 """SavedModel, ONNX and OpenVINO give what the Keras model gives."""
 
 import sys
+import tempfile
 
 import numpy as np
 import openvino
+import psutil
 import pytest
 import tensorflow as tf
 from lively import pictures
@@ -12,6 +14,7 @@ import transfuse_keras as tk
 from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.data.resize import resize_image
 from transfuse_keras.errors import InputError
+from transfuse_keras.export import formats
 from transfuse_keras.export.formats import (
     FORMATS,
     builtin_resizing,
@@ -91,7 +94,20 @@ def test_onnx_gives_the_same_for_one_image_or_several(lively_model, images, want
     np.testing.assert_allclose(load_predictor(path).run(images), wanted, atol=1e-4)
 
 
-def test_openvino_gives_the_same_for_one_image_or_several(lively_model, images, wanted, tmp_path):
+class Watched(tempfile.TemporaryDirectory):
+    """A temporary folder that says which files of it are mapped when it is removed: on Windows
+    these cannot be."""
+
+    def cleanup(self):
+        mapped = [x.path for x in psutil.Process().memory_maps() if x.path.startswith(self.name)]
+        super().cleanup()
+        assert not mapped
+
+
+def test_openvino_gives_the_same_for_one_image_or_several(
+    lively_model, images, wanted, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(formats.tempfile, "TemporaryDirectory", Watched)
     sizes = {}
     for quantize, tolerance in (("none", 1e-4), ("float16", 0.02)):
         folder = tmp_path / quantize

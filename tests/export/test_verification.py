@@ -2,15 +2,18 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
+import psutil
 import pytest
 from conftest import SMALLEST
 from lively import phantom_run
 
 from transfuse_keras.cli import main
 from transfuse_keras.data.samples import Sample, phantom_samples
+from transfuse_keras.export import verification
 from transfuse_keras.export.formats import FORMATS
 from transfuse_keras.export.verification import (
     BUDGETS,
@@ -240,6 +243,13 @@ def writing(content):
     return export, "model.tflite", tuple(BUDGETS)
 
 
+def held_open(folder):
+    """Names of the files in a folder that this process has open or mapped."""
+    process = psutil.Process()
+    paths = {Path(x.path) for x in (*process.open_files(), *process.memory_maps())}
+    return {path.name for path in paths if path.parent == folder}
+
+
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -276,22 +286,43 @@ def test_another_model_is_not_kept(quantize, there, model, files, against, tmp_p
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("there", [False, True], ids=["new", "there before"])
-def test_of_an_openvino_model_neither_file_is_kept(there, model, against, tmp_path, monkeypatch):
+def write_product(model, path):
+    """An OpenVINO model of one matrix product, whatever the model is."""
     import openvino
     from openvino import opset13 as opset
 
-    def export(model, path):
-        image = opset.parameter([-1, *SIZE, 3], np.float32, "image")
-        weights = opset.constant(np.random.default_rng(0).random((3, 3), "float32"))
-        graph = openvino.Model([opset.matmul(image, weights, False, False)], [image])
-        openvino.save_model(graph, path)
+    image = opset.parameter([-1, *SIZE, 3], np.float32, "image")
+    weights = opset.constant(np.random.default_rng(0).random((3, 3), "float32"))
+    openvino.save_model(openvino.Model([opset.matmul(image, weights, False, False)], [image]), path)
 
+
+@pytest.mark.parametrize("name", ["litert", "openvino"])
+def test_no_runtime_holds_a_file_that_is_renamed(
+    name, model, files, against, tmp_path, monkeypatch
+):
+    """Both map the file that they run, and Windows renames no file that is mapped."""
+    formats = {"litert": writing(files[0]), "openvino": (write_product, "model.xml", ("none",))}
+    monkeypatch.setitem(FORMATS, name, formats[name])
+    held = []
+
+    def look(*arguments):
+        held.append(held_open(tmp_path))
+
+    monkeypatch.setattr(verification, "check_budget", look)
+    (tmp_path / "own.tflite").write_bytes(files[0])
+    predictor = load_predictor(tmp_path / "own.tflite")
+    assert held_open(tmp_path) == {"own.tflite"} and predictor  # as a runtime that runs does
+    export_verified(model, tmp_path / formats[name][1], name, "none", against, ORIGIN)
+    assert held == [{"own.tflite"}]
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["new", "there before"])
+def test_of_an_openvino_model_neither_file_is_kept(there, model, against, tmp_path, monkeypatch):
     if there:
         for name in ("model.xml", "model.bin", "model.xml.json"):
             (tmp_path / name).write_text("before")
     before = contents(tmp_path)
-    monkeypatch.setitem(FORMATS, "openvino", (export, "model.xml", ("none",)))
+    monkeypatch.setitem(FORMATS, "openvino", (write_product, "model.xml", ("none",)))
     arguments = (tmp_path / "model.xml", "openvino", "none", against, ORIGIN)
     with pytest.raises(OverBudget, match=r"^model.xml is not the same model"):
         export_verified(model, *arguments)

@@ -8,7 +8,7 @@ from PIL import Image
 from transfuse_keras.data.pictures import outline, overlay
 from transfuse_keras.data.resize import crop_field, uncrop_field
 from transfuse_keras.errors import InputError
-from transfuse_keras.inference.masks import largest_component, to_masks
+from transfuse_keras.inference.masks import clean_up, largest_component, to_masks
 from transfuse_keras.inference.predict import (
     predict,
     predict_images,
@@ -196,6 +196,16 @@ def test_the_largest_component_of_a_volume_spans_slices():
         volume[k, 3, 1 + k] = 1
     kept = largest_component(volume)
     assert kept.sum() == 3 and kept[0:3, 1, 1].all()
+
+
+def test_masks_are_cleaned_up_class_by_class_and_all_together():
+    """Two regions: one of both classes in three parts, and the largest part of b."""
+    picture = np.array([list(line) for line in ("aaba..b", "aab...b", "......b", "a......")])
+    masks = np.stack([picture == "a", picture == "b"], axis=-1).astype("uint8")
+    found = {name: tuple(kept.sum(axis=(0, 1))) for name, kept in clean_up(masks).items()}
+    assert found == {"cleaned": (4, 3), "region": (5, 2), "region-cleaned": (4, 2)}
+    assert all(kept.dtype == np.uint8 for kept in clean_up(masks).values())
+    assert list(clean_up(masks[..., :1])) == ["cleaned"]  # the others are the same
 
 
 def test_overlay_colours():

@@ -19,7 +19,7 @@ from transfuse_keras.metrics.calibration import (
     pool_calibration,
 )
 from transfuse_keras.tasks import Task
-from transfuse_keras.training.cross_validation import choose_cleaning, cross_validate
+from transfuse_keras.training.cross_validation import cross_validate, improves_all, mean_dice
 
 SETTINGS = {"seed": 0, "size": (2, 3)}
 
@@ -51,12 +51,14 @@ def test_folds_are_scikit_learns_and_no_patient_is_on_two_sides():
 class Trainer:
     """Leaves what a fold leaves, with the Dice given by case number; dies when told to.
 
-    The clean-up changes the Dice of class a by `cleaned`, that of b by its negative. The threshold
-    of class b differs by fold if `auto`.
+    The clean-up of each class changes the Dice of class a by `cleaned`, that of b by its negative;
+    that of all together changes them by `region`. The threshold of class b differs by fold if
+    `auto`.
     """
 
-    def __init__(self, cleaned=0.0, dies_in=None, auto=False):
+    def __init__(self, cleaned=0.0, dies_in=None, auto=False, region=(0, 0)):
         self.cleaned, self.dies_in, self.auto, self.trained = cleaned, dies_in, auto, []
+        self.region = region
 
     def __call__(self, run, fold, resume):
         index, count = fold
@@ -75,9 +77,13 @@ class Trainer:
             for shift, name in ((0, "a"), (1, "b"))
         ]
         write_table(run / "cases.csv", rows)
-        change = {"a": self.cleaned, "b": -self.cleaned}
-        better = [{**row, "dice": row["dice"] + change[row["class"]]} for row in rows]
-        write_table(run / "cases-cleaned.csv", better)
+        each = {"a": self.cleaned, "b": -self.cleaned}
+        region = dict(zip("ab", self.region, strict=True))
+        both = {name: each[name] + region[name] for name in "ab"}
+        ways = {"cleaned": each, "region": region, "region-cleaned": both}
+        for name, change in ways.items():
+            changed = [{**row, "dice": row["dice"] + change[row["class"]]} for row in rows]
+            write_table(run / f"cases-{name}.csv", changed)
         entries = []
         for number, rank in enumerate(("best", "median", "worst", "worst")):
             file = f"{number:02}_{rank}_f{index}.png"
@@ -116,7 +122,8 @@ def test_scores_of_all_folds_are_pooled(tmp_path):
     assert [fold["n"] for fold in metrics["folds"]] == [2] * 5
     assert metrics["seconds_per_case"] == pytest.approx(0.2)
     assert json.loads((folder / "postprocessing.json").read_text()) == {
-        "largest_component": {"a": False, "b": False}
+        "largest_region": False,
+        "largest_component": {"a": False, "b": False},
     }
     index = json.loads((folder / "overlays" / "index.json").read_text())
     assert [entry["rank"] for entry in index[:3]] == ["best", "median", "worst"]
@@ -138,21 +145,37 @@ def test_each_fold_states_its_own_thresholds(tmp_path):
     assert "b 0.4" in page
 
 
-def test_a_class_is_cleaned_where_that_helps_it(tmp_path):
-    cross_validate(Trainer(cleaned=0.1), SETTINGS, tmp_path / "cv", 5)
+@pytest.mark.parametrize(
+    ("region", "cut"),
+    [
+        ((0, 0), False),
+        ((0.1, 0), True),
+        ((0.1, -0.01), False),  # a class would lose
+        ((0.1, 0.02), True),
+    ],
+)
+def test_volumes_are_cleaned_where_that_helps(tmp_path, region, cut):
+    """Together, if no class loses by it; then each class that gains."""
+    cross_validate(Trainer(cleaned=0.1, region=region), SETTINGS, tmp_path / "cv", 5)
     chosen = json.loads((tmp_path / "cv" / "postprocessing.json").read_text())
-    assert chosen == {"largest_component": {"a": True, "b": False}}
+    each = {"a": True, "b": False}
+    assert chosen == {"largest_region": cut, "largest_component": each}
     metrics = json.loads((tmp_path / "cv" / "metrics.json").read_text())
     found = {name: metrics["classes"][name]["dice"] for name in "ab"}
-    assert found == pytest.approx({"a": 4.5 / 20 + 0.1, "b": 5.5 / 20})
+    wanted = {"a": 4.5 / 20 + 0.1 + cut * region[0], "b": 5.5 / 20 + cut * region[1]}
+    assert found == pytest.approx(wanted)
     rows = read_cases(tmp_path / "cv" / "cases.csv")
     assert [row["class"] for row in rows[:4]] == ["a", "b", "a", "b"]
 
 
-def test_a_class_that_gains_nothing_is_left_as_it_is():
-    before = {"classes": {"a": {"dice": 0.5}, "b": {"dice": 0.6}, "c": {"dice": math.nan}}}
-    after = {"classes": {"a": {"dice": 0.5}, "b": {"dice": 0.7}, "c": {"dice": math.nan}}}
-    assert choose_cleaning(before, after) == {"a": False, "b": True, "c": False}
+def test_the_mean_that_decides_is_that_of_nnunet():
+    """A false alarm on an empty truth counts 0, and a mask that is rightly empty is left out."""
+    cases = [(False, False, 0.8), (True, False, 0.0), (True, True, 1.0)]
+    names = ("truth_empty", "prediction_empty", "dice")
+    rows = [{"class": "a", **dict(zip(names, case, strict=True))} for case in cases]
+    assert mean_dice(rows) == {"a": 0.4}
+    assert math.isnan(mean_dice(rows[2:])["a"])
+    assert not improves_all({"a": 0.5, "b": math.nan}, {"a": 0.5, "b": math.nan})
 
 
 def test_folds_are_resumed_one_by_one(tmp_path):

@@ -35,7 +35,7 @@ def group_rooms(root):
     ]
     places = {}
     with suppress(OSError):
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
+        for line in (root / "proc/self/cgroup").read_text("utf-8").splitlines():
             number, kinds, place = line.split(":", 2)
             places[kinds or number] = place.strip("/")
     for folder, kind, limit, usage, cached in files:
@@ -45,8 +45,8 @@ def group_rooms(root):
             if folder not in (group, *group.parents):
                 break
             with suppress(OSError, ValueError, KeyError):
-                most, used = (int((group / name).read_text()) for name in (limit, usage))
-                pairs = map(str.split, (group / "memory.stat").read_text().splitlines())
+                most, used = (int((group / name).read_text("utf-8")) for name in (limit, usage))
+                pairs = map(str.split, (group / "memory.stat").read_text("utf-8").splitlines())
                 yield max(0, most - used + int(dict(pairs)[cached]))  # cached files make room
 
 

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from transfuse_keras.data.resize import resize_image, resize_masks
+from transfuse_keras.files import replacing
 
 TRUTH, PREDICTION = (0, 255, 0), (255, 0, 255)  # outlines: green and magenta; both: white
 PICTURE_SIDE = 384  # small images are enlarged to this, so that outlines stay thin
@@ -61,3 +62,14 @@ def enlarge(image, *masks):
     factor = max(1, round(PICTURE_SIDE / min(image.shape[:2])))
     size = (factor * image.shape[0], factor * image.shape[1])
     return resize_image(image, size), *(resize_masks(mask, size) for mask in masks)
+
+
+def save_png(path, pixels):
+    """Write uint8 (H, W), or (H, W, 3) of RGB."""
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    # Pillow takes ten times as long. Written by OpenCV, a full disk would not be told, nor that
+    # it finds no folder with an accent in its name, on Windows.
+    _, encoded = cv2.imencode(".png", pixels)
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded)

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from transfuse_keras.data.phantoms import PHANTOMS, draw_phantom, phantom_spacing, volume_spacing
+from transfuse_keras.files import portable
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Sample:
     @property
     def file_name(self):
         """The name as part of a file name."""
-        return self.name.replace("/", "_")
+        return portable(self.name)
 
 
 def phantom_samples(task, size, seed, indices):

@@ -10,7 +10,7 @@ from rich.progress import track
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.evaluation.cases import SUBGROUP
 from transfuse_keras.evaluation.protocols import OVERLAP, PROTOCOLS
-from transfuse_keras.inference.masks import largest_component, to_masks
+from transfuse_keras.inference.masks import clean_up, to_masks
 from transfuse_keras.inference.predict import predict_sample
 from transfuse_keras.metrics import dice, surface_scores
 from transfuse_keras.metrics.calibration import BINS, count_reliability, measure_calibration
@@ -23,13 +23,13 @@ class Evaluation:
     Attributes:
         rows: one dict per case and class: "case", "group" (its patient), "subgroup_<name>" for
             every attribute of the samples, then what `score_case` gives.
-        cleaned: the same after `largest_component`, for volumes; else empty.
+        cleaned: the same of volumes after each way of `clean_up`, by its name; else empty.
         calibration: class -> {"ece", "bins"}, see `measure_calibration`.
         seconds: of each prediction, reading and scoring left out.
     """
 
     rows: list[dict] = field(default_factory=list)
-    cleaned: list[dict] = field(default_factory=list)
+    cleaned: dict[str, list[dict]] = field(default_factory=dict)
     calibration: dict = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
 
@@ -62,15 +62,17 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None):
         if folder is not None and sample.save is not None:
             sample.save(folder / f"{sample.file_name}.nii.gz", masks)
         spacing = sample.spacing if in_mm else None
-        rows = score_case(truth, masks, spacing, task.classes)
+        scored = rows = score_case(truth, masks, spacing, task.classes)
         for protocol in task.protocols:
             scores = PROTOCOLS[protocol][1](predictor, image, truth, maps, thresholds)
             rows = [{**row, **more} for row, more in zip(rows, scores, strict=True)]
         case = describe_case(sample, attributes)
         result.rows += [case | row for row in rows]
         if task.field is not None:
-            cleaned = score_case(truth, largest_component(masks), spacing, task.classes)
-            result.cleaned += [case | row for row in cleaned]
+            for name, kept in clean_up(masks).items():
+                same = np.array_equal(kept, masks)
+                rows = scored if same else score_case(truth, kept, spacing, task.classes)
+                result.cleaned.setdefault(name, []).extend(case | row for row in rows)
     result.calibration = measure_calibration(histograms, task.classes)
     return result
 

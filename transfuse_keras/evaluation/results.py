@@ -2,10 +2,9 @@
 
 import logging
 
-import cv2
 import numpy as np
 
-from transfuse_keras.data.pictures import enlarge, overlay, select_visible_slice
+from transfuse_keras.data.pictures import enlarge, overlay, save_png, select_visible_slice
 from transfuse_keras.evaluation.evaluate import evaluate
 from transfuse_keras.evaluation.protocols import describe_protocol
 from transfuse_keras.evaluation.statistics import summarize
@@ -39,7 +38,8 @@ def score_samples(folder, predictor, task, samples, thresholds, flips=""):
         thresholds: class -> probability.
         flips: average over mirror images, see `predict`.
 
-    Writes: cases.csv, of volumes cases-cleaned.csv and predictions/, and overlays/.
+    Writes: cases.csv, of volumes predictions/ and a cases-<name>.csv for each way of `clean_up`,
+    and overlays/.
 
     Returns: what metrics.json says of the scores: `summarize`, "protocol", "thresholds",
     "calibration", "paper", "seconds_per_case", "subgroups": see `summarize_subgroups` and, if the
@@ -51,8 +51,8 @@ def score_samples(folder, predictor, task, samples, thresholds, flips=""):
     values = tuple(thresholds.values())
     result = evaluate(predictor, samples, task, values, flips, folder / "predictions")
     write_table(folder / "cases.csv", result.rows)
-    if result.cleaned:
-        write_table(folder / "cases-cleaned.csv", result.cleaned)
+    for name, rows in result.cleaned.items():
+        write_table(folder / f"cases-{name}.csv", rows)
     write_overlays(folder / "overlays", predictor, task, samples, result.rows, values, flips)
     summary = summarize(result.rows)
     return {
@@ -105,7 +105,7 @@ def write_overlays(folder, predictor, task, samples, rows, thresholds, flips):
             masks = to_masks(maps, thresholds, task.exclusive)
             name = f"{number:02}_{rank}_{sample.file_name}.png"
             picture = overlay(*enlarge(*select_visible_slice(image, masks, truth)))
-            cv2.imwrite(str(temporary / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            save_png(temporary / name, picture)
             entry = {"file": name, "case": sample.name, "score": scores[sample.name]}
             index.append({**entry, "rank": rank})
         write_json(temporary / "index.json", index)

@@ -154,7 +154,9 @@ def export_openvino(model, path, quantize="none"):
         file = str(Path(folder, "model.xml"))
         with builtin_resizing():
             serving_model(model).export(file, format="openvino", verbose=False)
-        graph = openvino.Core().read_model(file)
+        core = openvino.Core()
+        core.set_property({"ENABLE_MMAP": False})  # on Windows no mapped file can be removed
+        graph = core.read_model(file)
         with replacing(Path(path).with_suffix(".bin")), replacing(path) as temporary:
             openvino.save_model(graph, temporary, compress_to_fp16=quantize == "float16")
 

@@ -164,8 +164,8 @@ def export_verified(model, path, name, quantize, against, origin, arguments=None
             stack.enter_context(replacing(path.with_suffix(".bin")))
         temporary = stack.enter_context(replacing(path))
         export(model, temporary, **(arguments or {}))
-        run = load_predictor(temporary).run
-        verified = verify(run, against, thresholds, origin.task.exclusive)
+        # in one expression: on Windows no file is renamed that a runtime holds open
+        verified = verify(load_predictor(temporary).run, against, thresholds, origin.task.exclusive)
         check_budget(path, quantize, verified)
     write_metadata(path, model, origin, name, quantize, verified)
     write_json(file, {**known, path.name: verified})

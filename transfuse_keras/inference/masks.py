@@ -1,4 +1,4 @@
-"""From probabilities to masks: thresholds, and the largest component of each class."""
+"""From probabilities to masks: thresholds, and the largest component of classes."""
 
 import numpy as np
 
@@ -41,3 +41,25 @@ def largest_component(masks):
             sizes = np.bincount(components.ravel())[1:]
             kept[..., k] = components == 1 + sizes.argmax()
     return kept
+
+
+def largest_region(masks):
+    """Of all classes together only the largest connected component, as `largest_component`."""
+    return masks * largest_component(masks.any(axis=-1, keepdims=True).astype(masks.dtype))
+
+
+def clean_up(masks):
+    """The ways in which nnU-Net cleans masks up, to see which raise the scores.
+
+    Args:
+        masks: 0/1 (..., M).
+
+    Returns: {"cleaned": every class by `largest_component`, "region": see `largest_region`,
+    "region-cleaned": the one after the other} -> masks; with one class they are all the same, so
+    only the first is there.
+    """
+    cleaned = {"cleaned": largest_component(masks)}
+    if masks.shape[-1] == 1:
+        return cleaned
+    region = largest_region(masks)
+    return {**cleaned, "region": region, "region-cleaned": largest_component(region)}

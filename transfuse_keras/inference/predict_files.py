@@ -7,13 +7,12 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from transfuse_keras.data.pictures import overlay, select_visible_slice
+from transfuse_keras.data.pictures import overlay, save_png, select_visible_slice
 from transfuse_keras.data.readers import read_image, with_channels
 from transfuse_keras.errors import InputError
-from transfuse_keras.files import replacing
+from transfuse_keras.files import portable
 from transfuse_keras.inference.inputs import find_inputs, place
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predict import (
@@ -28,6 +27,7 @@ from transfuse_keras.runs.metadata import keep_value_range, known_task
 log = logging.getLogger(__name__)
 
 
+ONE_CASE = sys.platform in ("win32", "darwin")  # A.png and a.png are one file there
 AT_ONCE = 8  # images that go through the model together
 
 
@@ -183,11 +183,14 @@ def refuse_clashes(found, out, task, overlays):
         for name in output_names(item, task, overlays):
             if folder / name in own:
                 raise InputError(f"{out / name}: is an input; give --out another folder.")
-            if writer.setdefault(name, item) is not item:
-                raise InputError(
-                    f"{writer[name].files[0]} and {item.files[0]}: would both be written as "
-                    f"{name}; rename one."
-                )
+            key = name.casefold() if ONE_CASE else name
+            if key in writer:
+                both = [writer[key].files[0], item.files[0]]
+                who, remedy = "{} and {}:", "rename one"
+                if writer[key] is item:
+                    who, remedy = "{}: two classes", "rename one of them"
+                raise InputError(f"{who.format(*both)} would both be written as {name}; {remedy}.")
+            writer[key] = item
 
 
 def output_names(item, task, overlays):
@@ -197,7 +200,7 @@ def output_names(item, task, overlays):
     elif task.exclusive or len(task.classes) == 1:
         names = [f"{item.name}.png"]
     else:
-        names = [f"{item.name}_{name.replace('/', '_')}.png" for name in task.classes]
+        names = [f"{item.name}_{portable(name)}.png" for name in task.classes]
     return [*names, f"{item.name}_overlay.png"] if overlays else names
 
 
@@ -247,13 +250,3 @@ def write(out, item, image, masks, task, overlays):
             save_png(out / names[i], 255 * masks[..., i])
     if overlays:
         save_png(out / names[-1], overlay(*select_visible_slice(image, masks)))
-
-
-def save_png(path, pixels):
-    """Write uint8 (H, W), or (H, W, 3) of RGB."""
-    if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    # Pillow takes ten times as long; a full disk OpenCV would not tell
-    _, encoded = cv2.imencode(".png", pixels)
-    with replacing(path) as temporary:
-        temporary.write_bytes(encoded)

@@ -136,7 +136,8 @@ def peak_memory():
     """
     if not STATUS.is_file():
         return None
-    (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM")]
+    lines = STATUS.read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in lines if line.startswith("VmHWM")]
     return 1024 * int(line.split()[1])
 
 
@@ -159,7 +160,7 @@ def serve(kind, questions, answer, **settings):
 
 def main():
     sys.path.append(str(Path(__file__).parents[2]))  # for `keras`, if the package is not installed
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
 
     def answer(**content):

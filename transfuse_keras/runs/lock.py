@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from transfuse_keras.errors import InputError
+from transfuse_keras.files import insist
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def locked(folder):
     finally:
         ended.set()
         if read(path) == mine:
-            path.unlink(missing_ok=True)
+            insist(path.unlink)
 
 
 def describe_process():
@@ -123,11 +124,11 @@ def discard(path, holder):
     """Remove the lock of a dead process, and no other that was put in its place meanwhile."""
     aside = path.with_name(f"{LOCK}.{os.getpid()}")
     with suppress(FileNotFoundError):
-        os.rename(path, aside)
+        insist(os.replace, path, aside)
         if read(aside) == holder:
-            aside.unlink()
+            insist(aside.unlink)
         else:
-            os.rename(aside, path)
+            insist(os.replace, aside, path)
 
 
 def beat(path, ended):

@@ -112,7 +112,7 @@ def write_tables(folder, settings, seeds):
     for number, table in TABLES.items():
         text = "\n".join(format_paper_table(table, folder, settings, seeds)) + "\n"
         with replacing(folder / f"table-{number}.md") as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
 
 
 def format_paper_table(table, folder, settings, seeds):

@@ -12,7 +12,7 @@ from transfuse_keras.evaluation.protocols import pool_protocols
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.report_files import read_metrics
 from transfuse_keras.evaluation.results import WORST
-from transfuse_keras.evaluation.statistics import summarize
+from transfuse_keras.evaluation.statistics import mean, summarize
 from transfuse_keras.evaluation.subgroups import summarize_subgroups
 from transfuse_keras.files import read_json, replacing, write_json, write_table
 from transfuse_keras.metrics.calibration import pool_calibration
@@ -50,8 +50,9 @@ def cross_validate(train, settings, folder, folds, resume=False):
 def pool(folder, runs):
     """Scores of all folds together.
 
-    In volumes a class is cleaned to its largest component if that raises its mean Dice over all
-    cases (nnU-Net's rule); the choice for each class is in postprocessing.json.
+    Volumes are cleaned up by nnU-Net's rule. First all classes together are cut to their largest
+    component, if that raises the mean Dice over all cases and lowers that of no class. Then so is
+    each class that gains by it. What was done is in postprocessing.json.
 
     Writes: cases.csv and overlays/. Returns: the content of metrics.json; "thresholds" holds those
     of all folds only where they are the same, each fold's stand with the fold.
@@ -59,9 +60,16 @@ def pool(folder, runs):
     folds = [read_metrics(run / "metrics.json") for run in runs]
     rows = read_all_cases(runs, "cases.csv")
     if (runs[0] / "cases-cleaned.csv").is_file():
-        cleaned = read_all_cases(runs, "cases-cleaned.csv")
-        chosen = choose_cleaning(summarize(rows), summarize(cleaned))
-        write_json(folder / "postprocessing.json", {"largest_component": chosen})
+        cleaned, cut = read_all_cases(runs, "cases-cleaned.csv"), False
+        if all((run / "cases-region.csv").is_file() for run in runs):
+            region = read_all_cases(runs, "cases-region.csv")
+            cut = improves_all(mean_dice(rows), mean_dice(region))
+            if cut:
+                rows, cleaned = region, read_all_cases(runs, "cases-region-cleaned.csv")
+        before, after = mean_dice(rows), mean_dice(cleaned)
+        chosen = {name: after[name] > before[name] for name in before}
+        content = {"largest_region": cut, "largest_component": chosen}
+        write_json(folder / "postprocessing.json", content)
         pairs = zip(rows, cleaned, strict=True)
         rows = [after if chosen[after["class"]] else before for before, after in pairs]
     write_table(folder / "cases.csv", rows)
@@ -92,10 +100,19 @@ def read_all_cases(runs, name):
     return rows
 
 
-def choose_cleaning(before, after):
-    """Class -> whether its mean Dice rises."""
-    scores = before["classes"], after["classes"]
-    return {name: scores[1][name]["dice"] > scores[0][name]["dice"] for name in scores[0]}
+def mean_dice(rows):
+    """Class -> mean Dice, as nnU-Net takes it: without the cases where both masks are empty."""
+    scores = {row["class"]: [] for row in rows}
+    for row in rows:
+        if not (row["truth_empty"] and row["prediction_empty"]):
+            scores[row["class"]].append(row["dice"])
+    return {name: mean(found) for name, found in scores.items()}
+
+
+def improves_all(before, after):
+    """Whether the mean over the classes rises, and that of no class falls."""
+    worse = any(after[name] < before[name] for name in before)
+    return mean(list(after.values())) > mean(list(before.values())) and not worse
 
 
 def pool_overlays(folder, parts):

@@ -123,7 +123,7 @@ def read_stems(path, columns):
     for row in rows:
         if len(row) < len(columns):
             raise InputError(f"{path}: the row '{','.join(row)}' lacks {columns[len(row)]}.")
-        table[without_suffix(row[0])] = row[1:]
+        table[without_suffix(row[0].replace("\\", "/"))] = row[1:]
     return table
 
 

@@ -7,7 +7,7 @@ with the same folders in both, and images and masks that lie together in one fol
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import PureWindowsPath
 
 import numpy as np
 
@@ -205,7 +205,7 @@ def read_split_files(folder, images, listing):
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not a readable text file ({error}).") from error
         for line in filter(None, lines):
-            stem = without_suffix(Path(line).name)
+            stem = without_suffix(PureWindowsPath(line).name)  # which takes both separators
             if stem not in images:
                 listing.errors.append(f"{path}: names {line}, which has no image; take it out.")
             elif splits.setdefault(stem, split) != split:
