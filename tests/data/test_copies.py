@@ -90,3 +90,14 @@ def test_the_difference_hash_is_that_of_its_definition():
     assert share_bits(f"{int(bits, 2):016x}", other) < 0.8
     assert share_bits("0" * 16, "f" * 16) == share_bits("", "") == 0
     assert share_bits("0" * 16, "0" * 15 + "1") == 1 - 1 / 64
+
+
+def test_a_volume_is_known_by_its_look_where_its_z_scores_are_rounded_otherwise():
+    volumes = [
+        np.stack([scene(seed + i)[..., :1] / 64 - 1 for i in range(3)]).astype("float32")
+        for seed in (1, 40)
+    ]
+    first, other = map(take_fingerprint, volumes)
+    again = take_fingerprint(volumes[0] * np.float32(1 + 1e-6))
+    assert first.digest != again.digest and share_bits(first.dhash, again.dhash) > 0.95
+    assert share_bits(first.dhash, other.dhash) < 0.85

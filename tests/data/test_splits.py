@@ -73,6 +73,7 @@ def test_a_split_is_the_same_for_ever():
     assert [x.group for x in found["test"]] == ["p0000", "p0006"]
     # printf 0:p0001 | sha256sum | head -c 12
     assert place_of("p0001", 0) == 0xC14B0C424C87 / 2**48
+    assert place_of("Jose\u0301", 0) == place_of("Jos\xe9", 0)  # as macOS and as Linux has it
 
 
 def test_a_folder_is_split_by_patient_and_says_how_many(tmp_path):

@@ -149,7 +149,7 @@ def test_an_exported_model_is_run_once_to_see_what_it_gives(tmp_path):
 def test_the_run_is_at_most_two_folders_up(tmp_path, monkeypatch):
     run = tmp_path / "runs" / "hip"
     (run / "checkpoints" / "deep").mkdir(parents=True)
-    (run / "config.json").write_text(json.dumps({"schema": 1}))
+    (run / "config.json").write_text(json.dumps({"schema": 1, "task": {}}))
     inside = (".", "model.keras", "saved_model", "checkpoints/best.keras")
     assert {find_run(run / path) for path in inside} == {run}
     assert find_run(run / "checkpoints" / "deep" / "best.keras") is None

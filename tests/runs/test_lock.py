@@ -126,7 +126,8 @@ def test_what_a_killed_process_left_is_no_content(tmp_path):
         ('{"architectures": ["Bert"]}', False),  # of a Hugging Face model
         ("// a comment is no JSON\n{}", False),
         ('["task", "recipe"]', False),
-        ('{"schema": 1}', True),
+        ('{"schema": 1, "name": "of another program"}', False),
+        ('{"schema": 99, "task": {}}', True),  # of a version to come
         ('{"task": {}, "recipe": {}}', True),
     ],
 )

@@ -13,7 +13,7 @@ from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.evaluate_model import choose_samples, validation_samples
-from transfuse_keras.files import read_table, write_json, write_table
+from transfuse_keras.files import read_json, read_table, write_json, write_table
 from transfuse_keras.runs.folder import write_split
 from transfuse_keras.runs.samples import own_samples, recognize
 from transfuse_keras.runs.settings import Settings, plain_settings
@@ -123,6 +123,54 @@ def test_a_run_without_digests_goes_by_name_where_all_names_are_there(trained, t
     (copy / "images" / "x3.png").unlink()
     (copy / "masks" / "x3.png").unlink()
     assert recognize(task, run, find_samples(task, copy).samples) == {}
+
+
+def test_other_images_in_the_place_of_the_runs_own_are_noticed(trained, caplog):
+    """The same path and names, but every picture is that of another name now."""
+    run, data = trained
+    tested = parts(run)["test"]
+    for i in range(20):
+        save(data / "images" / f"x{i}.png", scene((i + 1) % 20))
+    samples, count = choose_samples(task, data, run, None)
+    assert {f"x{(int(x.name[1:]) + 1) % 20}" for x in samples} == tested and count == 0
+    assert str(data) in caplog.text and "recognised by its pixels" in caplog.text
+
+
+def test_lost_test_images_are_told(trained, caplog):
+    run, data = trained
+    lost = min(parts(run)["test"])
+    (data / "images" / f"{lost}.png").unlink()
+    (data / "masks" / f"{lost}.png").unlink()
+    samples, _ = choose_samples(task, data, run, None)
+    assert names(samples) == parts(run)["test"] - {lost} and lost in caplog.text
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_validation_images_that_are_scored_count_as_used(trained, tmp_path, moved):
+    """As where a data set names no test split: they have chosen the best epoch."""
+    run, data = trained
+    rows = [row for row in read_table(run / "split.csv") if row["split"] != "test"]
+    both = [row for row in rows if row["split"] == "val"]
+    write_table(run / "split.csv", rows + [{**row, "split": "test"} for row in both])
+    if moved:
+        data = data.rename(tmp_path / "moved")
+    samples, count = choose_samples(task, data, run, None)
+    assert names(samples) == {row["sample"] for row in both} and count == len(both) > 0
+
+
+def test_phantoms_of_a_fold_are_those_of_the_fold(tmp_path):
+    settings = Settings(hip, fold=(1, 5))
+    write_json(tmp_path / "config.json", plain_settings(settings))
+    wanted = find_splits(hip, fold=(1, 5))["test"]
+    assert names(choose_samples(hip, None, tmp_path, None)[0]) == names(wanted)
+
+
+def test_all_of_the_own_data_has_the_patients_that_the_run_was_given(trained):
+    run, data = trained
+    config = read_json(run / "config.json")
+    write_json(run / "config.json", {**config, "group": r"x\d"})
+    samples, _ = choose_samples(task, data, run, None, everything=True)
+    assert len({sample.group for sample in samples}) == 10
 
 
 def test_groups_of_the_run_are_kept(trained, tmp_path):

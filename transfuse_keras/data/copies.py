@@ -25,7 +25,8 @@ class Fingerprint:
 
     Attributes:
         digest: of its pixels at training size: equal only for equal images.
-        dhash: 64 bits, 16 hexadecimal digits, most of which alike images share; "" of volumes.
+        dhash: 64 bits, 16 hexadecimal digits, most of which alike images share; of a volume those
+            of the mean of its slices, as another processor may round its z-scores otherwise.
         thumbnail: uint8 (64, 64), grey; None of volumes.
     """
 
@@ -39,13 +40,16 @@ def take_fingerprint(images):
     pixels = np.ascontiguousarray(images)
     digest = hashlib.blake2b(pixels.data, digest_size=16).hexdigest()
     if images.dtype != np.uint8:
-        return Fingerprint(digest)
+        return Fingerprint(digest, hash_differences(images[..., 0].mean(axis=0)))
     grey = cv2.cvtColor(images[0], cv2.COLOR_RGB2GRAY) if images.shape[3] == 3 else images[0]
-    shrunk, small = (
-        cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for size in ((THUMBNAIL,) * 2, (9, 8))
-    )
-    bits = small[:, 1:] > small[:, :-1]  # the difference hash of Krawetz
-    return Fingerprint(digest, np.packbits(bits).tobytes().hex(), shrunk)
+    shrunk = cv2.resize(grey, (THUMBNAIL,) * 2, interpolation=cv2.INTER_AREA)
+    return Fingerprint(digest, hash_differences(grey), shrunk)
+
+
+def hash_differences(picture):
+    """The difference hash of Krawetz of a picture (H, W): 16 hexadecimal digits."""
+    small = cv2.resize(picture, (9, 8), interpolation=cv2.INTER_AREA)
+    return np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex()
 
 
 def take_fingerprints(samples, images=None, size=None, field=None):

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import logging
 import re
+import unicodedata
 from collections import Counter, defaultdict
 
 from transfuse_keras.data.layouts import find_samples
@@ -190,6 +191,7 @@ def split_by_group(samples, ratio=SPLITS, seed=0):
 
 def place_of(name, seed):
     """A number from 0 to below 1 that is a function of a name and a seed, and of nothing else."""
+    name = unicodedata.normalize("NFC", name)  # macOS may store an accent as a letter of its own
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return int.from_bytes(digest[:6]) / 2**48
 

@@ -13,7 +13,7 @@ from transfuse_keras.inference.predictor import load_predictor
 from transfuse_keras.runs.folder import find_run, own_data, read_config, read_split
 from transfuse_keras.runs.logfile import begin_log, logging_to_folder
 from transfuse_keras.runs.metadata import keep_value_range, known_task
-from transfuse_keras.runs.samples import own_listing, own_samples, own_splits, recognize
+from transfuse_keras.runs.samples import is_test, own_listing, own_samples, own_splits, recognize
 
 log = logging.getLogger(__name__)
 
@@ -119,11 +119,20 @@ def choose_samples(task, data, run, spacing, everything=False, masks=None, group
     Raises: InputError if there is nothing to score.
     """
     own = data is None or (run is not None and own_data(run) == str(Path(data).resolve()))
-    if own and not everything:
-        return own_samples(task, run, "test"), 0
     if own and own_data(run) is None:
         parts = own_splits(task, run)
+        if not everything:
+            return parts["test"], 0
         return sum(parts.values(), []), len(parts["train"]) + len(parts["val"])
+    if own and not everything:
+        samples = own_samples(task, run, "test")
+        parts = recognize(task, run, samples) if samples else {}
+        if not parts or all(is_test(parts.get(sample.name)) for sample in samples):
+            return samples, count_used(parts)
+        log.warning(
+            f"{own_data(run)}: is not as the run found it, other images have the names of its test "
+            "split; so each image is recognised by its pixels."
+        )
     listing = own_listing(task, run) if own else find_samples(task, data, spacing, masks, group)
     if listing.errors:
         raise InputError(listing.errors[0])
@@ -133,14 +142,20 @@ def choose_samples(task, data, run, spacing, everything=False, masks=None, group
     if run is None:
         return samples if everything else keep_test(samples), None
     parts = recognize(task, run, samples)
-    count = sum(part != "test" for part in parts.values())
+    count = count_used(parts)
     if everything:
         if count:
             log.warning(f"{count} of the {len(samples)} images were used in training.")
         return samples, count
     if not parts:
         return keep_test(samples), 0
-    return leave_out_known(run, samples, parts), 0
+    kept = leave_out_known(run, samples, parts)
+    return kept, count_used({sample.name: parts.get(sample.name, "test") for sample in kept})
+
+
+def count_used(parts):
+    """How many samples were used in training or to choose the best epoch: name -> part."""
+    return sum(part != "test" for part in parts.values())
 
 
 def keep_test(samples):
@@ -152,13 +167,13 @@ def leave_out_known(run, samples, parts):
     """The samples that a run was not trained on: if all of its test split is there, this; else
     what it does not know, and of its test split what there is."""
     tested = {row["sample"] for row in read_split(run) if row["split"] == "test"}
-    test = [sample for sample in samples if parts.get(sample.name) == "test"]
+    test = [sample for sample in samples if is_test(parts.get(sample.name))]
     if len(test) >= len(tested):
         kept, what = test, "the test split of the run"
     else:
-        new = [sample for sample in samples if parts.get(sample.name, "test") == "test"]
+        new = [sample for sample in samples if is_test(parts.get(sample.name, "test"))]
         kept, what = keep_test(new), "what the run has not seen"
-    used = sum(part != "test" for part in parts.values())
+    used = count_used(parts)
     if not kept:
         raise InputError(f"All {used} images were used in training; --all scores them.")
     log.info(

@@ -197,7 +197,8 @@ def is_run(folder):
         content = read_json(folder / CONFIG)
     except InputError:
         return any((folder / name).exists() for name in (SPLIT, "checkpoints", "model.keras"))
-    return isinstance(content, dict) and ("schema" in content or {"task", "recipe"} <= set(content))
+    own = {"schema", "recipe"}  # the first form had no schema; later ones may have no recipe
+    return isinstance(content, dict) and "task" in content and bool(own & set(content))
 
 
 def run_task(run):

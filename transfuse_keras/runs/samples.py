@@ -1,5 +1,6 @@
 """The samples of a run: those of its own splits, and which samples of any folder it has seen."""
 
+import logging
 from collections import defaultdict
 from dataclasses import replace
 
@@ -8,6 +9,9 @@ from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.runs.folder import own_data, read_config, read_split
 
+log = logging.getLogger(__name__)
+
+VAL_AND_TEST = "val and test"  # where the data has no test split, see `complete_splits`
 SAME_PICTURE = 0.85  # share of equal bits: the same picture, stored in another way
 
 
@@ -17,20 +21,27 @@ def own_samples(task, run, part):
         return own_splits(task, run)[part]
     groups = {row["sample"]: row["group"] for row in read_split(run) if row["split"] == part}
     samples = own_listing(task, run).samples
-    return [replace(x, group=groups[x.name]) for x in samples if x.name in groups]
+    found = [replace(x, group=groups[x.name]) for x in samples if x.name in groups]
+    if lost := groups.keys() - {sample.name for sample in found}:
+        log.warning(
+            f"{own_data(run)}: {len(lost)} of the {len(groups)} {part} samples of the run are no "
+            f"longer there, such as {min(lost)}."
+        )
+    return found
 
 
 def own_splits(task, run):
     """The phantoms of a run."""
     config = read_config(run)
-    return find_splits(task, None, tuple(config["recipe"]["image_size"]), config["seed"])
+    size, fold = tuple(config["recipe"]["image_size"]), config.get("fold")
+    return find_splits(task, None, size, config["seed"], fold=fold and tuple(fold))
 
 
 def own_listing(task, run):
     """Listing of all of the folder that a run was trained on."""
     config = read_config(run)
     spacing = config.get("spacing") and tuple(config["spacing"])
-    return find_samples(task, own_data(run), spacing, config.get("masks"))
+    return find_samples(task, own_data(run), spacing, config.get("masks"), config.get("group"))
 
 
 def recognize(task, run, samples):
@@ -45,11 +56,11 @@ def recognize(task, run, samples):
         run: Path of the run folder.
         samples: list of Sample, of any folder.
 
-    Returns: sample name -> the split of the run that the sample was in.
+    Returns: sample name -> the split of the run that the sample was in, or VAL_AND_TEST.
 
     Raises: InputError if split.csv is damaged or a sample cannot be read.
     """
-    rows = read_split(run)
+    rows = join_twice(read_split(run))
     if not any(row["digest"] for row in rows):
         parts = {row["sample"]: row["split"] for row in rows}
         return parts if parts.keys() <= {sample.name for sample in samples} else {}
@@ -67,6 +78,19 @@ def recognize(task, run, samples):
             if parts[sample.name] is None and share_bits(found.dhash, row["dhash"]) > SAME_PICTURE:
                 parts[sample.name] = row["split"]
     return {name: part for name, part in parts.items() if part}
+
+
+def join_twice(rows):
+    """Rows of a split.csv, with one for a sample that is in two splits."""
+    parts = defaultdict(list)
+    for row in rows:
+        parts[row["sample"]].append(row["split"])
+    return [{**row, "split": " and ".join(parts[row["sample"]])} for row in rows]
+
+
+def is_test(part):
+    """Whether a part that `recognize` tells is scored by default."""
+    return part in ("test", VAL_AND_TEST)
 
 
 def stem_of(name):
