@@ -4,7 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from test_floors import FLOORS
+from test_floors import FLOORS, PACKAGE
+
+from transfuse_keras.model.variants import VARIANTS
+from transfuse_keras.tasks import Recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,3 +30,19 @@ def test_the_drawing_has_the_floors_of_the_code():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     drawing = re.search(r"```text\n(.*?)```", page, re.DOTALL)[1]
     assert [set(line[:36].split()) for line in drawing.splitlines()] == list(FLOORS)
+
+
+def test_the_page_on_the_paper_names_our_files_and_our_values():
+    page = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    found = []
+    for line in page.splitlines():
+        if line.startswith("| "):
+            folder = ""
+            for path in re.findall(r"`([\w/*]*(?:\.py|/))`", line.split("|")[2]):
+                folder = path.rpartition("/")[0] if "/" in path else folder
+                files = list(PACKAGE.glob(path if "/" in path else f"{folder}/{path}"))
+                assert files, path
+                found += files
+    assert len(set(found)) > 20
+    for term, ours in (("1e-8", Recipe().epsilon), ("12 layers", VARIANTS["L*"].depth)):
+        assert term in page and float(term.split()[0]) == ours

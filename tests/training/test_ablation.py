@@ -25,12 +25,13 @@ def settings(**arguments):
     return Settings(TASKS["polyp"], recipe=RECIPE, **arguments)
 
 
-def leave_run(run, scores):
-    """What a complete run leaves: Dice by case."""
+def leave_run(run, scores, patients=None):
+    """What a complete run leaves: Dice by case, and the patient of each case."""
     run.mkdir(parents=True)
     rows = [
         {
-            **{"case": case, "class": "polyp", "truth_empty": case == "Kvasir/empty"},
+            **{"case": case, **({"group": patients[case]} if patients else {})},
+            **{"class": "polyp", "truth_empty": case == "Kvasir/empty"},
             **{"prediction_empty": False, "dice": score},
         }
         for case, score in scores.items()
@@ -65,6 +66,16 @@ def test_the_table_has_the_means_of_cases_and_seeds_and_a_dash(tmp_path):
     assert table["E.1"][0] == "0.600 [0.500, 0.700] (0.600)"
     assert table["E.2"] == ["-", "-", "0.889", "0.727"]
     assert "1 epochs from random weights" in lines[-2] and "S at 352x352" in lines[-1]
+
+
+def test_intervals_are_over_patients(tmp_path):
+    """Of two patients with many images each, the interval goes from the one to the other."""
+    cases = {
+        f"{patient}_{i}": score for i in range(20) for patient, score in (("a", 0.5), ("b", 0.7))
+    }
+    leave_run(tmp_path / "E.1-seed0", cases, {case: case[0] for case in cases})
+    lines = format_table(ablation.TABLES[5], tmp_path, settings(), seeds=1)
+    assert "0.600 [0.500, 0.700] (0.600)" in lines[2] and "over the patients" in lines[-2]
 
 
 def test_a_stopped_ablation_goes_on_row_by_row(tmp_path, monkeypatch, capsys):

@@ -119,7 +119,7 @@ def format_paper_table(table, folder, settings, seeds):
     """Lines of a table of the paper with our scores.
 
     A score is the mean over test cases of the mean over seeds, with the bootstrap 95 % interval
-    over the cases; behind it the mean of every seed.
+    over the patients; behind it the mean of every seed.
     """
     recipe = settings.recipe
     shape = (*recipe.image_size, settings.task.channels)
@@ -142,8 +142,8 @@ def format_paper_table(table, folder, settings, seeds):
         f"Here: {recipe.variant} at {height}x{width}, {recipe.epochs} epochs {start} in batches of "
         f"{recipe.batch_size}, learning rate {recipe.learning_rate:g}, the {settings.task.name} "
         f"task on {data}{limit}. A score is the mean of the test cases, each the mean of its "
-        "seeds, with a bootstrap 95 % interval over the cases; in brackets every seed. A dash was "
-        "not trained.",
+        "seeds, with a bootstrap 95 % interval over the patients; in brackets every seed. A dash "
+        "was not trained.",
         f"The paper: {table.setting}.",
     ]
 
@@ -162,7 +162,9 @@ def read_scores(folder, row, seeds, metrics):
         for name, cases in sets.items():
             if metric in tables[0]["metrics"]:
                 column = metric if len(sets) == 1 else f"{metric}, {name}"
-                cells[column] = describe_seeds([select_values(x, cases, metric) for x in tables])
+                values = [select_values(table, cases, metric) for table in tables]
+                groups = [tables[0]["groups"].get(case, case) for case in cases]
+                cells[column] = describe_seeds(values, groups)
     return cells
 
 
@@ -172,7 +174,7 @@ def select_values(table, cases, metric):
     return np.array([[np.nan if x["truth_empty"] else x[metric] for x in row] for row in rows])
 
 
-def describe_seeds(values):
-    figures = describe_scores(np.mean(values, axis=0))
+def describe_seeds(values, groups):
+    figures = describe_scores(np.mean(values, axis=0), groups)
     each = ", ".join(f"{describe_scores(x)['mean']:.3f}" for x in values)
     return f"{figures['mean']:.3f} [{figures['low']:.3f}, {figures['high']:.3f}] ({each})"
