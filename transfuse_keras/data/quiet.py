@@ -60,7 +60,7 @@ def without_stderr():
     """Within this context nothing is written to the file descriptor of stderr."""
     sys.stderr.flush()
     kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         yield

@@ -20,7 +20,7 @@ INSTRUCTION_SETS = {  # flag -> name
 
 def describe_processor():
     """{"cpu": its name as the system calls it, "instructions": list of INSTRUCTION_SETS' names}."""
-    lines = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
+    lines = CPUINFO.read_text(encoding="utf-8").splitlines() if CPUINFO.is_file() else []
     facts = {}
     for line in lines:  # one block for each core: the first counts
         key, _, value = line.partition(":")
