@@ -341,6 +341,8 @@ def import_tensorflow():
     if other or not has_tensorflow():
         return
     from transfuse_keras.data.quiet import silenced
+    from transfuse_keras.inference.processor import prefer_onednn
 
+    prefer_onednn()
     with silenced():
         import tensorflow  # noqa: F401

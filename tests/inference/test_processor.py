@@ -35,3 +35,29 @@ def test_a_processor_is_described(text, name, instructions, monkeypatch, tmp_pat
 def test_without_the_file_of_linux_the_system_names_it(monkeypatch, tmp_path):
     monkeypatch.setattr(processor, "CPUINFO", tmp_path / "absent")
     assert processor.describe_processor()["instructions"] == []
+
+
+@pytest.mark.parametrize(
+    ("sets", "given", "wanted"),
+    [
+        (["AVX2"], None, "1"),
+        (["AVX2"], "0", "0"),  # the user's own setting wins
+        (["AVX2", "AVX-512"], None, None),
+        (["AVX2", "VNNI"], None, None),
+        (["NEON"], None, None),
+        ([], None, None),
+    ],
+)
+def test_onednn_is_switched_on_where_tensorflow_leaves_it_off(
+    sets, given, wanted, monkeypatch, capsys
+):
+    monkeypatch.setattr(processor, "describe_processor", lambda: {"instructions": sets})
+    monkeypatch.delitem(processor.sys.modules, "tensorflow", raising=False)
+    monkeypatch.setenv(processor.ONEDNN, "")  # so that it is put back afterwards
+    monkeypatch.delenv(processor.ONEDNN)
+    if given:
+        monkeypatch.setenv(processor.ONEDNN, given)
+    for _ in range(2):
+        processor.prefer_onednn()
+    assert processor.os.environ.get(processor.ONEDNN) == wanted
+    assert capsys.readouterr().out.count(processor.ONEDNN) == (given is None and wanted == "1")

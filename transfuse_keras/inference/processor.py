@@ -1,8 +1,14 @@
 """This machine's processor: its name, and the instruction sets that decide how fast models run."""
 
+import logging
+import os
 import platform
+import sys
 from pathlib import Path
 
+log = logging.getLogger(__name__)
+
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 CPUINFO = Path("/proc/cpuinfo")  # of Linux; other systems tell no instruction sets here
 INSTRUCTION_SETS = {  # flag -> name
     "avx2": "AVX2",
@@ -29,3 +35,18 @@ def describe_processor():
     found = [name for flag, name in INSTRUCTION_SETS.items() if flag in flags]
     name = facts.get("model name") or platform.processor() or platform.machine()
     return {"cpu": name, "instructions": list(dict.fromkeys(found))}
+
+
+def prefer_onednn():
+    """Let TensorFlow, if it is still to be imported, compute by oneDNN where that is faster.
+
+    TensorFlow does so itself on processors with instructions for neural networks. On those with
+    AVX2 alone it does not, and a training step of S takes a fifth longer (docs/speed.md). What the
+    user has set in the environment stays.
+    """
+    sets = describe_processor()["instructions"]
+    if ONEDNN in os.environ or "tensorflow" in sys.modules:
+        return
+    if "AVX2" in sets and not {"AVX-512", "VNNI"} & set(sets):
+        os.environ[ONEDNN] = "1"
+        log.info(f"TensorFlow computes by oneDNN, faster on this processor; {ONEDNN}=0 stops that.")
