@@ -14,7 +14,6 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-import keras
 import numpy as np
 import openvino
 import segmentation_models_pytorch
@@ -24,9 +23,7 @@ import torchvision
 from torch import nn
 from torch.nn import functional
 
-from transfuse_keras import TransFuse
 from transfuse_keras.benchmark.processes import process, take_turns
-from transfuse_keras.export.formats import export_litert, export_saved_model
 
 SIZE = 192, 256
 
@@ -145,6 +142,11 @@ def convert(model, path):
 
 def jobs_in(folder):
     """Write all models; list of (name, settings for runtimes.py)."""
+    import keras  # after PyTorch: imported before it, the process crashes
+
+    from transfuse_keras import TransFuse
+    from transfuse_keras.export.formats import export_litert, export_saved_model
+
     unet, plain = folder / "unet.xml", folder / "plain.xml"
     convert(segmentation_models_pytorch.Unet("resnet34", encoder_weights=None, classes=1), unet)
     convert(PlainTransFuse(), plain)
