@@ -16,7 +16,7 @@ test: .venv/test
 	$(PYTEST) -n auto --dist worksteal -m "not slow and not release" --durations 10
 
 test-slow: .venv/test
-	$(PYTEST) $(TESTS) -n auto --dist worksteal -m slow --durations 10
+	$(PYTEST) $(TESTS) -n auto --dist worksteal -m "slow and not release" --durations 10
 
 test-all: test test-slow
 

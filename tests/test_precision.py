@@ -34,7 +34,12 @@ def losses(precision, jit):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("precision", "jit"), [("float32", "on"), ("mixed_bfloat16", "off"), ("mixed_float16", "on")]
+    ("precision", "jit"),
+    [
+        ("float32", "on"),
+        ("mixed_bfloat16", "off"),
+        pytest.param("mixed_float16", "on", marks=pytest.mark.release),
+    ],
 )
 def test_every_precision_reaches_the_same_loss_with_and_without_xla(precision, jit):
     wanted = losses("float32", "off")
@@ -53,6 +58,7 @@ def test_weights_and_logits_are_float32_in_every_precision(smallest, precision):
     assert {logits.dtype for logits in model.output.values()} == {"float32"}
 
 
+@pytest.mark.slow
 def test_only_float16_scales_the_loss(smallest):
     for precision in PRECISIONS:
         with computing_in(precision):

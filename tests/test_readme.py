@@ -86,7 +86,7 @@ def test_parameters_and_operations_are_those_of_the_table(name):
     assert stated[name] == describe_size(name)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_the_page_on_results_lists_the_rows_of_the_papers_ablations():
     assert "\n".join(list_rows())[1:] in (ROOT / "docs" / "results.md").read_text()
 

@@ -105,6 +105,7 @@ def test_processes_take_processes_and_medians_are_theirs(monkeypatch, tmp_path):
     assert first["memory_mb"] == 4 and first["load_seconds"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_single_file(lone):
     result = benchmark(lone, threads=1, rounds=2)
     (row,) = result["rows"]

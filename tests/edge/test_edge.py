@@ -104,6 +104,7 @@ def between(maps):
 
 
 # larger than the model, smaller, equal, and larger on one side only
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(75, 101), (20, 31), SIZE, (20, 101)])
 @pytest.mark.parametrize("exclusive", [False, True])
 def test_probabilities_masks_and_outlines_are_those_of_the_package(size, exclusive, exported):

@@ -92,7 +92,10 @@ class Graph:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(x, marks=() if x == "Ti" else pytest.mark.release) for x in STRUCTURES],
+    params=[
+        pytest.param(x, marks=pytest.mark.slow if x == "Ti" else pytest.mark.release)
+        for x in STRUCTURES
+    ],
 )
 def exported(request, tmp_path_factory):
     return Exported(request.param, tmp_path_factory.mktemp("exported"))

@@ -25,6 +25,7 @@ def parameters(model):
     return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
 
 
+@pytest.mark.slow
 def test_the_steps_of_table_6_add_the_papers_blocks():
     counts = [parameters(TransFuse(f"S:F.{step}", (192, 256, 3))) for step in (1, 2, 3, 4)]
     # at strides 16, 8, 4: channels of the CNN, of the transformer and of the fusion; reduction

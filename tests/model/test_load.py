@@ -31,6 +31,7 @@ LAMBDA = {
 STEMS = ["resnet.conv1.weight", "transformer.patch_embed.proj.weight"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["own.keras", "own.weights.h5"])
 def test_own_weights_load_by_path(tmp_path, smallest, name):
     model = smallest()
@@ -50,6 +51,7 @@ def test_a_file_without_names_cannot_skip_heads(tmp_path, smallest):
         load_weights(model, tmp_path / "own.weights.h5", skip_heads=True)
 
 
+@pytest.mark.slow
 def test_own_run_into_other_classes_size_and_channels(tmp_path, smallest, capsys):
     own = smallest((32, 96, 3), classes=2)
     own.save(tmp_path / "model.keras")  # the folder is now like a run's

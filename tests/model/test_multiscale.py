@@ -125,6 +125,7 @@ class Recording(keras.optimizers.SGD):
         super().apply(gradients, variables)
 
 
+@pytest.mark.slow
 def test_every_size_trains_the_one_position_embedding(smallest):
     images, masks = batch(4)
     model = smallest(SHAPE, dropout=0.0)

@@ -38,6 +38,7 @@ def test_any_size_channels_and_classes(smallest, input_shape, classes):
         assert keras.backend.standardize_dtype(logits.dtype) == "float32"
 
 
+@pytest.mark.slow
 def test_saves_and_loads_without_custom_objects(smallest, tmp_path):
     images, masks = batch()
     model = smallest()

@@ -44,6 +44,7 @@ def test_rows_that_are_the_same_model_are_trained_once():
     assert [same_model(f"F.{i}") for i in (1, 2, 3, 4)] == ["E.5", "F.2", "F.3", "E.6"]
 
 
+@pytest.mark.slow
 def test_the_table_has_the_means_of_cases_and_seeds_and_a_dash(tmp_path):
     cases = {"Kvasir/a": 0.5, "Kvasir/b": 0.7, "Kvasir/empty": 0.0, "ColonDB/c": 0.25}
     leave_run(tmp_path / "E.6-seed0", cases)
@@ -118,6 +119,7 @@ def test_nothing_is_left_where_nothing_can_be_trained(tmp_path, monkeypatch):
     assert not (tmp_path / "ablation").exists()
 
 
+@pytest.mark.slow
 def test_list_prints_the_rows_without_training(capsys):
     assert main(["ablate", "--list", "--variant", "M"]) == 2
     assert "Unknown variant 'M:E.1'; known are Ti, S" in capsys.readouterr().err
