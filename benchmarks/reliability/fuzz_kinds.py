@@ -28,7 +28,7 @@ from transfuse_keras.inference.predictor import load_predictor
 from transfuse_keras.model.initial_weights import load_h5
 from transfuse_keras.model.load import load_model
 from transfuse_keras.runs.metadata import known_task, read_metadata, update_thresholds
-from transfuse_keras.tasks import hip, prostate
+from transfuse_keras.tasks import Task, hip, prostate
 from transfuse_keras.weights import load_timm
 
 
@@ -98,6 +98,16 @@ def listing(task, path):
             raise AssertionError(f"names no file: {line}")
 
 
+def drawn(path):
+    listed = find_samples(Task("a", ("a",)), path.parent)
+    for line in listed.errors:
+        if str(path.parent) not in line or "\n" in line:
+            raise AssertionError(f"names no file: {line}")
+    for sample in listed.samples:
+        sample.read()
+        sample.overlap()
+
+
 def run_folder(path):
     known_task(path.parent)
     read_metadata(path.parent / "model.tflite")
@@ -156,6 +166,9 @@ KINDS = {
         lambda: [hostile.DEEP],
         mutate_json,
     ),
+    "coco": Kind("a.json", seeds.coco, (drawn,), lambda: [hostile.DEEP], mutate_json),
+    "labelme": Kind("a.json", seeds.labelme, (drawn,), lambda: [hostile.DEEP], mutate_json),
+    "cvat": Kind("a.xml", seeds.cvat, (drawn,)),
     "arguments": Kind("", None, ()),
 }
 
@@ -191,6 +204,7 @@ class Prepared:
         """What a folder needs besides the files that are damaged."""
         for name in ("images", "masks", "imagesTr", "labelsTr"):
             (folder / name).mkdir(parents=True)
+        Image.fromarray(seeds.grey()).save(folder / "images" / "a.png")
         if "groups.csv" in self.folders[0]:
             for stem in "abcdef":
                 for part in ("images", "masks"):

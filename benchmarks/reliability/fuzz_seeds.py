@@ -1,5 +1,6 @@
 """Small valid files of every kind that is read, to be damaged."""
 
+import base64
 import csv
 import io
 import json
@@ -256,3 +257,47 @@ def decathlon_files():
     entry = {"image": "./imagesTr/a.nii", "label": "./labelsTr/a.nii"}
     labels = {"0": "background", "1": "PZ", "2": "TZ"}
     return {"dataset.json": json.dumps({"labels": labels, "training": [entry]}).encode()}
+
+
+def coco():
+    height, width = SIZE
+    image = {"id": 1, "file_name": "a.png", "height": height, "width": width}
+    shapes = (
+        [[4, 4, 20, 4, 20, 12.5, 4, 12.5]],
+        {"size": SIZE, "counts": [100, 20, height * width - 120]},
+        {"size": SIZE, "counts": "l35c000000000000l>"},
+    )
+    objects = [
+        {"id": k, "image_id": 1, "category_id": 1, "segmentation": shape, "iscrowd": 0}
+        for k, shape in enumerate(shapes)
+    ]
+    categories = [{"id": 1, "name": "a", "supercategory": "b"}]
+    content = {"images": [image], "annotations": objects, "categories": categories}
+    return [json.dumps(content).encode()]
+
+
+def labelme():
+    picture = base64.b64encode(encoded(Image.fromarray(grey()), "PNG")).decode()
+    shapes = [
+        {"label": "a", "shape_type": kind, "points": points, "mask": mask}
+        for kind, points, mask in (
+            ("polygon", [[1, 1], [20, 3], [9, 19]], None),
+            ("circle", [[9, 9], [12, 12]], None),
+            ("mask", [[2, 2], [33, 25]], picture),
+        )
+    ]
+    content = {"imagePath": "b.png", "imageData": picture, "shapes": shapes}
+    return [json.dumps(content | {"imageHeight": SIZE[0], "imageWidth": SIZE[1]}).encode()]
+
+
+def cvat():
+    return [
+        b"""<?xml version="1.0" encoding="utf-8"?>
+<annotations><meta><task><labels><label><name>a</name></label></labels></task></meta>
+<image id="0" name="a.png" width="32" height="24">
+<polygon label="a" points="1.5,2.5;20,3;9,19" z_order="1"/>
+<box label="a" xtl="3" ytl="4" xbr="9" ybr="8" rotation="30"/>
+<ellipse label="a" cx="9" cy="9" rx="4" ry="2" rotation="9"/>
+<mask label="a" left="2" top="3" width="4" height="2" rle="1, 2, 5"/>
+</image></annotations>"""
+    ]

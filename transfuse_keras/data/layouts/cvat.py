@@ -91,14 +91,16 @@ def read_mask(shape, size):
     if min(left, top) < 0 or left + width > size[1] or top + height > size[0]:
         raise ValueError("a mask lies outside its image")
     counts = [int(x) for x in shape.get("rle").split(",")]
-    inside = expand_runs(counts, width * height).reshape(height, width)
-    return partial(place_mask, inside, left, top)
+    if sum(counts) != width * height or min(counts) < 0:
+        raise ValueError(f"run lengths of {sum(counts)} pixels for a mask of {width}x{height}")
+    return partial(place_mask, counts, slice(top, top + height), slice(left, left + width))
 
 
-def place_mask(inside, left, top, size):
-    """A part of a mask, at its place in the image."""
+def place_mask(counts, rows, columns, size):
+    """Run lengths along the rows of a part of an image, as bool (height, width)."""
     mask = np.zeros(size, bool)
-    mask[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    part = mask[rows, columns]
+    part[:] = expand_runs(counts, part.size).reshape(part.shape)
     return mask
 
 

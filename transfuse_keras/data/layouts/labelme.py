@@ -7,16 +7,15 @@ the shape, lines are 10 pixels wide, points have a radius of 5.
 import base64
 import io
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
-from transfuse_keras.data.layouts.listing import without_suffix
+from transfuse_keras.data.decode import IMAGE_FORMATS
 from transfuse_keras.data.layouts.objects import Annotated, Object, as_ring
-from transfuse_keras.data.readers import read_image
-from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.data.quiet import reading
+from transfuse_keras.data.readers import picture_pixels
+from transfuse_keras.errors import InputError
 from transfuse_keras.files import read_json
 
 LINE, POINT = 10, 5  # pixels: width and radius
@@ -99,12 +98,14 @@ def draw_shape(kind, points, mask, size):
 
 def read_embedded(path, channels=3, value_range=None):
     """The image that a file of LabelMe holds; as `read_image`."""
-    with blaming(path, "does not hold an image", "save it again in LabelMe"):
+    try:
         data = base64.b64decode(read_json(path)["imageData"])
-    with TemporaryDirectory() as folder:
-        file = Path(folder, without_suffix(path.name))
-        file.write_bytes(data)
-        try:
-            return read_image(file, channels, value_range)
-        except InputError as error:
-            raise InputError(str(error).replace(str(file), f"{path}, its imageData")) from error
+        with reading(), Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as picture:
+            return picture_pixels(ImageOps.exif_transpose(picture), channels, value_range, path)
+    except InputError:
+        raise
+    except Exception as error:  # whatever Pillow raises
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{path}: its imageData is not a readable image ({reason}); save it again in LabelMe."
+        ) from error
