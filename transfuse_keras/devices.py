@@ -7,8 +7,10 @@ says which way.
 
 import logging
 import os
+import platform
 from contextlib import contextmanager, nullcontext
 from functools import cache
+from pathlib import Path
 
 import keras
 
@@ -32,6 +34,38 @@ def all_devices():
     if keras.backend.backend() == "jax":
         return keras.distribution.DataParallel(auto_shard_dataset=False).scope()
     return mirrored_strategy(tuple(names)).scope()
+
+
+def name_devices():
+    """The names of the devices that Keras computes on, such as ["NVIDIA H100"]; of a CPU its
+    model and the number of its cores."""
+    backend, gpus = keras.backend.backend(), keras.distribution.list_devices("gpu")
+    if not gpus:
+        return [f"{name_processor()}, {os.cpu_count()} cores"]
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        details = map(
+            tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU")
+        )
+        return [of.get("device_name", "GPU") for of in details]
+    if backend == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices()]
+    import torch
+
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
+def name_processor():
+    """The model of the CPU, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
 
 
 # A second strategy in the same process would take the collective operations of the first for its

@@ -7,17 +7,16 @@ import re
 import shutil
 from html.parser import HTMLParser
 
-import cv2
 import numpy as np
 import pytest
+from scored_run import CASES, CLASSES, METRICS, PICTURED, SQUARE, case_rows, make_run, verified
 
 from transfuse_keras.errors import InputError
+from transfuse_keras.evaluation import figures
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.subgroups import summarize_subgroups
-from transfuse_keras.files import write_table
+from transfuse_keras.files import read_table, write_table
 from transfuse_keras.tasks import hip, polyp, prostate, skin
-
-CLASSES, METRICS, CASES = ("organ", "left_lesion"), ("dice", "iou", "hd95_mm", "assd_mm"), 60
 
 
 class Page(HTMLParser):
@@ -30,7 +29,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.references += [value for name, value in attributes if name in ("src", "href")]
-        if tag in ("td", "th", "h2", "h3", "figcaption", "p", "tr", "dd"):
+        if tag in ("li", "td", "th", "h2", "h3", "figcaption", "p", "tr", "dd"):
             self.open.append((tag, len(self.text)))
 
     def handle_endtag(self, tag):
@@ -42,93 +41,31 @@ class Page(HTMLParser):
         self.text.append(data + " ")
 
 
-def case_rows():
-    random = np.random.default_rng(0)
-    rows = []
-    for case in range(CASES):
-        for name in CLASSES:
-            dice = random.beta(8, 2)
-            scores = [dice, dice / (2 - dice), *random.gamma(2, (3, 1))]
-            empty = name == "left_lesion" and case < 50, name == "left_lesion" and case % 2 == 0
-            if any(empty):
-                scores = [0.0, 0.0, math.nan, math.nan]
-            flags = dict(zip(("truth_empty", "prediction_empty"), empty, strict=True))
-            scores = dict(zip(METRICS, scores, strict=True))
-            rows.append({"case": f"case_{case:03}", "class": name, **flags, **scores})
-    return rows
-
-
-def summary(rows):
-    metrics = {
-        **{"task": "organs", "data": "/data/organs", "protocol": "per image & class"},
-        **{"variant": "S", "n": CASES, "unit": "mm", "classes": {}, "statistics": {}},
-        "thresholds": {"organ": 0.5, "left_lesion": 0.35},
-        "calibration": {},
-        "sets": {"clinic A": {"n": 40, "mean": {"dice": 0.8123}}},
-        "folds": [{"fold": 1, "n": 20, "mean": {"dice": 0.7654}}],
-        "seconds_per_case": 0.25,
-        "paper": {"S": {"organ": {"dice": 0.91}, "clinic A": {"iou": 0.7}}},
-    }
-    for i, name in enumerate(CLASSES):
-        found = [row for row in rows if row["class"] == name and not row["truth_empty"]]
-        values = {metric: np.array([row[metric] for row in found]) for metric in METRICS}
-        metrics["classes"][name] = {
-            **{metric: float(np.nanmean(values[metric])) for metric in METRICS},
-            **{"n": len(found), "empty_kept_empty": 0.5 if i else None},
-        }
-        metrics["statistics"][name] = {
-            metric: {
-                **{"mean": float(np.nanmean(of)), "std": float(np.nanstd(of))},
-                **{"median": float(np.nanmedian(of)), "low": 0.1234 + i, "high": 0.4321 + i},
-                "n": int(np.isfinite(of).sum()),
-            }
-            for metric, of in values.items()
-        }
-        centres = (np.arange(14) + 0.5) / 15
-        bins = [{"confidence": p, "frequency": p**1.5, "count": 1000} for p in centres]
-        bins.append({"confidence": None, "frequency": None, "count": 0})
-        metrics["calibration"][name] = {"ece": 0.01234 + i / 100, "bins": bins}
-    metrics["mean"] = {
-        metric: float(np.mean([of[metric] for of in metrics["classes"].values()]))
-        for metric in METRICS
-    }
-    return metrics
-
-
-def verified(difference):
-    """What `verify` gives of a model that differs by so much."""
-    return {
-        **{"images": "32 test images", "largest_difference": difference},
-        **{"mask_dice": 1 - difference, "keras_dice": 0.9, "dice": 0.9 - difference},
-        "dice_lost": difference,
-    }
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run folder with every file that a report reads, and its report; tests only read it."""
+    folder = make_run(tmp_path_factory.mktemp("run"))
+    write_report(folder)
+    return folder
 
 
 @pytest.fixture
-def run(tmp_path):
-    """A run folder with every file that a report reads."""
-    rows = case_rows()
-    write_table(tmp_path / "cases.csv", rows)
-    entries = []
-    (tmp_path / "overlays").mkdir()
-    for i, rank in enumerate(["best", "median", *["worst"] * 10]):
-        cv2.imwrite(str(tmp_path / f"overlays/{i}.png"), np.full((24, 32, 3), 20 * i, "uint8"))
-        case = {"case": f"case_{i:03}", "score": 0.9 - 0.0707 * i}
-        entries.append({"file": f"{i}.png", **case, "rank": rank})
-    contents = {
-        "metrics.json": summary(rows),
-        "overlays/index.json": entries,
-        "export.json": {"model.tflite": verified(2e-6), "model-int8.tflite": verified(0.0312)},
-        "config.json": {
-            "recipe": {"variant": "S", "image_size": [192, 256], "epochs": 3},
-            **{"weights": "imagenet", "seed": 7, "versions": {"keras": "3.15.1"}},
-        },
-    }
-    for name, content in contents.items():
-        (tmp_path / name).write_text(json.dumps(content))
-    history = "epoch,loss,val_loss,val_mask_dice\n1,1.5,1.4,0.5\n2,1.0,1.1,0.8\n3,0.8,1.2,0.7\n"
-    (tmp_path / "history.csv").write_text(history)
-    return tmp_path
+def page(whole):
+    """The report of the run `whole`."""
+    return (whole / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def drawn(whole, tmp_path):
+    """A copy of the run `whole`, to be changed."""
+    return shutil.copytree(whole, tmp_path / "run")
+
+
+@pytest.fixture
+def run(drawn, monkeypatch):
+    """The same, whose charts are left white: they take most of the time."""
+    monkeypatch.setattr(figures, "chart", lambda draw, height, **subplots: "data:image/svg+xml,")
+    return drawn
 
 
 def report(run, **changes):
@@ -140,9 +77,8 @@ def report(run, **changes):
     return (run / "report.html").read_text(encoding="utf-8")
 
 
-def test_tables_hold_the_numbers_of_metrics_json(run):
-    page = report(run)
-    metrics = json.loads((run / "metrics.json").read_text())
+def test_tables_hold_the_numbers_of_metrics_json(whole, page):
+    metrics = json.loads((whole / "metrics.json").read_text())
     cells = Page(page).texts["td"]
     for scores in (*metrics["classes"].values(), metrics["mean"]):
         for metric in METRICS:
@@ -194,6 +130,7 @@ def test_only_the_same_variant_protocol_and_data_stand_beside_the_paper(run):
 def test_hips_are_beside_the_paper_in_mm_alone(run):
     classes = {"pelvis": {"n": 5, "hd_mm": 4.0, "penalized_hd_mm": 11.81, "asd_mm": 1.0}}
     changes = {"task": "hip", "paper": hip.paper, "classes": classes, "statistics": None}
+    changes |= {"confusion": None, "size_unit": None}
     rows = paper_rows(run, **changes)
     assert rows == [
         "pelvis, HD with penalty, mm 5 9.81 11.81 +2.00",
@@ -225,7 +162,7 @@ def test_the_papers_tables_are_in_the_tasks():
 def test_the_headline_is_the_distance_with_penalty(run):
     mean = {"dice": 0.8, "hd95_mm": 3.0, "penalized_hd95_mm": 20.5}
     page = report(run, mean=mean)
-    headline = page[page.index('class="headline"') : page.index("<dl>")]
+    headline = page[page.index('class="headline"') : page.index("</ul>")]
     assert "20.50" in headline and "3.00" not in headline
     assert "HD95 with penalty, mm" in Page(page).texts["th"]
     # nothing was missed: one column is enough
@@ -257,14 +194,27 @@ def test_the_worst_subgroup_is_named_with_its_interval(run):
     assert [x["value"].split(",")[0] for x in thirds] == ["small", "medium", "large"]
 
 
-def test_header_tells_what_was_run(run):
-    found = set(Page(report(run)).texts["dd"])
-    assert {"/data/organs", "per image & class", "keras 3.15.1", "0.25 s per case"} <= found
+def test_header_tells_what_was_run(page):
+    found = set(Page(page).texts["dd"])
+    assert {"/data/organs", "per image & class", "0.25 s per case", "2026-11-28"} <= found
     assert "TransFuse S, 192 x 256 pixels, weights imagenet" in found
+    assert "training 3 images of 2 patients, validation 1 images of 1 patients" in " ".join(found)
+    assert {"transfuse-keras 0.1.0, keras 3.15.1", "transfuse train --data organs"} <= found
+    assert {"rotation ±10°, scale ±10 %", "Card X"} <= found
+    assert "1 h 2 min, in 2 sessions, begun 2026-11-27 23:10 UTC+01:00" in found
 
 
-def test_exported_models_are_listed_with_what_was_verified(run):
-    page = Page(report(run))
+def test_an_evaluation_tells_of_the_run_that_it_lies_in(run):
+    folder = run / "evaluations" / "clinic"
+    folder.mkdir(parents=True)
+    for name in ("metrics.json", "cases.csv"):
+        shutil.copy(run / name, folder / name)
+    found = Page(report(folder)).texts["dd"]
+    assert "TransFuse S, 192 x 256 pixels, weights imagenet" in found and "Card X" in found
+
+
+def test_exported_models_are_listed_with_what_was_verified(run, page):
+    page = Page(page)
     rows = page.texts["tr"]
     assert "model.tflite 2.0e-06 1.00000 0.9000 0.9000" in rows
     assert "model-int8.tflite 3.1e-02 0.96880 0.8688 0.9000" in rows
@@ -274,8 +224,8 @@ def test_exported_models_are_listed_with_what_was_verified(run):
     assert "model.onnx 2.0e-06 1.00000 – –" in Page(report(run)).texts["tr"]
 
 
-def test_many_metrics_become_two_tables(run):
-    assert report(run).count('<table class="scores">') == 1
+def test_many_metrics_become_two_tables(run, page):
+    assert page.count('<table class="scores">') == 1
     mean = {"dice": 0.5, "iou": 0.4, "s_measure": 0.3, "pranet_dice": 0.2, "mae": 0.1}
     mean |= {"hd_mm": 3.0, "assd_mm": None}
     page = report(run, mean=mean)
@@ -283,84 +233,185 @@ def test_many_metrics_become_two_tables(run):
     assert {"S-measure", "PraNet Dice", "MAE", "HD, mm"} <= set(Page(page).texts["th"])
 
 
-def test_cases_appear_with_their_scores(run):
-    page = Page(report(run))
-    captions = page.texts["figcaption"]
-    for entry in json.loads((run / "overlays" / "index.json").read_text()):
-        (caption,) = [text for text in captions if entry["case"] in text]
-        assert f"Dice {entry['score']:.3f}" in caption and "left_lesion" in caption
-    assert {"Best and median", "The 10 worst"} <= set(page.texts["h3"])
-    assert "Best: Dice 0.900" in captions[0] and "Median: Dice 0.829" in captions[1]
-    assert any("ground truth" in text and "prediction" in text for text in page.texts["p"])
+def cases_of(page):
+    """The table of cases of a page: its data, and its rows as dicts by the names of the columns."""
+    text = re.search('id="cases-data">(.*?)</script>', page).group(1)
+    data = json.loads(text)
+    names = [column["name"] for column in data["columns"]]
+    return data, [dict(zip(names, row, strict=True)) for row in data["rows"]]
 
 
-def test_pictures_without_an_index_show_their_names(run):
-    (run / "overlays" / "index.json").unlink()
-    captions = Page(report(run)).texts["figcaption"]
-    assert len(captions) == 12 and "11.png" in captions
+def test_each_class_has_a_line_on_top_with_interval_and_failures(whole, page):
+    metrics, rows = json.loads((whole / "metrics.json").read_text()), case_rows()
+    lines = Page(page).texts["li"][:3]
+    for line, name in zip(lines, CLASSES, strict=False):
+        of, low = metrics["classes"][name], metrics["statistics"][name]["dice"]["low"]
+        failed = sum(
+            row["truth_empty"] != row["prediction_empty"]
+            or (row["dice"] < 0.5 and not row["truth_empty"])
+            for row in rows
+            if row["class"] == name
+        )
+        # both empty is right, but the scores of these made-up rows are 0
+        failed += sum(
+            row["truth_empty"] and row["prediction_empty"] for row in rows if row["class"] == name
+        )
+        assert line.startswith(f"{name.replace('_', ' ')} {of['dice']:.3f} [{low:.3f}, ")
+        assert f"n {of['n']}" in line and f"{failed} failure" in line
+    assert lines[2].startswith(f"mean of the classes {metrics['mean']['dice']:.3f}")
 
 
-def test_undefined_cases_are_named_missed_ones_first(run):
-    page = Page(report(run))
-    rows = [row for row in page.texts["tr"] if re.match("case_... left_lesion", row)]
-    assert len(rows) == 40
-    assert rows[0] == "case_050 left_lesion prediction empty HD95, ASSD"
-    assert rows[5].startswith("case_001 left_lesion truth empty")
-    assert rows[39].startswith("case_018 left_lesion both empty")
-    text = " ".join(page.texts["p"])
-    assert "55 (prediction empty 5, truth empty 25, both empty 25). The first 40 are" in text
+def test_the_four_worst_cases_come_first_with_their_pictures(page):
+    captions = Page(page).texts["figcaption"]
+    dice = {}
+    for row in case_rows():
+        if not row["truth_empty"]:
+            dice.setdefault(row["case"], []).append(row["dice"])
+    pictured = {case: np.mean(dice[case]) for case in sorted(dice)[:PICTURED]}
+    worst = sorted(pictured, key=pictured.get)[:4]
+    assert [text.split(":")[0] for text in captions] == worst
+    assert f"Dice {pictured[worst[0]]:.3f}" in captions[0]
+    first = page[page.index("<figure>") : page.index("</figure>")]
+    labels = re.findall('aria-label="(.*?) of ', first)
+    assert labels == ["image", "truth", "prediction"]
+    assert first.count(f'class="outline line" d="{SQUARE}"') == 2  # of the truth, of the prediction
+    assert first.count('class="outline dash"') == 1  # the truth, in the prediction
+    assert page.index("<figure>") < page.index("All cases") < page.index("<h2>Scores")
 
 
-def test_calibration_shows_the_error(run):
-    assert {"organ: ECE 0.0123", "left_lesion: ECE 0.0223"} <= set(Page(report(run)).texts["p"])
+def test_all_cases_are_in_the_table_with_scores_sizes_and_failures(page):
+    data, rows = cases_of(page)
+    assert len(rows) == 2 * CASES and len(data["pictures"]) == PICTURED
+    assert [row["Dice"] for row in rows] == sorted(row["Dice"] for row in rows)
+    found = {(row["case"], row["class"]): row for row in rows}
+    for row in case_rows():
+        ours = found[row["case"], row["class"].replace("_", " ")]
+        assert ours["Dice"] == pytest.approx(row["dice"], abs=1e-4)
+        assert ours["truth, mm²"] == row["truth_size"]
+        distance = ours["HD95, mm"]
+        assert distance is None if math.isnan(row["hd95_mm"]) else distance > 0
+    assert found["case_001", "left lesion"]["failure"] == "false alarm"
+    assert found["case_050", "left lesion"]["failure"] == "missed"
+    assert {row["failure"] for row in rows if row["class"] == "organ"} <= {"", "Dice below 0.5"}
+    picture = data["pictures"]["case_003"]
+    assert picture["truth"] == [[0, SQUARE]] and picture["prediction"] == [[1, SQUARE]]
+    assert len({of["color"] for of in data["classes"]}) == 2
 
 
-def test_charts_name_classes_sets_and_the_best_epoch(run):
+def test_subgroups_and_sets_can_be_chosen(run):
+    rows = read_table(run / "cases.csv")
+    for i, row in enumerate(rows):
+        row |= {"case": f"{'AB'[i % 4 // 2]}/{row['case']}", "subgroup_device": "XY"[i % 2]}
+    write_table(run / "cases.csv", rows)
+    data, rows = cases_of(report(run, sets={name: {"n": 1, "mean": {}} for name in "AB"}))
+    chosen = {column["name"] for column in data["columns"] if column["filter"]}
+    assert chosen == {"test set", "device", "class", "failure"}
+    assert {row["test set"] for row in rows} == {"A", "B"}
+
+
+def test_a_name_cannot_break_out_of_the_page(run):
+    table = (run / "cases.csv").read_text()
+    (run / "cases.csv").write_text(table.replace("case_003", "</script><b>&amp;"))
+    page = report(run)
+    assert "<b>" not in re.sub("<b>[0-9.–]+</b>", "", page)
+    assert "</script><b>&amp;" in {row["case"] for row in cases_of(page)[1]}
+
+
+def test_without_pictures_the_table_stays(run):
+    shutil.rmtree(run / "pictures")
+    page = report(run)
+    assert "worst cases" not in page and len(cases_of(page)[1]) == 2 * CASES
+
+
+def test_undefined_scores_are_counted_missed_ones_first(page):
+    text = " ".join(Page(page).texts["p"])
+    assert "55 (prediction empty 5, truth empty 25, both empty 25)" in text
+
+
+def test_agreement_of_sizes_is_bland_and_altmans(page):
+    """Of the organ the prediction is larger by 1 in each case; the lesion has no such bias."""
+    text = Page(page).texts["p"]
+    assert any(x.startswith("organ: mean difference 1.000 mm², limits of") for x in text)
+    assert any("1.000 to 1.000, n 60" in x for x in text)
+
+
+def test_confusion_is_told_in_percent_of_the_true_pixels(page):
+    rows = Page(page).texts["tr"]
+    assert "background 90.0 5.0 5.0" in rows and "organ 25.0 75.0 0.0" in rows
+    assert "left lesion 0.0 25.0 75.0" in rows
+
+
+def test_the_checklist_says_what_the_run_knows_and_what_not(page):
+    rows = Page(page).texts["tr"]
+    items = [row for row in rows if re.match(r"\d+ ", row)][-44:]
+    assert [int(row.split()[0]) for row in items] == list(range(1, 45))
+    assert items[22] == "23 Libraries and versions transfuse-keras 0.1.0, keras 3.15.1"
+    assert items[43] == "44 Funding for the author"
+    assert items[23] == "24 Initial weights From imagenet."
+
+
+def test_it_says_what_the_model_is_not_for(run, page):
+    said = " ".join(Page(page).texts["li"])
+    assert "not a medical device" in said
+    assert "3 images of 2 patients" in said and "organ, left lesion" in said
+    assert "Seen in training" not in page and "Seen in training" in report(run, trained_on=4)
+
+
+def test_calibration_shows_the_error(page):
+    assert {"organ: ECE 0.0123", "left lesion: ECE 0.0223"} <= set(Page(page).texts["p"])
+
+
+def test_charts_name_classes_sets_and_the_best_epoch(drawn, page):
     def charts(page):
         pictures = re.findall('svg.xml;base64,(.*?)"', page)
         return [base64.b64decode(picture).decode() for picture in pictures]
 
-    dice, distance, loss, curve, first, _ = charts(report(run))
-    assert all("<!-- left_lesion -->" in chart for chart in (dice, distance))
+    dice, distance, sizes, _, first, _, loss, curve = charts(page)
+    assert all("<!-- left lesion -->" in chart for chart in (dice, distance))
     assert "<!-- Dice -->" in dice and "<!-- HD95, mm -->" in distance
     assert "<!-- loss -->" in loss and "<!-- best, epoch 2 -->" in curve and "organ" in first
-    table = (run / "cases.csv").read_text()
-    (run / "cases.csv").write_text(table.replace("case_00", "A/00").replace("case_0", "B/0"))
+    assert "<!-- mean of prediction and truth, mm² -->" in sizes
+    table = (drawn / "cases.csv").read_text()
+    (drawn / "cases.csv").write_text(table.replace("case_00", "A/00").replace("case_0", "B/0"))
     sets = {name: {"n": 1, "mean": {}} for name in "AB"}
-    assert "<!-- A organ -->" in charts(report(run, sets=sets))[0]
+    assert "<!-- A organ -->" in charts(report(drawn, sets=sets))[0]
 
 
-def test_the_page_is_self_contained_and_repeatable(run):
-    page = report(run)
-    assert all(value.startswith("data:image/") for value in Page(page).references)
-    assert not re.search("http|url\\(|<script|<link|@import", re.sub('base64,[^"]*', "", page))
-    assert report(run) == page
-    assert not list(run.glob(".part*"))
+def test_the_page_is_self_contained_and_repeatable(drawn, page):
+    references = [value for value in Page(page).references if value != "#limits"]
+    assert all(value.startswith("data:image/") for value in references)
+    text = re.sub('base64,[^"]*', "", page).replace("http://www.w3.org/2000/svg", "")
+    assert not re.search("http|url\\(|<link|@import|fetch|import\\(", text)
+    assert report(drawn) == page
+    assert not list(drawn.glob(".part*"))
 
 
-def test_only_phantoms_are_called_artificial(run):
-    assert "artificial" not in report(run).lower() and "phantom" not in report(run)
+def test_only_phantoms_are_called_artificial(run, page):
+    assert "Artificial images" not in page and "phantom" not in page
     page = report(run, data="phantom")
-    assert "phantom" in page and "Artificial" in page and "nothing about patients" in page
+    assert "phantom" in page and "Artificial images" in page and "nothing about patients" in page
 
 
-def test_sections_without_a_file_are_left_out(run):
-    headings = ["Scores", "Distribution", "Training", "Cases", "Calibration", "Undefined scores"]
-    assert Page(report(run)).texts["h2"] == [*headings, "Exported models"]
-    shutil.rmtree(run / "overlays")
-    for name in ("history.csv", "export.json", "config.json"):
+def test_sections_without_a_file_are_left_out(run, page):
+    always = ["Scores", "Where it errs", "How it was made", "What this model is not for"]
+    checklist = ["CLAIM checklist"]
+    whole = ["The 4 worst cases", "All cases", *always, *checklist, "Exported models"]
+    assert Page(page).texts["h2"] == whole
+    shutil.rmtree(run / "pictures")
+    for name in ("history.csv", "export.json", "config.json", "sessions.json", "split.csv"):
         (run / name).unlink()
     rows = (run / "cases.csv").read_text().splitlines()
     (run / "cases.csv").write_text("\n".join(row for row in rows if "nan" not in row))
     optional = ("statistics", "calibration", "sets", "folds", "seconds_per_case", "paper")
-    page = report(run, **dict.fromkeys(optional))
-    assert Page(page).texts["h2"] == ["Scores", "Distribution"]
-    assert "h3" not in Page(page).texts and "interval" not in page
+    page = report(run, **dict.fromkeys((*optional, "confusion", "size_unit")))
+    assert Page(page).texts["h2"] == ["All cases", *always, *checklist]
+    assert Page(page).texts["h3"] == ["Distribution"] and "interval" not in page
 
 
 @pytest.mark.parametrize("content", [None, "{", "[1]", '{"task": "hip"}'])
 def test_a_folder_without_scores_is_told_in_a_sentence(run, content):
     (run / "metrics.json").unlink()
+    (run / "report.html").unlink()
     if content is not None:
         (run / "metrics.json").write_text(content)
     with pytest.raises(InputError) as error:
@@ -382,8 +433,10 @@ def test_a_folder_without_scores_is_told_in_a_sentence(run, content):
         ("config.json", {"recipe": {"image_size": 3}}),
         ("export.json", {"model.tflite": {"dice": "high"}}),
         ("export.json", ["model.tflite"]),
-        ("overlays/index.json", [{"case": "a"}]),
-        ("overlays/index.json", 3),
+        ("pictures/index.json", [{"case": "a"}]),
+        ("pictures/index.json", 3),
+        ("metrics.json", {"confusion": [[1, 2], [3]]}),
+        ("metrics.json", {"confusion": [[1, 2], [3, 4]]}),
         ("history.csv", "epoch,loss\none,1.5\n"),
         ("history.csv", "epoch,loss\n1\n"),
         ("cases.csv", "case,class,dice\na,organ,high\n"),
@@ -391,7 +444,7 @@ def test_a_folder_without_scores_is_told_in_a_sentence(run, content):
     ],
 )
 def test_a_damaged_file_of_a_run_is_named_and_the_report_stays(run, name, content):
-    before = report(run)
+    before = (run / "report.html").read_text(encoding="utf-8")
     if name == "metrics.json":
         content = json.loads((run / name).read_text()) | content
     (run / name).write_text(content if name.endswith(".csv") else json.dumps(content))
@@ -403,7 +456,7 @@ def test_a_damaged_file_of_a_run_is_named_and_the_report_stays(run, name, conten
     assert (run / "report.html").read_text(encoding="utf-8") == before
 
 
-@pytest.mark.parametrize("name", ["distributions", "learning_curves", "facts", "headline"])
+@pytest.mark.parametrize("name", ["distributions", "learning_curves", "facts", "summarize_classes"])
 def test_a_mistake_in_the_drawing_is_not_told_as_a_damaged_file(run, monkeypatch, name):
     def mistaken(*arguments):
         raise TypeError("ours")
@@ -413,10 +466,10 @@ def test_a_mistake_in_the_drawing_is_not_told_as_a_damaged_file(run, monkeypatch
         write_report(run)
 
 
-def test_pictures_come_from_the_run_alone(run, tmp_path):
-    entries = json.loads((run / "overlays" / "index.json").read_text())
-    (run / "secret.png").write_bytes(b"secret")
-    for file in ("../secret.png", str(run / "secret.png")):
-        (run / "overlays" / "index.json").write_text(json.dumps([{**entries[0], "file": file}]))
-        with pytest.raises(FileNotFoundError, match="overlays/secret.png"):
+def test_pictures_come_from_the_run_alone(run):
+    entries = json.loads((run / "pictures" / "index.json").read_text())
+    (run / "secret.webp").write_bytes(b"secret")
+    for file in ("../secret.webp", str(run / "secret.webp")):
+        (run / "pictures" / "index.json").write_text(json.dumps([{**entries[0], "file": file}]))
+        with pytest.raises(FileNotFoundError, match="pictures/secret.webp"):
             write_report(run)

@@ -7,6 +7,8 @@ from transfuse_keras.data.resize import resize_image, resize_masks
 from transfuse_keras.files import replacing
 
 TRUTH, PREDICTION = (0, 255, 0), (255, 0, 255)  # outlines: green and magenta; both: white
+# of classes: Okabe and Ito's colours, which colour-blind eyes tell apart; first what shows on grey
+CLASS_COLORS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#d55e00", "#cc79a7", "#0072b2")
 PICTURE_SIDE = 384  # small images are enlarged to this, so that outlines stay thin
 
 
@@ -34,6 +36,11 @@ def overlay(image: np.ndarray, mask: np.ndarray, truth: np.ndarray | None = None
     picture[true] = TRUTH
     picture[predicted & true] = 255
     return picture
+
+
+def color_of(index):
+    """The colour of class `index`, as "#rrggbb"; after seven they come again."""
+    return CLASS_COLORS[index % len(CLASS_COLORS)]
 
 
 def outline(mask):

@@ -15,6 +15,7 @@ DESCRIPTION = {  # the columns that are no scores, and how their text is read
     "truth_empty": {"True": True, "False": False}.__getitem__,
     "prediction_empty": {"True": True, "False": False}.__getitem__,
     "truth_size": float,
+    "prediction_size": float,
     "diagonal": float,
 }
 NEEDED = {"case", "class", "truth_empty", "prediction_empty"}
@@ -39,7 +40,7 @@ def choose_headline(metrics):
 def read_cases(path):
     """Rows of a cases.csv as `evaluate` gave them. InputError if it is damaged.
 
-    Files of earlier releases have no "group", "truth_size" and "diagonal".
+    Files of earlier releases have no "group", "truth_size", "prediction_size" and "diagonal".
     """
     remedy = "score the model again"
     with blaming(path, "damaged", remedy):

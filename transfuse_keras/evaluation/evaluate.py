@@ -14,6 +14,7 @@ from transfuse_keras.inference.masks import clean_up, to_masks
 from transfuse_keras.inference.predict import predict_sample
 from transfuse_keras.metrics import dice, surface_scores
 from transfuse_keras.metrics.calibration import BINS, count_reliability, measure_calibration
+from transfuse_keras.metrics.confusion import count_confusion
 
 
 @dataclass
@@ -25,16 +26,19 @@ class Evaluation:
             every attribute of the samples, then what `score_case` gives.
         cleaned: the same of volumes after each way of `clean_up`, by its name; else empty.
         calibration: class -> {"ece", "bins"}, see `measure_calibration`.
+        confusion: `count_confusion` of all cases together; None for a single class, and where the
+            classes of a truth overlap.
         seconds: of each prediction, reading and scoring left out.
     """
 
     rows: list[dict] = field(default_factory=list)
     cleaned: dict[str, list[dict]] = field(default_factory=dict)
     calibration: dict = field(default_factory=dict)
+    confusion: list | None = None
     seconds: list[float] = field(default_factory=list)
 
 
-def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None):
+def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, draw=None):
     """Predict and score samples.
 
     Args:
@@ -44,6 +48,7 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None):
         thresholds: a probability, or one per class.
         flips: average over mirror images, see `predict`.
         folder: where the predicted masks of volumes are written as NIfTI, or None.
+        draw: function of (sample, image, truth, masks) that is called for each case, or None.
 
     Returns: Evaluation. Distances are in pixels for all as soon as one spacing is unknown.
     """
@@ -51,6 +56,7 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None):
     result = Evaluation()
     attributes = sorted({name for sample in samples for name in sample.attributes})
     histograms = np.zeros((3, len(task.classes), BINS))
+    confusion, overlapping = 0, len(task.classes) == 1
     for sample in track(samples, "Scoring", disable=not sys.stdout.isatty()):
         image, truth = sample.read()
         start = time.perf_counter()
@@ -59,8 +65,13 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None):
         result.seconds.append(time.perf_counter() - start)
         counted = (truth != IGNORED).all(axis=-1)
         histograms += count_reliability(maps[counted], truth[counted])
+        overlapping |= bool((truth[counted].sum(axis=-1) > 1).any())
+        if not overlapping:
+            confusion += count_confusion(truth[counted] > 0, masks[counted] > 0)
         if folder is not None and sample.save is not None:
             sample.save(folder / f"{sample.file_name}.nii.gz", masks)
+        if draw is not None:
+            draw(sample, image, truth, masks)
         spacing = sample.spacing if in_mm else None
         scored = rows = score_case(truth, masks, spacing, task.classes)
         for protocol in task.protocols:
@@ -74,6 +85,7 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None):
                 rows = scored if same else score_case(truth, kept, spacing, task.classes)
                 result.cleaned.setdefault(name, []).extend(case | row for row in rows)
     result.calibration = measure_calibration(histograms, task.classes)
+    result.confusion = None if overlapping else confusion.tolist()
     return result
 
 
@@ -92,9 +104,10 @@ def score_case(truth, prediction, spacing, classes):
         spacing: millimetres per pixel along each axis; None scores distances in pixels.
         classes: names of the M classes.
 
-    Returns: one dict per class: "class", "truth_empty", "prediction_empty"; "truth_size": area or
-    volume of the truth, and "diagonal" of the image, in the unit of the distances; the OVERLAP
-    scores and the distances hd, hd95, asd and assd with the unit in their name, such as "hd_mm".
+    Returns: one dict per class: "class", "truth_empty", "prediction_empty"; "truth_size" and
+    "prediction_size": area or volume of the masks, and "diagonal" of the image, in the unit of the
+    distances; the OVERLAP scores and the distances hd, hd95, asd and assd with the unit in their
+    name, such as "hd_mm".
     """
     unit = "px" if spacing is None else "mm"
     sides = np.ones(truth.ndim - 1) if spacing is None else np.asarray(spacing)
@@ -113,6 +126,7 @@ def score_case(truth, prediction, spacing, classes):
                 "truth_empty": not masks[0].any(),
                 "prediction_empty": not masks[1].any(),
                 "truth_size": float(masks[0].sum() * sides.prod()),
+                "prediction_size": float(masks[1].sum() * sides.prod()),
                 "diagonal": diagonal,
                 **{metric: function(*masks) for metric, function in OVERLAP.items()},
                 **{f"{metric}_{unit}": distance for metric, distance in distances.items()},

@@ -1,6 +1,7 @@
 """Scoring a trained model of any format on any folder of labelled images."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from transfuse_keras.data.layouts import find_samples
@@ -120,10 +121,12 @@ def choose_samples(task, data, run, spacing, everything=False, masks=None, group
     """
     own = data is None or (run is not None and own_data(run) == str(Path(data).resolve()))
     if own and own_data(run) is None:
-        parts = own_splits(task, run)
+        splits = own_splits(task, run)
         if not everything:
-            return parts["test"], 0
-        return sum(parts.values(), []), len(parts["train"]) + len(parts["val"])
+            return splits["test"], 0
+        parts = {sample.name: part for part, of in splits.items() for sample in of}
+        samples = [label_split(sample, parts) for of in splits.values() for sample in of]
+        return samples, count_used(parts)
     if own and not everything:
         samples = own_samples(task, run, "test")
         parts = recognize(task, run, samples) if samples else {}
@@ -146,7 +149,7 @@ def choose_samples(task, data, run, spacing, everything=False, masks=None, group
     if everything:
         if count:
             log.warning(f"{count} of the {len(samples)} images were used in training.")
-        return samples, count
+        return [label_split(sample, parts) for sample in samples], count
     if not parts:
         return keep_test(samples), 0
     kept = leave_out_known(run, samples, parts)
@@ -156,6 +159,12 @@ def choose_samples(task, data, run, spacing, everything=False, masks=None, group
 def count_used(parts):
     """How many samples were used in training or to choose the best epoch: name -> part."""
     return sum(part != "test" for part in parts.values())
+
+
+def label_split(sample, parts):
+    """The sample with its split of the run among its attributes: a subgroup of its own."""
+    part = parts.get(sample.name, "not of the run")
+    return replace(sample, attributes={**sample.attributes, "split of the run": part})
 
 
 def keep_test(samples):

@@ -1,6 +1,5 @@
 """The charts of a report, as SVG for an <img>: sharp on any screen and on paper."""
 
-import base64
 import io
 import math
 
@@ -9,11 +8,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from transfuse_keras.data.pictures import color_of
 from transfuse_keras.evaluation.cases import PENALIZED, is_distance
+from transfuse_keras.evaluation.pictures import data_uri
 from transfuse_keras.evaluation.report_files import number
 from transfuse_keras.metrics.calibration import BINS
 
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#777777"  # told apart by colour-blind eyes
+BLUE, ORANGE, GREY, DARK = "#0072b2", "#d55e00", "#777777", "#222222"
 WIDTH = 4.6  # inches: two beside each other on A4, one on a phone, with the text still readable
 MOST_SETS = 12  # that are told apart
 MANY_DOTS = 3000  # from here on dots are pixels, for the size of the file
@@ -47,10 +48,6 @@ def chart(draw, height, **subplots):
     return data_uri(buffer.getvalue(), "image/svg+xml")
 
 
-def data_uri(content, kind):
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
 def distributions(rows, metrics, sets=()):
     """Charts of the cases that show a class, for an overlap and for a distance.
 
@@ -59,8 +56,9 @@ def distributions(rows, metrics, sets=()):
         metrics: names of columns.
         sets: names of the test sets, with which the names of cases begin; few are drawn apart.
 
-    Returns: list of (metric, chart).
+    Returns: list of (metric, chart), the dots in the colours of their classes.
     """
+    classes = list(dict.fromkeys(row["class"] for row in rows))
     if 1 < len(sets) <= MOST_SETS:
         rows = [{"set": row["case"].rpartition("/")[0], **row} for row in rows]
     overlaps = [metric for metric in metrics if not is_distance(metric)]
@@ -69,41 +67,95 @@ def distributions(rows, metrics, sets=()):
     varying = [key for key in ("set", "class") if len({row.get(key) for row in rows}) > 1]
     charts = []
     for metric in overlaps[:1] + distances[:1]:
-        groups = {}
+        groups, colors = {}, []
         for row in rows:
             if row["truth_empty"] != "True" and not math.isnan(value := number(row.get(metric))):
-                name = " ".join(row[key] for key in varying) or row["class"]
-                groups.setdefault(name, []).append(value)
+                name = spoken(" ".join(row[key] for key in varying) or row["class"])
+                if name not in groups:
+                    groups[name] = []
+                    colors.append(color_of(classes.index(row["class"])))
+                groups[name].append(value)
         if groups:
             limits = (0, None) if is_distance(metric) else (0, 1)
-            charts.append((metric, strips(groups, label(metric), limits)))
+            charts.append((metric, strips(groups, label(metric), limits, colors)))
     return charts
 
 
-def strips(groups, title, limits):
+def strips(groups, title, limits, colors):
     """Every value as a dot, with a box over the middle half and the median.
+
+    The axis fits the boxes: values far from all of them become a triangle at its end, with their
+    number.
 
     Args:
         groups: {name: values}, drawn from top to bottom.
-        title, limits: of the value axis.
+        title: of the value axis.
+        limits: the values that are possible, None for no limit.
+        colors: of the groups.
     """
     jitter = np.random.default_rng(0)
     many = sum(map(len, groups.values())) > MANY_DOTS
+    low, high = fit_limits(groups.values(), *limits)
 
     def draw(axes):
-        for y, values in enumerate(groups.values()):
-            heights = y + jitter.uniform(-0.28, 0.28, len(values))
-            dots = axes.scatter(values, heights, 10, GREY, alpha=0.5, linewidths=0)
+        for y, (values, color) in enumerate(zip(groups.values(), colors, strict=True)):
+            values = np.array(values)
+            inside = values[(values >= low) & (values <= high)]
+            heights = y + jitter.uniform(-0.28, 0.28, len(inside))
+            dots = axes.scatter(inside, heights, 10, color, alpha=0.6, linewidths=0)
             dots.set(rasterized=many, clip_on=False)  # whole dots at 0 and 1
-            low, median, high = np.percentile(values, (25, 50, 75))
-            axes.barh(y, high - low, 0.7, low, facecolor="none", edgecolor=BLUE, linewidth=1.4)
-            axes.vlines(median, y - 0.35, y + 0.35, color=ORANGE, linewidth=2.4)
-        axes.set(xlabel=title, xlim=limits, ylim=(len(groups) - 0.4, -0.6))
-        axes.set_yticks(range(len(groups)), groups)
+            first, median, third = np.percentile(values, (25, 50, 75))
+            axes.barh(y, third - first, 0.7, first, facecolor="none", edgecolor=DARK, linewidth=1.2)
+            axes.vlines(median, y - 0.35, y + 0.35, color=DARK, linewidth=2.4)
+            for end, marker, count, side in (
+                (low, "<", np.count_nonzero(values < low), "left"),
+                (high, ">", np.count_nonzero(values > high), "right"),
+            ):
+                if count:
+                    axes.plot(end, y + 0.42, marker, color=DARK, markersize=5, clip_on=False)
+                    axes.annotate(f" {count} ", (end, y + 0.42), ha=side, va="center", fontsize=8)
+        axes.set_yticks(range(len(groups)), list(groups))
+        axes.set(xlabel=title, ylim=(len(groups) - 0.4, -0.6), xlim=(low, high))
         axes.grid(axis="y", visible=False)
-        axes.tick_params(axis="y", length=0)
 
-    return chart(draw, 0.9 + 0.5 * len(groups))
+    return chart(draw, 0.9 + 0.42 * len(groups))
+
+
+def fit_limits(groups, least, most):
+    """The (low, high) of an axis that shows nearly all values: three box lengths around the boxes,
+    but not beyond the values themselves."""
+    quarters = np.array([np.percentile(values, (0, 25, 75, 100)) for values in groups])
+    length = 3 * (quarters[:, 2] - quarters[:, 1])
+    low = np.maximum(quarters[:, 0], quarters[:, 1] - length).min()
+    high = np.minimum(quarters[:, 3], quarters[:, 2] + length).max()
+    edge = 0.04 * (high - low) or 0.01
+    low, high = low - edge, high + edge
+    low = low if least is None else max(least, low)
+    return float(low), float(high if most is None else min(most, high))
+
+
+def draw_agreement(found, unit, color):
+    """Bland and Altman's chart: differences of sizes over their means, with the limits.
+
+    Args:
+        found: what `measure_agreement` gives of a class.
+        unit: of the sizes.
+        color: of the dots.
+    """
+    many = len(found["means"]) > MANY_DOTS
+
+    def draw(axes):
+        dots = axes.scatter(found["means"], found["differences"], 14, color, linewidths=0)
+        dots.set(rasterized=many, alpha=0.7)
+        axes.axhline(0, color=GREY, linewidth=0.8)
+        for key, style in (("bias", "-"), ("low", "--"), ("high", "--")):
+            if np.isfinite(found[key]):
+                axes.axhline(found[key], color=DARK, linestyle=style, linewidth=1.2)
+        axes.set(
+            xlabel=f"mean of prediction and truth, {unit}", ylabel=f"prediction - truth, {unit}"
+        )
+
+    return chart(draw, 2.9)
 
 
 def learning_curves(history):
@@ -128,9 +180,9 @@ def learning_curves(history):
             for name, (values, style) in lines.items():
                 color = BLUE if name == "validation" else GREY
                 axes.plot(epochs, values, style, marker=marker, color=color, label=name)
-            axes.update_datalim([(epochs[0], 0)])
-            axes.autoscale_view()
-            axes.set(xlabel="epoch", ylabel=heading, ylim=(0, None if heading == "loss" else 1))
+            axes.set(xlabel="epoch", ylabel=heading)
+            if heading == "loss":
+                axes.set_ylim(bottom=0)
             if heading == "Dice" and "validation" in lines:
                 values = lines["validation"][0]
                 best = int(np.nanargmax(values))
@@ -169,6 +221,11 @@ def draw_reliability(bins, title):
         counts.set(xlabel="predicted probability", ylabel="pixels", xlim=(0, 1), yscale="log")
 
     return chart(draw, 4.1, nrows=2, sharex=True, height_ratios=(3, 1))
+
+
+def spoken(name):
+    """The name of a class as people write it."""
+    return name.replace("_", " ")
 
 
 def label(metric):

@@ -4,16 +4,29 @@ import math
 from collections import Counter
 
 import jinja2
+import numpy as np
 
-from transfuse_keras.evaluation.cases import choose_headline
+from transfuse_keras.data.pictures import color_of
+from transfuse_keras.evaluation.agreement import measure_agreement
+from transfuse_keras.evaluation.case_table import (
+    label_failures,
+    rank_cases,
+    summarize_classes,
+    tabulate_cases,
+)
+from transfuse_keras.evaluation.claim import fill_checklist
+from transfuse_keras.evaluation.facts import count_training, facts, name_model
+from transfuse_keras.evaluation.failures import RULE
 from transfuse_keras.evaluation.figures import (
-    data_uri,
     distributions,
+    draw_agreement,
     draw_reliability,
     label,
     learning_curves,
+    spoken,
 )
 from transfuse_keras.evaluation.paper import beside_paper
+from transfuse_keras.evaluation.pictures import embed_pictures
 from transfuse_keras.evaluation.report_files import (
     number,
     read_case_rows,
@@ -34,9 +47,11 @@ from transfuse_keras.evaluation.score_tables import (
 )
 from transfuse_keras.evaluation.subgroups import find_worst
 from transfuse_keras.files import replacing
+from transfuse_keras.runs.folder import SPLIT, find_run, read_split
+from transfuse_keras.runs.sessions import read_sessions
 
-MOST_UNDEFINED = 40
-REASONS = {  # (truth empty, prediction empty) -> why a score has no value, missed cases first
+SHOWN = 4  # of the worst cases, at the top
+REASONS = {  # (truth empty, prediction empty) -> why a score has no value
     (False, True): "prediction empty",
     (True, False): "truth empty",
     (True, True): "both empty",
@@ -48,7 +63,8 @@ def write_report(run, metrics=None):
     """Write report.html of a run.
 
     Args:
-        run: Path of the run folder. Sections about files that it lacks are left out.
+        run: Path of the folder of a run, an evaluation or a cross-validation. Sections about
+            files that it lacks are left out.
         metrics: the content of metrics.json, which is read if None.
 
     Raises: InputError if metrics.json is missing, or one of the files is damaged.
@@ -56,28 +72,40 @@ def write_report(run, metrics=None):
     if metrics is None:
         metrics = read_metrics(run / "metrics.json")
     names = shown_metrics(metrics)
-    rows = read_case_rows(run / "cases.csv", names)
-    history = read_history_rows(run / "history.csv")
-    pictures = read_pictures(run / "overlays")
-    config = read_facts(run / "config.json")
-    exports = read_exports(run / "export.json")
-    undefined = undefined_cases(rows, names)
+    rows = label_failures(read_case_rows(run / "cases.csv", names))
+    history, exports = read_history_rows(run / "history.csv"), read_exports(run / "export.json")
+    found = read_pictures(run)
+    home = find_home(run, metrics)
+    config, sessions = read_facts(home / "config.json"), read_sessions(home)
+    split = read_split(home) if (home / SPLIT).is_file() else []
+    known, phantom = facts(metrics, config, sessions, split), metrics["data"] == "phantom"
+    scores = rank_cases(rows)
+    pictures = embed_pictures({case: found[case] for case in scores if case in found})
     page = template().render(
         metrics=metrics,
-        model=model_name(metrics["variant"]),
-        headline=headline(metrics),
-        facts=facts(metrics, config),
+        model=name_model(metrics["variant"]),
+        phantom=phantom,
+        headline=summarize_classes(metrics, rows),
+        rule=RULE,
+        colors={name: color_of(i) for i, name in enumerate(metrics["classes"])},
+        worst=list_worst(scores, rows, pictures),
+        table=tabulate_cases(metrics, rows, pictures),
+        unpictured=len(found) - len(pictures),
+        failed=sum(bool(row["failure"]) for row in rows),
+        facts=known,
+        trained=count_training(split),
+        claim=fill_checklist(metrics, config, known, phantom),
         tables=[(columns, score_groups(metrics, columns)) for columns in divide_columns(names)],
         paper=beside_paper(metrics),
         subgroups=subgroup_rows(metrics.get("subgroups") or []),
-        worst=find_worst(metrics.get("subgroups")),
+        lowest=find_worst(metrics.get("subgroups")),
         overviews=overviews(metrics, names),
         distributions=distributions(rows, names, metrics.get("sets") or ()),
+        agreement=list(agreement(metrics, rows)),
+        confusion=confusion_rows(metrics),
         curves=learning_curves(history),
-        gallery=gallery(pictures, rows),
         calibration=list(calibration(metrics)),
-        undefined=undefined[:MOST_UNDEFINED],
-        reasons=Counter(reason for reason, *_ in undefined),
+        undefined=count_undefined(rows, names),
         exports=exports,
     )
     with replacing(run / "report.html") as temporary:
@@ -87,79 +115,78 @@ def write_report(run, metrics=None):
 def template():
     loader = jinja2.PackageLoader("transfuse_keras.evaluation", ".")
     jinja = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    jinja.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
+    jinja.policies["json.dumps_kwargs"]["ensure_ascii"] = False
     jinja.filters |= {"label": label, "score": format_score, "decimals": decimals}
+    jinja.filters |= {"spoken": spoken, "size": format_size}
     jinja.filters["exponent"] = lambda value: f"{value:.1e}" if value else "0"
     return jinja.get_template("report.html")
 
 
-def model_name(variant):
-    return "TransFuse" if variant == "unknown" else f"TransFuse {variant}"
+def find_home(folder, metrics):
+    """The run that was scored: the folder itself, the one it lies in, that of the model, or the
+    first fold of a cross-validation."""
+    if (folder / "fold-0").is_dir():
+        return folder / "fold-0"
+    return find_run(folder) or find_run(metrics.get("model", folder)) or folder
 
 
-def headline(metrics):
-    """The figures to see first: [(name, text)]."""
-    figures = [
-        (f"mean {label(name)}", format_score(metrics["mean"][name], name))
-        for name in choose_headline(metrics["mean"])
+def list_worst(scores, rows, pictures):
+    """The cases at the top: [(case, Dice, [(class, failure)], picture)]."""
+    return [
+        (
+            case,
+            score,
+            [
+                (spoken(row["class"]), row["failure"])
+                for row in rows
+                if row["case"] == case and row["failure"]
+            ],
+            pictures[case],
+        )
+        for case, score in [item for item in scores.items() if item[0] in pictures][:SHOWN]
     ]
-    return [*figures, ("test cases", metrics["n"])]
 
 
-def facts(metrics, config):
-    """What was trained on what: [(name, text)], as far as it is known."""
-    recipe = config.get("recipe") or {}
-    model = [model_name(metrics["variant"])]
-    if "image_size" in recipe:
-        model.append("{} x {} pixels".format(*recipe["image_size"]))
-    if "weights" in config:
-        model.append(f"weights {config['weights']}" if config["weights"] else "from scratch")
-    keys = ("epochs", "batch_size", "learning_rate")
-    training = [f"{key.replace('_', ' ')} {recipe[key]}" for key in keys if key in recipe]
-    if "seed" in config:
-        training.append(f"seed {config['seed']}")
-    versions = [f"{name} {version}" for name, version in config.get("versions", {}).items()]
-    seconds, used = metrics.get("seconds_per_case"), metrics.get("trained_on")
-    found = {
-        "Model": ", ".join(model),
-        "Training": ", ".join(training),
-        "Versions": ", ".join(versions),
-        "Split": " ".join(config.get("split") or ()),
-        "Trained on": f"{used} of {metrics['n']} scored cases" if used else "",
-        "Prediction": f"{seconds:.2g} s per case" if seconds else "",
-    }
-    return [(name, text) for name, text in found.items() if text]
+def agreement(metrics, rows):
+    """The agreement of the sizes of each class: (class, cases, bias, low, high, chart)."""
+    unit, classes = metrics.get("size_unit"), list(metrics["classes"])
+    for name, found in measure_agreement(rows).items() if unit else ():
+        picture = draw_agreement(found, unit, color_of(classes.index(name)))
+        yield name, len(found["means"]), *(found[x] for x in ("bias", "low", "high")), picture
+
+
+def format_size(value):
+    """An area or volume with four digits, with the real minus sign; an en dash for no value."""
+    if value != value:
+        return "–"
+    return decimals(value, max(0, 3 - int(math.log10(abs(value) or 1))))
+
+
+def confusion_rows(metrics):
+    """The table of which class is taken for which: {"heads", "rows": [(class, [percent])]}."""
+    counts = metrics.get("confusion")
+    if not counts:
+        return None
+    names = ["background", *map(spoken, metrics["classes"])]
+    counts = np.array(counts, float)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(100 * counts, totals, np.full_like(counts, np.nan), where=totals > 0)
+    rows = [[decimals(share, 1) for share in of] for of in shares]
+    return {"heads": names, "rows": list(zip(names, rows, strict=True))}
 
 
 def calibration(metrics):
     """The reliability of each class: (class, ECE, chart)."""
     for name, found in (metrics.get("calibration") or {}).items():
-        yield name, found["ece"], draw_reliability(found["bins"], name)
+        yield name, found["ece"], draw_reliability(found["bins"], spoken(name))
 
 
-def gallery(pictures, rows):
-    """The overlays: {heading: [(picture, case, rank, score, [(class, score)])]}."""
-    worst = sum(entry["rank"] == "worst" for entry in pictures)
-    headings = {"worst": f"The {worst} worst", None: "Overlays"}
-    classes = {}
+def count_undefined(rows, names):
+    """How many pairs of case and class have no value in some metric: {reason: count}, missed
+    cases first."""
+    found = Counter()
     for row in rows:
-        classes.setdefault(row["case"], []).append((row["class"], number(row.get("dice"))))
-    groups = {}
-    for entry in pictures:
-        case, rank = entry["case"], entry["rank"]
-        picture = data_uri(entry["picture"], "image/png")
-        figure = (picture, case, rank, entry["score"], classes.get(case, []))
-        groups.setdefault(headings.get(rank, "Best and median"), []).append(figure)
-    return groups
-
-
-def undefined_cases(rows, names):
-    """The cases without a value in some metric: [(reason, case, class, text)] by reason."""
-    found = []
-    for row in rows:
-        missing = [name for name in names if name in row and math.isnan(number(row[name]))]
-        if missing:
-            empty = row["truth_empty"] == "True", row["prediction_empty"] == "True"
-            scores = ", ".join(label(name).split(",")[0] for name in missing)
-            found.append((REASONS[empty], row["case"], row["class"], scores))
-    order = list(REASONS.values())
-    return sorted(found, key=lambda case: order.index(case[0]))
+        if any(name in row and math.isnan(number(row[name])) for name in names):
+            found[REASONS[row["truth_empty"] == "True", row["prediction_empty"] == "True"]] += 1
+    return {reason: found[reason] for reason in REASONS.values() if found[reason]}

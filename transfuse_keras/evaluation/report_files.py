@@ -1,7 +1,10 @@
 """The files that a report shows, read and checked: what draws them can then rely on their form."""
 
 import math
+import re
 from pathlib import Path
+
+import numpy as np
 
 from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.files import read_json, read_table
@@ -10,6 +13,8 @@ REMEDY = "score the model again"
 EXPORT_FIGURES = ("largest_difference", "mask_dice", "dice", "keras_dice")
 STATISTICS = ("n", "std", "median", "low", "high")
 FLAGS = ("True", "False")
+PATH = re.compile("[Mlz0-9 -]+")  # of an SVG
+SIZES = ("truth_size", "prediction_size")
 
 
 def read_metrics(path):
@@ -49,6 +54,9 @@ def check_metrics(metrics):
         *(x for of in paper.values() for x in of.values() if isinstance(x, dict)),
     ):
         check_numbers(figures)
+    confusion = np.array(metrics.get("confusion") or [[0]], "float64")
+    if len(set(confusion.shape)) != 1 or len(confusion) not in (1, 1 + len(metrics["classes"])):
+        raise ValueError("confusion has not a row and a column for each class")
     for of_class in (metrics.get("calibration") or {}).values():
         check_numbers({"ece": of_class["ece"]})
         for part in of_class["bins"]:
@@ -90,7 +98,7 @@ def read_case_rows(path, names):
                 raise ValueError("a row has no case or no class")
             if not (row["truth_empty"] in FLAGS and row["prediction_empty"] in FLAGS):
                 raise ValueError(f"of {row['case']} it is not known if a mask is empty")
-            if any(math.isinf(number(row.get(name))) for name in (*names, "dice")):
+            if any(math.isinf(number(row.get(name))) for name in (*names, "dice", *SIZES)):
                 raise ValueError(f"a score of {row['case']} is infinite")
     return rows
 
@@ -108,21 +116,26 @@ def read_history_rows(path):
 
 
 def read_pictures(folder):
-    """The overlays of a run: list of {"case", "rank", "score", "picture": bytes of a PNG}."""
-    path = folder / "index.json"
-    entries = read_json(path, REMEDY)
-    if entries is None:
-        entries = [{"file": file.name, "case": file.name} for file in sorted(folder.glob("*.png"))]
-    pictures = []
-    with blaming(path, "damaged", REMEDY):
-        for entry in entries:
-            rank, score = entry.get("rank"), entry.get("score")
-            check_numbers({"score": score})
-            if rank not in (None, "best", "median", "worst"):
-                raise ValueError(f"{rank!r} is no rank")
-            content = (folder / Path(entry["file"]).name).read_bytes()
-            about = {"case": str(entry["case"]), "rank": rank, "score": score}
-            pictures.append({**about, "picture": content})
+    """The pictures of all cases that `write_picture` wrote, those of all folds in their turn.
+
+    Args:
+        folder: Path of a run, of an evaluation or of a cross-validation.
+
+    Returns: case -> {"content": bytes of a WebP, "size", "truth", "prediction"}; empty for what an
+    earlier release scored.
+    """
+    pictures = {}
+    for part in (folder, *sorted(folder.glob("fold-*"))):
+        path = part / "pictures" / "index.json"
+        entries = read_json(path, REMEDY) or []
+        with blaming(path, "damaged", REMEDY):
+            for entry in entries:
+                width, height = map(int, entry["size"])
+                paths = [*entry["truth"].values(), *entry["prediction"].values()]
+                if min(width, height) < 1 or not all(map(PATH.fullmatch, paths)):
+                    raise ValueError(f"{entry['case']} has no outlines on a grid")
+                content = (path.parent / Path(entry["file"]).name).read_bytes()
+                pictures[str(entry["case"])] = {**entry, "content": content}
     return pictures
 
 

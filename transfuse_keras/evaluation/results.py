@@ -1,11 +1,13 @@
 """What a finished training or an evaluation leaves: scores, pictures, exported models, report."""
 
+import datetime
 import logging
 
 import numpy as np
 
 from transfuse_keras.data.pictures import enlarge, overlay, save_png, select_visible_slice
 from transfuse_keras.evaluation.evaluate import evaluate
+from transfuse_keras.evaluation.pictures import write_picture
 from transfuse_keras.evaluation.protocols import describe_protocol
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.evaluation.subgroups import summarize_subgroups
@@ -18,6 +20,10 @@ log = logging.getLogger(__name__)
 
 
 WORST = 10  # cases shown besides the best and the median one
+SIZE_UNITS = {  # (unit of distances, whether cases are volumes)
+    **{("mm", False): "mm²", ("mm", True): "mm³"},
+    **{("px", False): "pixels", ("px", True): "voxels"},
+}
 
 
 def write_thresholds(run, thresholds, chosen):
@@ -39,17 +45,26 @@ def score_samples(folder, predictor, task, samples, thresholds, flips=""):
         flips: average over mirror images, see `predict`.
 
     Writes: cases.csv, of volumes predictions/ and a cases-<name>.csv for each way of `clean_up`,
-    and overlays/.
+    overlays/ of a few cases and pictures/ of all, see `write_picture`.
 
-    Returns: what metrics.json says of the scores: `summarize`, "protocol", "thresholds",
-    "calibration", "paper", "seconds_per_case", "subgroups": see `summarize_subgroups` and, if the
-    samples are of several test sets, "sets": name -> its own "n", "mean" and "classes".
+    Returns: what metrics.json says of the scores: `summarize`, "scored": the day, "protocol",
+    "thresholds", "size_unit": of the sizes in cases.csv, "calibration", "confusion", "paper",
+    "seconds_per_case", "subgroups": see `summarize_subgroups` and, if the samples are of several
+    test sets, "sets": name -> its own "n", "mean" and "classes".
     """
     log.info(f"Scoring {len(samples)} test cases")
     if any(sample.save for sample in samples):
         (folder / "predictions").mkdir(exist_ok=True)
     values = tuple(thresholds.values())
-    result = evaluate(predictor, samples, task, values, flips, folder / "predictions")
+    with replacing(folder / "pictures") as temporary:
+        temporary.mkdir()
+        entries = []
+
+        def draw(*case):
+            entries.append(write_picture(temporary, len(entries), *case, task.classes))
+
+        result = evaluate(predictor, samples, task, values, flips, folder / "predictions", draw)
+        write_json(temporary / "index.json", entries)
     write_table(folder / "cases.csv", result.rows)
     for name, rows in result.cleaned.items():
         write_table(folder / f"cases-{name}.csv", rows)
@@ -57,9 +72,12 @@ def score_samples(folder, predictor, task, samples, thresholds, flips=""):
     summary = summarize(result.rows)
     return {
         **summary,
+        "scored": datetime.date.today().isoformat(),
         "protocol": describe_protocol(task, thresholds, summary["unit"], flips),
         "thresholds": thresholds,
+        "size_unit": SIZE_UNITS[summary["unit"], task.field is not None],
         "calibration": result.calibration,
+        "confusion": result.confusion,
         "paper": task.paper,
         # the first case pays for compiling
         "seconds_per_case": float(np.median(result.seconds[1:] or result.seconds)),

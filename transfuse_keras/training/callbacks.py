@@ -2,12 +2,14 @@
 
 import logging
 import math
+import time
 from contextlib import ExitStack
 
 import keras
 
 from transfuse_keras.errors import Failure, InputError
 from transfuse_keras.files import read_table, write_table
+from transfuse_keras.runs.sessions import describe_session, write_session
 from transfuse_keras.training.optimizer import averaged
 
 log = logging.getLogger(__name__)
@@ -114,6 +116,26 @@ class WriteHistory(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append({"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}})
         write_table(self.path, self.rows)
+
+
+class NoteSession(keras.callbacks.Callback):
+    """Keep sessions.json up to date: how and since when this process trains, and for how long.
+
+    Args:
+        run: Path of the run folder.
+    """
+
+    def __init__(self, run):
+        super().__init__()
+        self.run = run
+
+    def on_train_begin(self, logs=None):
+        self.session, self.start = describe_session(), time.perf_counter()
+        write_session(self.run, self.session)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.session["seconds"] = round(time.perf_counter() - self.start, 1)
+        write_session(self.run, self.session)
 
 
 def read_history(path, epochs):

@@ -74,7 +74,7 @@ def pool(folder, runs):
         rows = [after if chosen[after["class"]] else before for before, after in pairs]
     write_table(folder / "cases.csv", rows)
     pool_overlays(folder / "overlays", [run / "overlays" for run in runs])
-    kept = ("task", "data", "variant", "paper")
+    kept = [x for x in ("task", "data", "variant", "paper", "scored", "size_unit") if x in folds[0]]
     parts = [{key: fold[key] for key in ("n", "mean", "thresholds")} for fold in folds]
     same = all(part["thresholds"] == parts[0]["thresholds"] for part in parts)
     with blaming(runs[0] / "metrics.json", "has no histogram of calibration", "score all folds"):
@@ -87,9 +87,15 @@ def pool(folder, runs):
         **({"thresholds": parts[0]["thresholds"]} if same else {}),
         "folds": [{"fold": number, **part} for number, part in enumerate(parts)],
         "calibration": calibration,
+        "confusion": pool_confusion([fold.get("confusion") for fold in folds]),
         "subgroups": summarize_subgroups(rows),
         "seconds_per_case": float(np.median([fold["seconds_per_case"] for fold in folds])),
     }
+
+
+def pool_confusion(parts):
+    """The sum of what `count_confusion` gave of each fold; None if one has none."""
+    return None if None in parts else np.sum(parts, axis=0).tolist()
 
 
 def read_all_cases(runs, name):

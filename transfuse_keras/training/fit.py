@@ -31,6 +31,7 @@ from transfuse_keras.runs.settings import JIT
 from transfuse_keras.training import checkpoints
 from transfuse_keras.training.callbacks import (
     BeginEpoch,
+    NoteSession,
     ScoreMeanWeights,
     StopEarly,
     StopOnNonFiniteLoss,
@@ -87,6 +88,7 @@ def fit_model(settings, splits, run, progress, distributed):
             begin_run(run, settings, splits, prints)
             log.info(f"Run folder: {run}")
             callbacks += [
+                NoteSession(run),
                 WriteHistory(run / "history.csv", progress.rows),
                 checkpoints.SaveCheckpoints(
                     run / "checkpoints", monitor_of(settings), progress.best

@@ -1,0 +1,154 @@
+"""CLAIM: the checklist for reports of AI in medical imaging, filled as far as a run knows.
+
+Tejani et al., Checklist for Artificial Intelligence in Medical Imaging (CLAIM): 2024 Update,
+Radiology: Artificial Intelligence 6(4), 2024, e240300. The items are told in our own words; the
+authors' article is what counts.
+"""
+
+ITEMS = {
+    "Title and abstract": (
+        "Title names the kind of AI",
+        "Abstract: design, methods, results, conclusions",
+    ),
+    "Introduction": (
+        "Background, intended use and clinical role",
+        "Aims and hypotheses",
+    ),
+    "Study design": (
+        "Prospective or retrospective",
+        "Goal of the study",
+    ),
+    "Data": (
+        "Sources of the data",
+        "Who and what was included and excluded",
+        "Preprocessing",
+        "Choice of a subset of the data",
+        "De-identification",
+        "Missing data",
+        "How images were acquired",
+    ),
+    "Reference standard": (
+        "How the reference standard is defined",
+        "Why this reference standard",
+        "Who annotated, with which qualification",
+        "How the test set was annotated",
+        "Variability between and within annotators",
+    ),
+    "Data partitions": (
+        "How data was assigned to partitions",
+        "Level at which partitions are disjoint",
+    ),
+    "Testing data": ("Intended size of the sample",),
+    "Model": (
+        "Architecture, inputs and outputs",
+        "Libraries and versions",
+        "Initial weights",
+    ),
+    "Training": (
+        "Training, augmentation, hyperparameters",
+        "How the final model was chosen",
+        "Ensembles",
+    ),
+    "Evaluation": (
+        "Measures of performance",
+        "Uncertainty and significance",
+        "Robustness or sensitivity",
+        "Explainability",
+        "Testing on internal data",
+        "Testing on external data",
+        "Registration of a clinical trial",
+    ),
+    "Results: data": (
+        "Numbers included and excluded",
+        "Demographic and clinical characteristics by partition",
+    ),
+    "Results: performance": (
+        "Performance with its uncertainty",
+        "Diagnostic performance with its precision",
+        "Failure analysis",
+    ),
+    "Discussion": (
+        "Limitations",
+        "Implications for practice",
+    ),
+    "Other information": (
+        "Full protocol",
+        "Availability of software, model and data",
+        "Funding",
+    ),
+}
+
+
+def fill_checklist(metrics, config, known, phantom):
+    """The rows of the checklist: [(number, section, item, answer)], "" where the run knows none.
+
+    Args:
+        metrics: content of metrics.json.
+        config: content of config.json.
+        known: {name: text} of `facts`.
+        phantom: whether the cases are artificial.
+    """
+    answers = answer_items(metrics, config, known, phantom)
+    items = [(section, item) for section, items in ITEMS.items() for item in items]
+    return [
+        (number, section, item, answers.get(number, ""))
+        for number, (section, item) in enumerate(items, 1)
+    ]
+
+
+def answer_items(metrics, config, known, phantom):
+    """Item number -> what the run knows of it; numbers are those of the 2024 update."""
+    task, patients = config.get("task") or {}, metrics.get("groups")
+    training = [known.get(name) for name in ("Training", "Loss", "Augmentation")]
+    subgroups = list(dict.fromkeys(of["subgroup"] for of in metrics.get("subgroups") or []))
+    scored = f"{metrics['n']} cases" + (f" of {patients} patients" if patients else "")
+    answers = {
+        1: "Deep learning: segmentation by a CNN and a transformer in parallel.",
+        7: "Drawn by a program; no patients." if phantom else f"Read from {metrics['data']}.",
+        9: describe_preprocessing(config, task),
+        19: known.get("Split"),
+        20: "By the patients that the data names; see the rows of split.csv." if known else "",
+        22: known.get("Model"),
+        23: known.get("Versions"),
+        24: describe_initial(config),
+        25: "; ".join(filter(None, training)),
+        26: describe_choice(config),
+        27: "None: one model." if not metrics.get("folds") else "None: one model for each fold.",
+        28: metrics["protocol"] + ".",
+        29: "Bootstrap 95 % intervals over patients; see Scores." if patients else "",
+        30: f"Scores by {', '.join(subgroups)}; see Subgroups." if subgroups else "",
+        32: f"{scored}; see Scores." if config else "",
+        35: known.get("Images"),
+        37: f"{scored}; see Scores.",
+        39: "See Cases, sorted by failure"
+        + ("; and which class is taken for which." if metrics.get("confusion") else "."),
+        40: "See What this model is not for.",
+        43: "Software: transfuse-keras, Apache-2.0.",
+    }
+    return {number: answer for number, answer in answers.items() if answer}
+
+
+def describe_preprocessing(config, task):
+    size = (config.get("recipe") or {}).get("image_size")
+    if not size:
+        return ""
+    steps = [f"Resized to {size[0]} x {size[1]} pixels"]
+    if task.get("field"):
+        steps = [f"{steps[0]} that show {task['field']} mm, z-scored"]
+    if task.get("value_range"):
+        steps.append("values from {:g} to {:g} shown".format(*task["value_range"]))
+    return ", ".join(steps) + "."
+
+
+def describe_initial(config):
+    if "weights" not in config:
+        return ""
+    return f"From {config['weights']}." if config["weights"] else "Random numbers by the seed."
+
+
+def describe_choice(config):
+    if "recipe" not in config:
+        return ""
+    if config.get("validation", True):
+        return "The epoch with the best Dice on the validation images."
+    return "The last epoch; there were no validation images."

@@ -1,0 +1,103 @@
+"""What a reader asks of a run: what was trained on what, how, when, where, with which versions."""
+
+from datetime import datetime
+
+LOSS = "boundary-weighted IoU + binary cross entropy (StructureLoss) on each output"
+SHARES = ("scale", "shift", "brightness", "contrast", "saturation", "hue")
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def facts(metrics, config, sessions, split):
+    """The facts of a run, as far as they are known: {name: text}.
+
+    Args:
+        metrics: content of metrics.json.
+        config: content of config.json.
+        sessions: see `read_sessions`.
+        split: rows of split.csv.
+    """
+    recipe, seconds = config.get("recipe") or {}, metrics.get("seconds_per_case")
+    found = {
+        "Model": describe_model(metrics["variant"], config),
+        "Training": describe_training(recipe, config),
+        "Loss": (recipe.get("loss") or LOSS) if recipe else "",
+        "Augmentation": describe_augmentation((config.get("task") or {}).get("augmentation")),
+        "Images": describe_split(split),
+        "Split": " ".join(config.get("split") or ()),
+        "Training time": describe_time(sessions),
+        "Computed on": ", ".join(dict.fromkeys(x for of in sessions for x in of["devices"])),
+        "Command": sessions[0]["command"] if sessions else "",
+        "Versions": describe_versions(sessions[-1] if sessions else config),
+        "Scored on": metrics.get("scored") or "",
+        "Prediction": f"{seconds:.2g} s per case" if seconds else "",
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+def name_model(variant):
+    return "TransFuse" if variant == "unknown" else f"TransFuse {variant}"
+
+
+def describe_model(variant, config):
+    recipe, model = config.get("recipe") or {}, [name_model(variant)]
+    if "image_size" in recipe:
+        model.append("{} x {} pixels".format(*recipe["image_size"]))
+    if "weights" in config:
+        model.append(f"weights {config['weights']}" if config["weights"] else "from scratch")
+    return ", ".join(model)
+
+
+def describe_training(recipe, config):
+    keys = ("epochs", "batch_size", "learning_rate")
+    training = [f"{key.replace('_', ' ')} {recipe[key]}" for key in keys if key in recipe]
+    if "seed" in config:
+        training.append(f"seed {config['seed']}")
+    return ", ".join(training)
+
+
+def describe_augmentation(augmentation):
+    """The changes of an Augmentation as plain data; "none" if it has none, "" if not known."""
+    if augmentation is None:
+        return ""
+    parts = []
+    for name, value in augmentation.items():
+        if name in SHARES and isinstance(value, (int, float)) and value:
+            parts.append(f"{name} ±{100 * value:g} %")
+        elif name == "rotation" and value:
+            parts.append(f"rotation ±{value:g}°")
+        elif value and name != "probability":
+            parts.append(name.replace("_", " ") + ("" if value is True else f" {value}"))
+    return ", ".join(parts) or "none"
+
+
+def describe_split(split):
+    """ "training 294 images of 12 patients, validation ...", from the rows of split.csv."""
+    parts = []
+    for part, name in SPLITS.items():
+        rows = [row for row in split if row["split"] == part]
+        patients = len({row["group"] for row in rows})
+        if rows:
+            parts.append(f"{name} {len(rows)} images of {patients} patients")
+    return ", ".join(parts)
+
+
+def count_training(split):
+    """(images, patients) that were trained on; (0, 0) if not known."""
+    rows = [row for row in split if row["split"] == "train"]
+    return len(rows), len({row["group"] for row in rows})
+
+
+def describe_time(sessions):
+    """ "1 h 2 min, begun 2026-11-28 14:03", or of several sessions their number too."""
+    if not sessions:
+        return ""
+    minutes, seconds = divmod(round(sum(float(of["seconds"]) for of in sessions)), 60)
+    hours, minutes = divmod(minutes, 60)
+    long = f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+    begun = datetime.fromisoformat(sessions[0]["begun"]).strftime("%Y-%m-%d %H:%M %Z")
+    resumed = f", in {len(sessions)} sessions" if len(sessions) > 1 else ""
+    return f"{long}{resumed}, begun {begun}"
+
+
+def describe_versions(of):
+    return ", ".join(f"{name} {x}" for name, x in (of.get("versions") or {}).items() if x)

@@ -1,0 +1,25 @@
+"""Which class is taken for which."""
+
+import numpy as np
+
+
+def count_confusion(truth, prediction):
+    """Pixels by their true and their predicted class.
+
+    Args:
+        truth, prediction: bool (..., M) of the same shape. Where a pixel has several classes it
+            is counted for each of them.
+
+    Returns: int64 (1 + M, 1 + M): pixels of the row's class that were predicted as the column's;
+    the first row and column are background, pixels of no class.
+
+    Example:
+        >>> import numpy as np
+        >>> truth, prediction = np.eye(2, dtype=bool), np.array([[1, 0], [0, 0]], bool)
+        >>> count_confusion(truth, prediction).tolist()
+        [[0, 0, 0], [0, 1, 0], [1, 0, 0]]
+    """
+    rows, columns = (
+        [~masks.any(axis=-1), *np.moveaxis(masks, -1, 0)] for masks in (truth, prediction)
+    )
+    return np.array([[np.count_nonzero(row & column) for column in columns] for row in rows])
