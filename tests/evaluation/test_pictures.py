@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
+from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation import pictures
 from transfuse_keras.evaluation.pictures import (
-    decode,
     embed_pictures,
     encode,
+    read_webp,
     trace,
     write_picture,
 )
@@ -48,7 +49,7 @@ def test_a_picture_is_small_and_its_outlines_lie_on_its_grid(tmp_path):
     entry = write_picture(tmp_path, 7, sample, image, truth, truth * 0, ("organ", "lesion"))
     assert entry["case"] == "set/a" and entry["file"] == "0007_set_a.webp"
     assert entry["size"] == (512, 256) and entry["prediction"] == {}
-    picture = decode((tmp_path / entry["file"]).read_bytes())
+    picture = read_webp(tmp_path / entry["file"])
     assert picture.shape == (256, 512, 3)
     assert picture[100, 400] == pytest.approx([200, 30, 30], abs=6)  # still RGB
     (path,) = entry["truth"].values()
@@ -59,23 +60,25 @@ def test_a_picture_is_small_and_its_outlines_lie_on_its_grid(tmp_path):
     assert edges == pytest.approx(wanted, abs=1.5)
 
 
-def test_many_pictures_become_smaller_and_the_worst_stay(monkeypatch):
+def test_many_pictures_become_smaller_and_the_worst_stay(tmp_path, monkeypatch):
     noise = np.random.default_rng(0).integers(0, 255, (512, 512, 3), "uint8")
-    content = encode(cv2.GaussianBlur(noise, (0, 0), 2), 512, 80)
-    about = {"content": content, "size": (512, 512), "truth": {}, "prediction": {}}
+    path = tmp_path / "a.webp"
+    path.write_bytes(encode(cv2.GaussianBlur(noise, (0, 0), 2), 512, 80))
+    about = {"path": path, "size": (512, 512), "truth": {}, "prediction": {}}
 
-    def sides(count):
+    def side_of(count):
         found = embed_pictures({f"{i}": about for i in range(count)})
         coded = [base64.b64decode(of["uri"].partition(",")[2]) for of in found.values()]
         assert sum(map(len, coded)) <= pictures.BUDGET
-        return list(found), {decode(picture).shape[0] for picture in coded}
+        (tmp_path / "b.webp").write_bytes(coded[0])
+        return list(found), read_webp(tmp_path / "b.webp").shape[0]
 
     assert embed_pictures({}) == {}
     monkeypatch.setattr(pictures, "BUDGET", 60_000)
     monkeypatch.setattr(pictures, "MOST", 5)
-    assert sides(1) == (["0"], {512})
-    names, small = sides(7)
-    assert names == ["0", "1", "2", "3", "4"] and max(small) < 512
+    assert side_of(1) == (["0"], 512)
+    names, small = side_of(7)
+    assert names == ["0", "1", "2", "3", "4"] and small < 512
 
 
 def test_of_a_volume_the_slice_with_most_of_the_truth_is_shown(tmp_path):
@@ -85,7 +88,14 @@ def test_of_a_volume_the_slice_with_most_of_the_truth_is_shown(tmp_path):
     truth[1, 8:24, 8:24] = truth[2, 8:10, 8:10] = 1
     sample = SimpleNamespace(name="v", file_name="v")
     entry = write_picture(tmp_path, 0, sample, image, truth, truth, ("block",))
-    picture = decode((tmp_path / entry["file"]).read_bytes())
+    picture = read_webp(tmp_path / entry["file"])
     assert picture[16, 16].min() > 240 and picture[2, 2].max() < 15
     assert entry["truth"] == entry["prediction"]
     assert fill(entry["truth"]["block"], (512, 512)).sum() == pytest.approx(256**2, rel=0.02)
+
+
+def test_a_damaged_picture_is_named(tmp_path):
+    for content in (b"", b"RIFF"):
+        (tmp_path / "a.webp").write_bytes(content)
+        with pytest.raises(InputError, match=r"a\.webp: damaged"):
+            read_webp(tmp_path / "a.webp")

@@ -114,7 +114,7 @@ def answer_items(metrics, config, known, phantom):
         25: "; ".join(filter(None, training)),
         26: describe_choice(config),
         27: "None: one model." if not metrics.get("folds") else "None: one model for each fold.",
-        28: metrics["protocol"] + ".",
+        28: f"{metrics['protocol']}.",
         29: "Bootstrap 95 % intervals over patients; see Scores." if patients else "",
         30: f"Scores by {', '.join(subgroups)}; see Subgroups." if subgroups else "",
         32: f"{scored}; see Scores." if config else "",

@@ -20,7 +20,7 @@ def facts(metrics, config, sessions, split):
     found = {
         "Model": describe_model(metrics["variant"], config),
         "Training": describe_training(recipe, config),
-        "Loss": (recipe.get("loss") or LOSS) if recipe else "",
+        "Loss": LOSS if recipe else "",
         "Augmentation": describe_augmentation((config.get("task") or {}).get("augmentation")),
         "Images": describe_split(split),
         "Split": " ".join(config.get("split") or ()),
@@ -61,11 +61,13 @@ def describe_augmentation(augmentation):
         return ""
     parts = []
     for name, value in augmentation.items():
-        if name in SHARES and isinstance(value, (int, float)) and value:
+        if not value or name == "probability":
+            continue
+        if name in SHARES and isinstance(value, float):
             parts.append(f"{name} ±{100 * value:g} %")
-        elif name == "rotation" and value:
+        elif name == "rotation" and isinstance(value, int | float):
             parts.append(f"rotation ±{value:g}°")
-        elif value and name != "probability":
+        else:
             parts.append(name.replace("_", " ") + ("" if value is True else f" {value}"))
     return ", ".join(parts) or "none"
 

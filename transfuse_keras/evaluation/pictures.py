@@ -7,6 +7,7 @@ import numpy as np
 
 from transfuse_keras.data.pictures import select_visible_slice
 from transfuse_keras.data.resize import resize_image, resize_masks
+from transfuse_keras.errors import InputError
 
 SIDE = 512  # longest side of a picture, and of the grid that outlines are drawn on
 SIMPLER = 0.7  # grid units that an outline may be off
@@ -15,6 +16,7 @@ BUDGET = 5_000_000  # bytes of all pictures in a page
 MOST = 1000  # pictures in a page
 SIDES = (512, 384, 256, 192, 128, 96)  # of these the largest with which the budget is kept
 SMALL_QUALITY = 70
+TRIED = 20  # pictures, to find that side
 
 
 def write_picture(folder, number, sample, image, truth, masks, classes):
@@ -83,24 +85,28 @@ def embed_pictures(pictures):
     Returns: case -> {"uri": of a WebP, "size", "truth", "prediction"} as in `write_picture`.
     """
     chosen = dict(list(pictures.items())[:MOST])
-    decoded = {case: decode(of["content"]) for case, of in chosen.items()}
-    trial = list(decoded.values())[:: max(1, len(decoded) // 20)]
+    paths = [of["path"] for of in chosen.values()]
+    trial = [read_webp(path) for path in paths[:: max(1, len(paths) // TRIED)]]
     for side in SIDES:
         mean = np.mean([len(encode(image, side, SMALL_QUALITY)) for image in trial] or [0])
-        if mean * len(decoded) <= BUDGET:
+        if mean * len(paths) <= BUDGET:
             break
     return {
         case: {
-            "uri": data_uri(encode(decoded[case], side, SMALL_QUALITY), "image/webp"),
+            "uri": data_uri(encode(read_webp(of["path"]), side, SMALL_QUALITY), "image/webp"),
             **{key: of[key] for key in ("size", "truth", "prediction")},
         }
         for case, of in chosen.items()
     }
 
 
-def decode(content):
-    """The bytes of a WebP as uint8 (H, W, 3), RGB."""
-    return cv2.cvtColor(cv2.imdecode(np.frombuffer(content, "uint8"), 1), cv2.COLOR_BGR2RGB)
+def read_webp(path):
+    """A picture that `write_picture` wrote, uint8 (H, W, 3), RGB. InputError if it is damaged."""
+    content = np.frombuffer(path.read_bytes(), "uint8")
+    picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    if picture is None:
+        raise InputError(f"{path}: damaged; score the model again.")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
 def data_uri(content, kind):

@@ -128,7 +128,7 @@ def find_home(folder, metrics):
     first fold of a cross-validation."""
     if (folder / "fold-0").is_dir():
         return folder / "fold-0"
-    return find_run(folder) or find_run(metrics.get("model", folder)) or folder
+    return find_run(folder) or find_run(str(metrics.get("model", folder))) or folder
 
 
 def list_worst(scores, rows, pictures):

@@ -54,8 +54,8 @@ def check_metrics(metrics):
         *(x for of in paper.values() for x in of.values() if isinstance(x, dict)),
     ):
         check_numbers(figures)
-    confusion = np.array(metrics.get("confusion") or [[0]], "float64")
-    if len(set(confusion.shape)) != 1 or len(confusion) not in (1, 1 + len(metrics["classes"])):
+    confusion, count = metrics.get("confusion"), 1 + len(metrics["classes"])
+    if confusion and np.array(confusion, "float64").shape != (count, count):
         raise ValueError("confusion has not a row and a column for each class")
     for of_class in (metrics.get("calibration") or {}).values():
         check_numbers({"ece": of_class["ece"]})
@@ -121,8 +121,8 @@ def read_pictures(folder):
     Args:
         folder: Path of a run, of an evaluation or of a cross-validation.
 
-    Returns: case -> {"content": bytes of a WebP, "size", "truth", "prediction"}; empty for what an
-    earlier release scored.
+    Returns: case -> {"path": of a WebP, "size", "truth", "prediction"}; empty for what an earlier
+    release scored.
     """
     pictures = {}
     for part in (folder, *sorted(folder.glob("fold-*"))):
@@ -134,8 +134,8 @@ def read_pictures(folder):
                 paths = [*entry["truth"].values(), *entry["prediction"].values()]
                 if min(width, height) < 1 or not all(map(PATH.fullmatch, paths)):
                     raise ValueError(f"{entry['case']} has no outlines on a grid")
-                content = (path.parent / Path(entry["file"]).name).read_bytes()
-                pictures[str(entry["case"])] = {**entry, "content": content}
+                file = path.parent / Path(entry["file"]).name
+                pictures[str(entry["case"])] = {**entry, "path": file}
     return pictures
 
 
@@ -146,8 +146,12 @@ def read_facts(path):
         recipe = config.get("recipe") or {}
         if "image_size" in recipe:
             height, width = recipe["image_size"]
-        (config.get("versions") or {}).items()
-        recipe.items()
+        task = config.get("task") or {}
+        if task.get("value_range"):
+            low, high = map(float, task["value_range"])
+        for part in (config.get("versions"), task.get("augmentation"), recipe):
+            (part or {}).items()
+        " ".join(config.get("split") or ())
     return config
 
 

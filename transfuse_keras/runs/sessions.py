@@ -60,5 +60,5 @@ def read_sessions(run):
         for session in sessions:
             datetime.fromisoformat(session["begun"])
             str(session["command"]), float(session["seconds"])
-            list(session["devices"]), session["versions"].items()
+            ", ".join(session["devices"]), session["versions"].items()
     return sessions
