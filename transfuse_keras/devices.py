@@ -39,23 +39,22 @@ def all_devices():
 def name_devices():
     """The names of the devices that Keras computes on, such as ["NVIDIA H100"]; of a CPU its
     model and the number of its cores."""
-    backend, gpus = keras.backend.backend(), keras.distribution.list_devices("gpu")
-    if not gpus:
-        return [f"{name_processor()}, {os.cpu_count()} cores"]
+    backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
-        details = map(
-            tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU")
-        )
-        return [of.get("device_name", "GPU") for of in details]
-    if backend == "jax":
+        gpus = tf.config.list_physical_devices("GPU")
+        details = map(tf.config.experimental.get_device_details, gpus)
+        names = [of.get("device_name", "GPU") for of in details]
+    elif backend == "jax":
         import jax
 
-        return [device.device_kind for device in jax.devices()]
-    import torch
+        names = [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    else:
+        import torch
 
-    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return names or [f"{name_processor()}, {os.cpu_count()} cores"]
 
 
 def name_processor():
