@@ -272,7 +272,7 @@ def test_the_four_worst_cases_come_first_with_their_pictures(page):
     assert [text.split(":")[0] for text in captions] == worst
     assert f"Dice {pictured[worst[0]]:.3f}" in captions[0]
     first = page[page.index("<figure>") : page.index("</figure>")]
-    labels = re.findall('aria-label="(.*?) of ', first)
+    labels = re.findall('role="img" aria-label="(.*?) of ', first)
     assert labels == ["image", "truth", "prediction"]
     assert first.count(f'class="outline line" d="{SQUARE}"') == 2  # of the truth, of the prediction
     assert first.count('class="outline dash"') == 1  # the truth, in the prediction
