@@ -103,18 +103,8 @@ def export_litert(model, path, quantize="none", calibration=None):
             they come) or "int8" (activations of convolutions with fixed ranges).
         calibration: for "int8" images (N, H, W, C) as of `serving_model`, to find the ranges on.
     """
-    import tensorflow as tf
-
-    signature = [keras.InputSpec("float32", (1, *model.input_shape[1:]), name="image")]
-    builtin = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
-    arguments = {"target_spec": builtin}
-    if quantize == "float16":
-        builtin["supported_types"] = [tf.float16]
-        arguments["optimizations"] = [tf.lite.Optimize.DEFAULT]
-    with builtin_resizing(), replacing(path) as temporary:
-        serving_model(model).export(
-            temporary, format="litert", input_signature=signature, verbose=False, **arguments
-        )
+    with replacing(path) as temporary:
+        temporary.write_bytes(convert_to_litert(model, float16=quantize == "float16"))
         if quantize in ("dynamic", "int8"):
             from transfuse_keras.export.quantize import quantize_dynamic, quantize_int8
 
@@ -122,6 +112,34 @@ def export_litert(model, path, quantize="none", calibration=None):
                 quantize_dynamic(temporary)
             else:
                 quantize_int8(temporary, calibration)
+
+
+def convert_to_litert(model, float16):
+    """The bytes of a .tflite file of the serving model, its weights in float16 or float32.
+
+    Not by Keras' own export: that traces the graph several times, saves all variables and reads
+    them back, which takes three times as long. Here they are constants of one traced graph.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    serving = serving_model(model)
+    image = tf.TensorSpec((1, *model.input_shape[1:]), "float32", "image")
+
+    @tf.function(input_signature=[image], autograph=False)
+    def serve(image):
+        return serving(image, training=False)
+
+    module = tf.Module()
+    with builtin_resizing(), tempfile.TemporaryDirectory() as folder:
+        module.serve = convert_variables_to_constants_v2(serve.get_concrete_function())
+        tf.saved_model.save(module, folder, {"serving_default": module.serve})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if float16:
+            converter.target_spec.supported_types = [tf.float16]
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        return converter.convert()
 
 
 def export_onnx(model, path):
