@@ -90,9 +90,12 @@ def check_labels(labels, classes, where, ignore=None):
             f"{where}: holds 0 and 255 only: is this a binary mask? The task has {len(classes)} "
             f"classes, so the labels are 0 background, {names}."
         )
+    remedy = "relabel it"
+    if wrong.size == 1 and wrong[0] > len(classes) and wrong[0] == int(wrong[0]):
+        remedy += f", or give ignore={show(wrong[0])} in a task file if it marks what to leave out"
     raise InputError(
         f"{where}: holds the label {show(wrong[0])}, but the labels are 0 background, {names}; "
-        "relabel it."
+        f"{remedy}."
     )
 
 

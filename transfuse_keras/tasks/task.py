@@ -136,7 +136,7 @@ class Task:
             about the centre. Volumes are z-scored by channel instead of normalised as RGB. None
             for tasks on images.
         ignore: value of the mask's pixels that are left out, as 255 is in PASCAL VOC: they have
-            weight 0 in the loss and are not scored. None: every pixel counts. For tasks on images.
+            weight 0 in the loss and are not scored. None: all count. Never a label of a class.
         value_range: (black, white) of images of more than 8 bits. None: found on the training
             images and kept with the model; see docs/data.md.
         channel_suffixes: endings of the names of a case's files where a volume has one file a
@@ -187,13 +187,10 @@ class Task:
             raise ValueError(f"Task {self.name}: give one of channel_suffixes for each channel.")
         if self.field is None and self.channels not in (1, 3):
             raise ValueError(f"Task {self.name}: images have 1 or 3 channels, not {self.channels}.")
-
-        if self.ignore is not None and (
-            self.field is not None or 0 <= self.ignore <= len(self.classes)
-        ):
-            raise ValueError(
-                f"Task {self.name}: ignore is for tasks on images, and no label: not {self.ignore}."
-            )
+        # the labels of volumes are those of their dataset.json
+        labels = range(len(self.classes) + 1 if self.field is None else 1)
+        if self.ignore in labels:
+            raise ValueError(f"Task {self.name}: ignore={self.ignore} is the label of a class.")
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
             raise ValueError(f"Task {self.name}: value_range is (black, white), black first.")
 
