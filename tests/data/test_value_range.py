@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, replace
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -38,6 +39,15 @@ def test_colours_of_12_bits_floats_and_white_as_0(tmp_path):
     for values in (GREY, GREY * np.uint16(257)):
         tifffile.imwrite(tmp_path / "c.tif", values, photometric="miniswhite")
         np.testing.assert_array_equal(read_image(tmp_path / "c.tif", 1)[..., 0], 255 - GREY)
+    planes = colours.transpose(2, 0, 1) * np.uint16(257)
+    options = {"photometric": "rgb", "planarconfig": "separate"}
+    tifffile.imwrite(tmp_path / "e.tif", planes, **options)
+    with pytest.raises(InputError, match="e.tif: .*planes"):
+        read_image(tmp_path / "e.tif")
+    encoded = imagecodecs.jpeg2k_encode(colours * np.uint16(257), level=0)
+    (tmp_path / "f.jp2").write_bytes(encoded)
+    with pytest.raises(InputError, match="f.jp2: .*8 bits"):
+        read_image(tmp_path / "f.jp2")
     tifffile.imwrite(tmp_path / "d.tif", np.stack([GREY, GREY]), photometric="minisblack")
     with pytest.raises(InputError, match="d.tif: holds 2 pages"):
         read_image(tmp_path / "d.tif")

@@ -82,8 +82,8 @@ def find_top(values, path):
     """What white is in an image whose range is not known."""
     if values.min() < 0:
         raise InputError(
-            f"{path}: has negative pixels; save it as 8 or 16 bits, or give value_range=(black, "
-            "white) in a task file."
+            f"{path}: has negative pixels, or unsigned ones of 32 bits; save it as 8 or 16 bits, "
+            "or give value_range=(black, white) in a task file."
         )
     ranges = (1, *RANGES) if values.dtype.kind == "f" else RANGES
     return next((top for top in ranges if values.max() <= top), values.max())
