@@ -5,8 +5,8 @@
 
 Copy this file, the .tflite and its .json; besides it takes NumPy, OpenCV and ai-edge-litert. The
 numbers are those of transfuse_keras: the same reading, resizing, thresholds and outlines. What
-OpenCV would read otherwise is refused: a TIFF with transparency or several pages, a CMYK JPEG,
-DICOM.
+OpenCV would read otherwise is refused: a TIFF with transparency, several pages or unusual colours,
+a CMYK JPEG, an animated PNG, DICOM, and every other kind of file.
 """
 
 import argparse
@@ -22,8 +22,12 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 MAGENTA, WHITE = (255, 0, 255), (255, 255, 255)
-PHOTOMETRIC, ORIENTATION, EXTRA_SAMPLES, SAMPLE_FORMAT = 262, 274, 338, 339  # TIFF tags
-FLOAT = 3  # a sample format
+BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES = 258, 259, 262, 274, 277  # TIFF tags
+PLANES, EXTRA_SAMPLES, SAMPLE_FORMAT = 284, 338, 339
+FLOAT, SEPARATE, JPEG, YCBCR = 3, 2, 7, 6  # values of some
+COMPRESSIONS = (1, 5, JPEG, 8, 32773, 32946)  # none, LZW, JPEG, deflate, PackBits, deflate
+COLOURS = (0, 1, 2, 3, 5, YCBCR)  # white as 0, black as 0, RGB, palette, CMYK
+STARTS = (b"\x89PNG", b"\xff\xd8", b"II*\0", b"MM\0*", b"BM")  # of the files that are read
 
 
 class InputError(ValueError):
@@ -161,6 +165,8 @@ def read_image(path, value_range=None):
         content = Path(path).read_bytes()
         if content[128:132] == b"DICM":  # before it may be the header of a TIFF
             raise InputError(f"{path}: is DICOM; use transfuse predict, or save it as PNG.")
+        if not content.startswith(STARTS):
+            raise InputError(f"{path}: is no PNG, JPEG, TIFF or BMP; save it as PNG.")
         data = np.frombuffer(content, "uint8")
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except (OSError, cv2.error):  # OpenCV's: an empty file, or one that claims too many pixels
@@ -173,6 +179,10 @@ def read_image(path, value_range=None):
     is_tiff = content[:2] in (b"II", b"MM")
     if is_tiff and (not tags or EXTRA_SAMPLES in tags or cv2_pages(data) != 1):
         raise InputError(f"{path}: a TIFF with transparency or several pages; save it as PNG.")
+    if is_unusual(tags):
+        raise InputError(f"{path}: a TIFF with unusual colours or compression; save it as PNG.")
+    if content.startswith(b"\x89PNG") and b"acTL" in content.partition(b"IDAT")[0]:
+        raise InputError(f"{path}: an animated PNG; save the picture that counts.")
     if is_cmyk_jpeg(content):
         raise InputError(f"{path}: a JPEG of four colours (CMYK); save it as RGB.")
     if pixels.dtype != np.uint8:
@@ -229,6 +239,19 @@ def tiff_tags(content):
         return tags
     except struct.error:  # no TIFF, or a damaged one
         return {}
+
+
+def is_unusual(tags):
+    """Whether OpenCV reads a TIFF with these tags otherwise than the package, or not at all."""
+    compression, colours = tags.get(COMPRESSION, 1), tags.get(PHOTOMETRIC, 1)
+    several = tags.get(SAMPLES, 1) > 1
+    return (
+        compression not in COMPRESSIONS
+        or colours not in COLOURS
+        or (colours == YCBCR and compression != JPEG)
+        or (several and tags.get(SAMPLE_FORMAT) == FLOAT)
+        or (several and tags.get(BITS, 8) > 8 and tags.get(PLANES) == SEPARATE)
+    )
 
 
 def is_cmyk_jpeg(content):

@@ -150,6 +150,30 @@ def test_labels_that_are_whole_but_for_rounding(tmp_path):
         read_masks((tmp_path / "c.tif",), THREE)
 
 
+def test_masks_of_other_kinds_are_never_thresholded_in_silence(tmp_path):
+    """An area between black and white, white alone, and colours that are all nearly black."""
+    around = cv2.dilate(SHAPE, np.ones((7, 7))) - SHAPE
+    faulty = {
+        "a.png": 255 * SHAPE + 127 * around,  # cup, disc and background
+        "b.png": 254 + SHAPE,  # 0 and 1, stored inverted
+        "c.png": 1 + 254 * SHAPE,
+    }
+    for name, values in faulty.items():
+        save(tmp_path / name, values.astype("uint8"))
+    dark = Image.fromarray(SHAPE, "L").convert("P")
+    dark.putpalette([0, 0, 0, 20, 20, 20])
+    dark.save(tmp_path / "d.png")
+    words = ("hold 127", "254 to 255", "holds 1 and 255", "nearly black")
+    for name, word in zip([*faulty, "d.png"], words, strict=True):
+        with pytest.raises(InputError, match=f"{name}: .*{word}"):
+            read_one(tmp_path / name)
+    thin = cv2.erode(SHAPE, np.ones((3, 3)))
+    save(tmp_path / "e.png", 255 * thin + 127 * (SHAPE - thin))  # an edge is no area
+    np.testing.assert_array_equal(read_one(tmp_path / "e.png"), thin)
+    save(tmp_path / "f.png", 254 * SHAPE)
+    np.testing.assert_array_equal(read_one(tmp_path / "f.png"), SHAPE)
+
+
 def test_a_mask_that_stores_white_as_0_and_one_of_several_pages(tmp_path):
     for bits, top in (("uint8", 255), ("uint16", 65535)):
         values = np.where(SHAPE, 0, top).astype(bits)

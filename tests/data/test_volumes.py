@@ -19,6 +19,7 @@ from nibabel.orientations import (
 from transfuse_keras.data.kinds import is_volume, strip_suffix
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.orientation import from_slices
+from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.data.volumes import (
     describe,
     open_volume,
@@ -323,3 +324,34 @@ def test_float_labels_that_are_nearly_whole_are_labels(tmp_path):
         else:
             with pytest.raises(InputError, match="b.nii: .*1.3"):
                 read_volume([tmp_path / "a.nii"], tmp_path / "b.nii", ("x", "y"), 1, (1, 2))
+
+
+def test_voxels_to_leave_out(tmp_path):
+    """nnU-Net's label "ignore": refused without the task's `ignore`, else of weight 0."""
+    from transfuse_keras.data.cache import read_fitted
+
+    values, labels = phantom()
+    left_out = np.zeros(labels.shape, bool)
+    left_out[8:14, 6:14, 3] = True
+    labels[left_out] = 3
+    for part, array in (("imagesTr", values), ("labelsTr", labels)):
+        (tmp_path / part).mkdir()
+        nibabel.save(stored_as(array, "PLS"), tmp_path / part / "a.nii.gz")
+    entry = {"image": "imagesTr/a.nii.gz", "label": "labelsTr/a.nii.gz"}
+    content = {"labels": {"background": 0, "PZ": 1, "TZ": 2, "ignore": 3}, "training": [entry]}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="dataset.json: .*ignore=3"):
+        find_samples(ONE, tmp_path)
+    del content["labels"]["ignore"]  # which only nnU-Net names
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="dataset.json: .*label 2"):
+        find_samples(replace(ONE, ignore=2), tmp_path)
+    (sample,) = find_samples(replace(ONE, ignore=3), tmp_path).samples
+    _, masks = sample.read()
+    slices = labels.transpose(2, 1, 0)
+    wanted = np.where(slices[..., None] == 3, IGNORED, slices[..., None] == [1, 2])
+    np.testing.assert_array_equal(masks, wanted)
+    # 22 x 18 pixels of the slices' own size: cropped about the centre, nothing is resampled
+    field = 0.8 * 18, 0.7 * 22
+    _, fitted = read_fitted(sample, (18, 22), field)
+    np.testing.assert_array_equal(fitted, wanted[:, 1:-1, 1:-1])

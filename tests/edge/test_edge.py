@@ -203,6 +203,8 @@ def tiff(pixels, **options):
 COLOUR = Image.fromarray(picture((30, 44)))
 GRAY = COLOUR.convert("L")
 DEEP = np.asarray(GRAY).astype("uint16") * 16
+PLANES = np.asarray(COLOUR).transpose(2, 0, 1) * np.uint16(257)
+TURNED = GRAY.rotate(180)
 FILES = {
     "rgb.png": encode(COLOUR, "PNG"),
     "gray.png": encode(GRAY, "PNG"),
@@ -246,6 +248,15 @@ def test_a_lossless_file_is_read_as_the_package_reads_it(name, value_range, tmp_
         ("pages.tif", lambda: tiff(np.stack([GRAY, GRAY]))),
         ("alpha.tif", lambda: encode(Image.merge("RGBA", [*COLOUR.split(), GRAY]), "TIFF")),
         ("nan.tif", lambda: tiff(np.full((9, 9), np.nan, "float32"))),
+        ("lab.tif", lambda: encode(COLOUR.convert("LAB"), "TIFF")),
+        ("ycbcr.tif", lambda: encode(COLOUR.convert("YCbCr"), "TIFF")),
+        ("jpeg2000.tif", lambda: tiff(np.asarray(GRAY), compression="jpeg2000")),
+        ("float-rgb.tif", lambda: tiff(np.float32(COLOUR) / 255, photometric="rgb")),
+        ("planes.tif", lambda: tiff(PLANES, photometric="rgb", planarconfig="separate")),
+        ("animated.png", lambda: encode(GRAY, "PNG", save_all=True, append_images=[TURNED])),
+        ("image.gif", lambda: encode(GRAY, "GIF")),
+        ("image.webp", lambda: encode(COLOUR, "WEBP")),
+        ("image.jp2", lambda: encode(COLOUR, "JPEG2000")),
     ],
 )
 def test_what_opencv_reads_otherwise_is_refused(name, content, tmp_path):

@@ -64,7 +64,7 @@ def test_it_says_what_the_run_says(run):
     assert (about["format"], about["quantize"]) == ("litert", "none")
     assert about["input"] == {
         **{"size": [*SIZE], "channels": 3, "dtype": "float32", "values": "RGB, 0-255"},
-        "value_range": None,
+        **{"value_range": None, "dicom_range": None},
     }
     assert about["output"] == "probabilities (batch, height, width, class)"
     # what timm says of ResNet and of DeiT

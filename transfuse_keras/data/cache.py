@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from transfuse_keras.data.memory import available_memory, temporary_in_memory
-from transfuse_keras.data.resize import binary, crop_field, resize_image, resize_masks
+from transfuse_keras.data.resize import crop_field, crop_masks, resize_image, resize_masks
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.data.threads import one_thread_each
 
@@ -80,9 +80,9 @@ def fitted(image, masks, sample, size, field):
     """What a sample's `read` gave, as slices of one size."""
     if sample.slices is None:
         return resize_image(image, size)[None], resize_masks(masks, size)[None]
-    spacing = sample.spacing[1:]
-    images = [crop_field(x, spacing, field, size) for x in image]
-    return np.stack(images), np.stack([binary(crop_field(x, spacing, field, size)) for x in masks])
+    place = sample.spacing[1:], field, size
+    images = [crop_field(x, *place) for x in image]
+    return np.stack(images), np.stack([crop_masks(x, *place) for x in masks])
 
 
 def allocate(*arrays):

@@ -11,8 +11,8 @@ MOST_SCANS = 2**32  # pixels times scans of a progressive JPEG: each scan goes o
 # only these: Pillow would start Ghostscript for PostScript, whatever a file is called
 IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")
 LOSSY = {"JPEG", "MPO", "WEBP", "JPEG2000"}  # formats that may change values
-PHOTOMETRIC, BITS, EXTRA_SAMPLES = 262, 258, 338  # TIFF tags
-MIN_IS_WHITE, PREMULTIPLIED = 0, 1  # their values
+PHOTOMETRIC, BITS, PLANES, EXTRA_SAMPLES = 262, 258, 284, 338  # TIFF tags
+MIN_IS_WHITE, SEPARATE, PREMULTIPLIED = 0, 2, 1  # their values
 
 
 def decode(path, what):
@@ -39,6 +39,8 @@ def decode(path, what):
                     f"{path}: holds {count} pages or frames; save the one that counts as a file "
                     "of its own."
                 )
+            if picture.format == "JPEG2000" and not is_grey_and_deep(picture):
+                refuse_deep_jpeg_2000(path)
             upright = ImageOps.exif_transpose(picture)
             upright.format = picture.format
             tags = getattr(picture, "tag_v2", {})
@@ -66,6 +68,14 @@ def refuse_bomb(picture, path):
         scans = path.read_bytes().count(b"\xff\xda")
         if pixels * scans > MOST_SCANS:
             raise InputError(f"{path}: has {scans} scans, too many to decode.")
+
+
+def refuse_deep_jpeg_2000(path):
+    """Raise InputError if colours have more than 8 bits, whose white Pillow makes black."""
+    content = path.read_bytes()
+    start = content.find(b"\xff\x4f\xff\x51")  # of the codestream, where sizes follow
+    if 0 <= start < len(content) - 42 and content[start + 42] & 127 > 7:  # bits less one
+        raise InputError(f"{path}: has colours of more than 8 bits; save it as PNG or with 8 bits.")
 
 
 def is_grey_and_deep(picture):
@@ -97,6 +107,8 @@ def decode_deep_colours(path):
         tags = getattr(picture, "tag_v2", {})
         if tags.get(EXTRA_SAMPLES, (0,))[0] == PREMULTIPLIED:
             raise InputError(f"{path}: its transparency has darkened its colours; save it without.")
+        if tags.get(PLANES) == SEPARATE:  # OpenCV mixes them up
+            raise InputError(f"{path}: its 16-bit colours lie in separate planes; save it as PNG.")
     try:
         data = np.frombuffer(path.read_bytes(), "uint8")
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)

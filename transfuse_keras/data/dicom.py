@@ -1,12 +1,13 @@
 """DICOM images (pydicom): their header, and a frame as it is shown."""
 
 import zlib
+from contextlib import contextmanager
 
 import pydicom
 from pydicom.encaps import get_frame
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import _read_file_meta_info, read_file_meta_info, read_preamble
-from pydicom.pixels import get_decoder, pixel_array
+from pydicom.pixels import apply_modality_lut, get_decoder, pixel_array
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
@@ -14,7 +15,7 @@ from pydicom.uid import (
 )
 
 from transfuse_keras.data.dicom_decoder import add_decoder, check_size, missing_packages
-from transfuse_keras.data.dicom_display import show
+from transfuse_keras.data.dicom_display import has_voi_lut, has_window, is_grey, show
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 
@@ -86,14 +87,14 @@ def frames_in(header, path):
             raise InputError(f"{path}: its number of frames is damaged.") from error
 
 
-def read_dicom(path, frame=None):
+def read_dicom(path, frame=None, value_range=None):
     """A DICOM image as it is shown: rescaled, windowed, with its colours, inverted where it says.
-
-    Without a usable window, the range of the image's own values is shown, padding included.
 
     Args:
         path: Path of the file.
         frame: which one of several, from 0; None for a file with a single one.
+        value_range: (low, high) that is shown of a grey image without a usable window; None is
+            the range of its own values, padding included.
 
     Returns: uint8 (H, W, 1), or (H, W, 3) of a colour image.
 
@@ -105,16 +106,42 @@ def read_dicom(path, frame=None):
         raise InputError(
             f"{path}: holds {count} frames; save each with a mask of its own as a single image."
         )
+    with decoding(path):
+        header.update(frame_attributes(header, frame or 0))
+        return show(decode(path, header, frame or 0), header, value_range)
+
+
+@contextmanager
+def decoding(path):
+    """Turn any error of decoding into an InputError, quietly."""
     with reading():
         try:
-            header.update(frame_attributes(header, frame or 0))
-            return show(decode(path, header, frame or 0), header)
+            yield
         except InputError:
             raise
         except Exception as error:
             raise InputError(
                 f"{path}: its pixels cannot be decoded ({first_line(error)})."
             ) from error
+
+
+def lacks_window(path):
+    """Whether a file is a grey image whose (first frame's) window cannot be used; False if it
+    cannot be read."""
+    try:
+        header = open_image(path)
+        header.update(frame_attributes(header, 0))
+        return is_grey(header) and not has_voi_lut(header) and not has_window(header)
+    except Exception:  # whoever reads the file tells what is wrong with it
+        return False
+
+
+def read_unwindowed(path):
+    """The values of the (first) frame of a grey image, rescaled and not windowed: (H, W)."""
+    header = open_image(path)
+    with decoding(path):
+        header.update(frame_attributes(header, 0))
+        return apply_modality_lut(decode(path, header, 0), header)
 
 
 def frame_attributes(header, frame):

@@ -11,12 +11,14 @@ from pydicom.pixels import (
 LEVELS = 2**16  # of grey between the window and the presentation LUT
 
 
-def show(values, header):
+def show(values, header, value_range=None):
     """Decoded values of a frame as they are shown.
 
     Args:
         values: (H, W) or (H, W, 3) as pydicom's `pixel_array` gives them: YBR is RGB by then.
         header: Dataset, in which the attributes of the frame are those of the image.
+        value_range: (low, high) that is shown of a grey image without a usable window; None is
+            that of its values.
 
     Returns: uint8 (H, W, 1), or (H, W, 3) of a colour image.
 
@@ -29,9 +31,13 @@ def show(values, header):
         return to_8_bits(shown, 8 * shown.itemsize)
     if values.ndim == 3:
         return to_8_bits(values, header.BitsStored)
-    if colour not in ("MONOCHROME1", "MONOCHROME2"):
+    if not is_grey(header):
         raise ValueError(f"its colours are {colour}")
-    return show_grey(values, header)[..., None]
+    return show_grey(values, header, value_range)[..., None]
+
+
+def is_grey(header):
+    return header.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")
 
 
 def order_palette_bytes(header):
@@ -54,7 +60,7 @@ def to_8_bits(values, bits):
     return (values >> (bits - 8)).astype("uint8")
 
 
-def show_grey(values, header):
+def show_grey(values, header, value_range):
     """Grey values (H, W) as uint8: modality LUT, window or VOI LUT, presentation LUT."""
     values = apply_modality_lut(values, header)
     if has_voi_lut(header):
@@ -67,7 +73,7 @@ def show_grey(values, header):
             low, high = apply_voi_lut(np.array([-1e30, 1e30]), header)
             values = apply_voi_lut(values, header)
     else:
-        low, high = values.min(), values.max()
+        low, high = value_range or (values.min(), values.max())
     low, high, values = float(low), float(high), values.astype("float64")
     if not np.isfinite([low, high]).all() or not np.isfinite(values).all():
         raise ValueError("its rescaling or window leaves undefined values")

@@ -1,5 +1,6 @@
 """Mask files as masks of 0/1: read as their values, palette or transparency tell, or refused."""
 
+import cv2
 import numpy as np
 
 from transfuse_keras.data.colours import REMEDY, read_coloured
@@ -90,9 +91,12 @@ def check_labels(labels, classes, where, ignore=None):
             f"{where}: holds 0 and 255 only: is this a binary mask? The task has {len(classes)} "
             f"classes, so the labels are 0 background, {names}."
         )
+    remedy = "relabel it"
+    if wrong.size == 1 and wrong[0] > len(classes) and wrong[0] == int(wrong[0]):
+        remedy += f", or give ignore={show(wrong[0])} in a task file if it marks what to leave out"
     raise InputError(
         f"{where}: holds the label {show(wrong[0])}, but the labels are 0 background, {names}; "
-        "relabel it."
+        f"{remedy}."
     )
 
 
@@ -121,7 +125,10 @@ def cut(values, path, ignore=None, lossy=None):
     found = found if ignore is None else found[found != ignore]
     top = found.max(initial=0)
     if found.min(initial=0) < 0:
-        raise InputError(f"{path}: holds {show(found.min())}; a mask is 0 and 1, or 0 and 255.")
+        raise InputError(
+            f"{path}: holds negative values, or unsigned ones of 32 bits; a mask is 0 and 1, or 0 "
+            "and 255."
+        )
     full = 1 if top <= 1 else 255 if top <= 255 else 65535
     if lossy and 0 < top <= 255 / 2:
         raise InputError(
@@ -137,8 +144,8 @@ def cut(values, path, ignore=None, lossy=None):
             f"{path}: holds the label {show(top)}, but a mask is 0 and 1, or 0 and 255: is this a "
             "label map? The task has one class."
         )
-    if full > 1 and not lossy:
-        refuse_labels(found, path)
+    if not lossy:
+        refuse_other_kinds(values, found, full, path)
     soft = ((found > 0) & (found < full)).any()
     how = f"values from 0 to {full}, cut at one half" if soft else f"0 and {full}"
     mask = (values > full / 2 if full > 1 else values >= 0.5).astype("uint8")
@@ -147,16 +154,31 @@ def cut(values, path, ignore=None, lossy=None):
     return mask, how
 
 
-def refuse_labels(found, path):
-    """Raise InputError if the values of a mask are small labels and a single large value."""
-    low, high = found[(found > 0) & (found <= LABEL)], found[found > LABEL]
-    if low.size and high.size == 1:
-        shown = ", ".join(["0", *map(show, low[:3]), *["..."] * (low.size > 3)])
+def refuse_other_kinds(values, found, full, path):
+    """Raise InputError if values, of which `found` are the different ones, are no mask of 0 and
+    `full` with soft edges: if none is near 0, if they are small labels and a single large value,
+    or if a single value between the two fills an area, as an edge does not."""
+    if found.size > 1 and found[0] > full / 2:
+        raise InputError(
+            f"{path}: holds values from {show(found[0])} to {show(found[-1])}, all of them white; "
+            "a mask is 0 and 1, or 0 and 255."
+        )
+    low, high = found[found <= LABEL], found[found > LABEL]
+    if full > 1 and low.any() and high.size == 1:
+        shown = ", ".join([*map(show, low[:4]), *["..."] * (low.size > 4)])
         other = show(high[0])
         raise InputError(
             f"{path}: holds {shown} and {other}, so it is no mask of two values; if {other} marks "
             f"pixels to leave out, give ignore={other} in a task file."
         )
+    between = found[(found > 0) & (found < full)]
+    if between.size == 1 and found[-1] == full:
+        inner = cv2.erode((values == between[0]).astype("uint8"), np.ones((3, 3)), borderValue=0)
+        if inner.any():
+            raise InputError(
+                f"{path}: areas of it hold {show(between[0])}, between 0 and {full}, so it is no "
+                "mask of two values: is this a label map? The task has one class."
+            )
 
 
 def read_values(path, count):

@@ -81,6 +81,10 @@ def palette_values(picture, count, path):
         )
     if grey and len(present) > 2:
         return brightness, "a grey palette: its brightness"
+    if black.all() and len(present) > 1:
+        raise InputError(
+            f"{path}: all colours of its palette are nearly black; save the mask as 0 and 255."
+        )
     if black.any() or len(present) == 1:
         foreground = np.zeros(256, "uint8")
         foreground[present[~black]] = 255

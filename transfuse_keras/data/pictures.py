@@ -57,7 +57,7 @@ def select_visible_slice(image, *masks):
     channel from the darkest percent to the brightest as 0-255."""
     if image.ndim == 3:
         return image, *masks
-    index = masks[-1].sum(axis=(1, 2, 3)).argmax()
+    index = (masks[-1] == 1).sum(axis=(1, 2, 3)).argmax()
     shown = image[index, ..., :1]
     low, high = np.percentile(shown, (1, 99))
     shown = np.clip(255 * (shown - low) / max(high - low, 1e-6), 0, 255).astype("uint8")

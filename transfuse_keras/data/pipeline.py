@@ -16,7 +16,7 @@ from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.data.samples import SPLITS
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.data.threads import one_thread_each
-from transfuse_keras.data.value_range import fix_value_range
+from transfuse_keras.data.value_range import fix_ranges
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks.task import Task
 from transfuse_keras.versions import backend
@@ -69,7 +69,7 @@ def dataset(
         raise InputError(f"Unknown split '{split}'; known are: {', '.join(SPLITS)}.")
     recipe = task.recipe if directory is not None else task.phantom_recipe or task.recipe
     size = tuple(image_size or recipe.image_size)
-    task, splits = fix_value_range(task, find_splits(task, directory, size, seed))
+    task, splits = fix_ranges(task, find_splits(task, directory, size, seed))
     samples = splits[split]
     if not samples:
         raise InputError(f"{directory}: has no samples in the {split} split.")

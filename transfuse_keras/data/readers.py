@@ -12,7 +12,7 @@ CHUNK = 2**20  # pixels that are converted at a time
 RANGES = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))  # white of images of so many bits
 
 
-def read_image(path, channels=3, value_range=None):
+def read_image(path, channels=3, value_range=None, dicom_range=None):
     """Read a PNG, JPEG, TIFF, BMP or DICOM image.
 
     EXIF rotation is carried out, transparency dropped.
@@ -21,6 +21,7 @@ def read_image(path, channels=3, value_range=None):
         path: Path.
         channels: 1 or 3.
         value_range: (black, white) of images of more than 8 bits; see `to_8_bits`.
+        dicom_range: the same of grey DICOM images without a window; see `read_dicom`.
 
     Returns: uint8 (H, W, channels); RGB, or grayscale in equal channels.
 
@@ -29,7 +30,7 @@ def read_image(path, channels=3, value_range=None):
     if is_dicom(path):
         from transfuse_keras.data.dicom import read_dicom
 
-        return with_channels(read_dicom(path), channels)
+        return with_channels(read_dicom(path, value_range=dicom_range), channels)
     return picture_pixels(decode(path, "image"), channels, value_range, path)
 
 
@@ -81,19 +82,19 @@ def find_top(values, path):
     """What white is in an image whose range is not known."""
     if values.min() < 0:
         raise InputError(
-            f"{path}: has negative pixels; save it as 8 or 16 bits, or give value_range=(black, "
-            "white) in a task file."
+            f"{path}: has negative pixels, or unsigned ones of 32 bits; save it as 8 or 16 bits, "
+            "or give value_range=(black, white) in a task file."
         )
     ranges = (1, *RANGES) if values.dtype.kind == "f" else RANGES
     return next((top for top in ranges if values.max() <= top), values.max())
 
 
-def read_pair(image_path, mask_paths, classes, channels=3, ignore=None, value_range=None):
+def read_pair(image_path, mask_paths, classes, channels=3, ignore=None, **ranges):
     """Read an image and its masks, see `read_image` and `read_masks`.
 
     Raises: InputError if one of them cannot be read, or their sizes differ.
     """
-    image = read_image(image_path, channels, value_range)
+    image = read_image(image_path, channels, **ranges)
     masks = read_masks(mask_paths, classes, ignore)
     if image.shape[:2] != masks.shape[:2]:
         (height, width), (mask_height, mask_width) = image.shape[:2], masks.shape[:2]

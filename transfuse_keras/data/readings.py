@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from transfuse_keras.data.masks import describe_masks
-from transfuse_keras.data.value_range import describe_value_range, find_value_range, read_with
+from transfuse_keras.data.value_range import describe_ranges, find_ranges, read_with
 
 MANY = 5  # so many sentences that say the same become one
 MOSTLY = 0.9  # share of the images that makes a rule
@@ -24,14 +24,10 @@ def describe_sample(sample, task):
 
 
 def read_as_trained(report, task, listed, splits):
-    """Samples and splits that read images of more than 8 bits as a training would, which is
-    noted: with one range, that of the training images."""
-    if task.value_range is not None or task.field is not None:
-        return listed, splits
-    found = find_value_range(splits.get("train", listed))
-    if found is None:
-        return listed, splits
-    report.notes.append(describe_value_range(found))
+    """Samples and splits that read images as a training would, which is noted: with one range,
+    that of the training images."""
+    found = find_ranges(task, splits.get("train", listed))
+    report.notes += describe_ranges(found)
     bound = {x.name: x for x in read_with(listed, found)}
     return list(bound.values()), {
         part: [bound[sample.name] for sample in samples] for part, samples in splits.items()

@@ -79,6 +79,11 @@ def crop_field(image, spacing, field, size):
     return center(resize_image(np.asarray(image, "float32"), scaled), size)
 
 
+def crop_masks(masks, spacing, field, size):
+    """The masks (H, W, M) of a slice on the grid of `crop_field`; background outside."""
+    return center(resize_masks(masks, scaled_size(masks.shape[:2], spacing, field, size)), size)
+
+
 def uncrop_field(maps, shape, spacing, field):
     """Put maps (h, w, M) of a fitted slice back on its own grid: (*shape, M), 0 outside."""
     scaled = scaled_size(shape, spacing, field, maps.shape[:2])

@@ -17,6 +17,7 @@ from transfuse_keras.data.orientation import (
     to_slices,
 )
 from transfuse_keras.data.quiet import reading
+from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.errors import InputError
 
 LARGEST = 2**29  # voxels of all channels, more than 512 x 512 x 2000: 2 GiB as float32
@@ -99,7 +100,7 @@ def describe(sources):
     return *describe_slices(volume.shape[:3], volume.affine), volume.placed
 
 
-def read_volume(sources, mask_source, classes, channels, labels):
+def read_volume(sources, mask_source, classes, channels, labels, ignore=None):
     """Read a case and its label map.
 
     Args:
@@ -109,9 +110,11 @@ def read_volume(sources, mask_source, classes, channels, labels):
         classes: names of the M classes.
         channels: wanted number of channels C.
         labels: label value of each class.
+        ignore: value of the voxels that are left out, or None.
 
     Returns: float32 (D, H, W, C) in the orientation of `orientation`, every channel z-scored over
-    the volume, and masks uint8 (D, H, W, M) of 0/1, or None.
+    the volume, and masks uint8 (D, H, W, M) of 0/1, and of IGNORED where a voxel is left out; or
+    None.
 
     Raises: InputError if a file cannot be decoded, holds another label or lies on another grid.
     """
@@ -130,13 +133,16 @@ def read_volume(sources, mask_source, classes, channels, labels):
     if label_map.shape[3] != 1:
         raise InputError(f"{label_map.path}: has {label_map.shape[3]} channels, a label map one.")
     found = snap(to_slices(read_values(label_map)[..., 0], label_map.affine), label_map.path)
-    wrong = found[~np.isin(found, (0, *labels))]
+    left_out = np.zeros(found.shape, bool) if ignore is None else found == ignore
+    wrong = found[~np.isin(found, (0, *labels)) & ~left_out]
     if wrong.size:
         check_labels(wrong.min(keepdims=True), classes, label_map.path)
         raise InputError(
             f"{label_map.path}: holds the label {wrong.min():g}, not listed in dataset.json."
         )
-    return image, np.stack([found == label for label in labels], axis=-1).astype("uint8")
+    masks = np.stack([found == label for label in labels], axis=-1).astype("uint8")
+    masks[left_out] = IGNORED
+    return image, masks
 
 
 def z_score(image, path):

@@ -13,7 +13,7 @@ from transfuse_keras.files import first_free, write_json
 from transfuse_keras.inference.predictor import load_predictor
 from transfuse_keras.runs.folder import find_run, own_data, read_config, read_split
 from transfuse_keras.runs.logfile import begin_log, logging_to_folder
-from transfuse_keras.runs.metadata import keep_value_range, known_task
+from transfuse_keras.runs.metadata import keep_ranges, known_task
 from transfuse_keras.runs.samples import is_test, own_listing, own_samples, own_splits, recognize
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def evaluate_model(
                 f"{model}: is in no run folder and has no .json beside it; give --task."
             )
         task = known[0]
-    task = keep_value_range(task, known)
+    task = keep_ranges(task, known)
     predictor = load_predictor(model, precision, jit)
     if (predictor.channels, predictor.classes) != (task.channels, len(task.classes)):
         raise InputError(

@@ -22,7 +22,7 @@ from transfuse_keras.inference.predict import (
     predict_volume,
 )
 from transfuse_keras.inference.predictor import load_predictor
-from transfuse_keras.runs.metadata import keep_value_range, known_task
+from transfuse_keras.runs.metadata import keep_ranges, known_task
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def predict_files(
         raise InputError(
             f"{model_path}: lies in no run folder and has no .json beside it; give --task."
         )
-    task = keep_value_range(task or known[0], known)
+    task = keep_ranges(task or known[0], known)
     flips = task.flips if flips is None else flips
     if flips not in FLIPS:
         raise InputError(f"flips must be h, v or hv, not '{flips}'.")
@@ -229,8 +229,9 @@ def read(item, task):
     if item.frame is not None:
         from transfuse_keras.data.dicom import read_dicom
 
-        return with_channels(read_dicom(path, item.frame), task.channels), None
-    return read_image(path, task.channels, task.value_range), None
+        shown = read_dicom(path, item.frame, task.dicom_range)
+        return with_channels(shown, task.channels), None
+    return read_image(path, task.channels, task.value_range, task.dicom_range), None
 
 
 def write(out, item, image, masks, task, overlays):

@@ -12,6 +12,7 @@ from transfuse_keras.versions import versions
 
 REMEDY = "export the model again"
 RGB, Z_SCORED = "RGB, 0-255", "z-scored by volume and channel"
+RANGES = ("value_range", "dicom_range")  # fields of a task
 PACKAGES = ("transfuse-keras", "keras", "tensorflow", "ai-edge-litert", "ai-edge-quantizer")
 
 
@@ -74,6 +75,7 @@ def write_metadata(path, model, origin, kind, quantize, verified):
             "dtype": "float32",
             "values": Z_SCORED if keeps_z_scores(model.normalization) else RGB,
             "value_range": task.value_range,  # (black, white) of images of more than 8 bits
+            "dicom_range": task.dicom_range,  # of DICOM images without a window
         },
         "output": "probabilities (batch, height, width, class)",
         "normalization": {"mean": mean, "std": std},
@@ -133,7 +135,7 @@ def read_metadata(path):
     if content is None:
         return None
     with blaming(file, "damaged", REMEDY):
-        value_range = content["input"].get("value_range")  # files of former versions lack it
+        ranges = {name: content["input"].get(name) for name in RANGES}  # former versions lack them
         task = Task(
             content["task"],
             tuple(content["classes"]),
@@ -145,7 +147,7 @@ def read_metadata(path):
             flips=content["flips"],
             protocols=tuple(content["protocols"]),
             ignore=content.get("ignore"),
-            value_range=value_range and tuple(float(x) for x in value_range),
+            **{name: x and tuple(map(float, x)) for name, x in ranges.items()},
         )
         thresholds = tuple(float(x) for x in content["thresholds"])
         if len(thresholds) != len(task.classes):
@@ -163,16 +165,16 @@ def known_task(model):
     return task, run_thresholds(run, task.classes)
 
 
-def keep_value_range(task, known):
-    """A task with the range of grey levels that a model was trained with, unless it has its own.
+def keep_ranges(task, known):
+    """A task with the ranges of grey levels that a model was trained with, unless it has its own.
 
     Args:
         task: Task.
         known: what `known_task` gave of the model.
     """
-    if known is None or task.value_range is not None:
+    if known is None:
         return task
-    return replace(task, value_range=known[0].value_range)
+    return replace(task, **{x: getattr(task, x) or getattr(known[0], x) for x in RANGES})
 
 
 def update_thresholds(run, thresholds):

@@ -136,9 +136,10 @@ class Task:
             about the centre. Volumes are z-scored by channel instead of normalised as RGB. None
             for tasks on images.
         ignore: value of the mask's pixels that are left out, as 255 is in PASCAL VOC: they have
-            weight 0 in the loss and are not scored. None: every pixel counts. For tasks on images.
+            weight 0 in the loss and are not scored. None: all count. Never a label of a class.
         value_range: (black, white) of images of more than 8 bits. None: found on the training
             images and kept with the model; see docs/data.md.
+        dicom_range: the same of grey DICOM images without a window.
         channel_suffixes: endings of the names of a case's files where a volume has one file a
             channel, in the order of the channels, as ("_T2", "_ADC"); nnU-Net's "_0000", "_0001"
             ... without it.
@@ -171,6 +172,7 @@ class Task:
     field: tuple[float, float] | None = None
     ignore: int | None = None
     value_range: tuple[float, float] | None = None
+    dicom_range: tuple[float, float] | None = None
     channel_suffixes: tuple[str, ...] = ()
     patient: str | None = None
     protocols: tuple[str, ...] = ()
@@ -187,15 +189,14 @@ class Task:
             raise ValueError(f"Task {self.name}: give one of channel_suffixes for each channel.")
         if self.field is None and self.channels not in (1, 3):
             raise ValueError(f"Task {self.name}: images have 1 or 3 channels, not {self.channels}.")
-
-        if self.ignore is not None and (
-            self.field is not None or 0 <= self.ignore <= len(self.classes)
-        ):
-            raise ValueError(
-                f"Task {self.name}: ignore is for tasks on images, and no label: not {self.ignore}."
-            )
-        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
-            raise ValueError(f"Task {self.name}: value_range is (black, white), black first.")
+        # the labels of volumes are those of their dataset.json
+        labels = range(len(self.classes) + 1 if self.field is None else 1)
+        if self.ignore in labels:
+            raise ValueError(f"Task {self.name}: ignore={self.ignore} is the label of a class.")
+        for name in ("value_range", "dicom_range"):
+            found = getattr(self, name)
+            if found is not None and not found[0] < found[1]:
+                raise ValueError(f"Task {self.name}: {name} is (black, white), black first.")
 
     @property
     def mirrored_classes(self) -> list[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 
 from transfuse_keras.data.splits import find_splits, limit_samples
-from transfuse_keras.data.value_range import fix_value_range
+from transfuse_keras.data.value_range import fix_ranges
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import remove, remove_leftovers, replacing, write_json
 from transfuse_keras.model.load import load_model
@@ -124,7 +124,7 @@ def train_run(settings, run, first, resume, distributed, job, epochs):
     """
     splits = find_run_splits(settings)
     if not resume:  # a run keeps the range, or the lack of one, that it began with
-        task, splits = fix_value_range(settings.task, splits)
+        task, splits = fix_ranges(settings.task, splits)
         settings = replace(settings, task=task)
     progress = checkpoints.Progress()
     if resume:

@@ -81,7 +81,8 @@ def find(task, directory, spacing=None, masks=None):
         split = item.split or find_split_word(folder)
         folder = "/".join(x for x in folder.split("/") if find_split_word(x) is None)
         draw = partial(draw_masks, item.objects, indices, len(task.classes), task.exclusive)
-        read = partial(read_annotated, item, draw, task.channels, value_range=task.value_range)
+        ranges = {"value_range": task.value_range, "dicom_range": task.dicom_range}
+        read = partial(read_annotated, item, draw, task.channels, **ranges)
         overlap = partial(count_overlap, item, indices, len(task.classes))
         listing.samples.append(
             Sample(

@@ -53,7 +53,15 @@ def find(task, directory, spacing=None):
                 name,
                 name,
                 own_spacing,
-                partial(read_volume, paths, mask_path, task.classes, task.channels, labels),
+                partial(
+                    read_volume,
+                    paths,
+                    mask_path,
+                    task.classes,
+                    task.channels,
+                    labels,
+                    ignore=task.ignore,
+                ),
                 slices=slices,
                 files=(*paths, mask_path),
                 save=partial(save_masks, paths[0], labels, task.exclusive),
@@ -88,7 +96,7 @@ def read_description(path, task):
     for paths, mask in entries:
         name = strip_suffix(path.parent / mask)
         cases.append((name, [path.parent / x for x in paths], path.parent / mask))
-    return cases, class_labels(labels, task.classes, path)
+    return cases, class_labels(labels, task, path)
 
 
 def find_entries(folder, content, task):
@@ -129,11 +137,13 @@ def find_entries(folder, content, task):
     return entries
 
 
-def class_labels(labels, classes, path):
+def class_labels(labels, task, path):
     """The label value of each class: by name where dataset.json has the same names, else in order.
 
-    Both {"1": "PZ"} and {"PZ": 1} are read. Raises: InputError if there are more or fewer.
+    Both {"1": "PZ"} and {"PZ": 1} are read. The label that nnU-Net calls "ignore" must be that of
+    the task. Raises: InputError if there are more labels or fewer.
     """
+    classes = task.classes
     try:
         values = {
             str(name).lower() if str(value).isdigit() else str(value).lower(): int(
@@ -144,6 +154,14 @@ def class_labels(labels, classes, path):
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: its labels must be whole numbers ({error}).") from error
     values = {name: value for name, value in values.items() if value != 0}
+    ignored = values.pop("ignore", None) if "ignore" not in classes else None
+    if ignored not in (None, task.ignore):
+        raise InputError(
+            f"{path}: the label {ignored} marks voxels to leave out; give ignore={ignored} in a "
+            "task file."
+        )
+    if task.ignore in values.values():
+        raise InputError(f"{path}: has a class of label {task.ignore}, which the task ignores.")
     if len(values) != len(classes):
         raise InputError(
             f"{path}: lists {len(values)} labels ({', '.join(values)}), but the task has the "

@@ -64,6 +64,7 @@ def find(task, directory, spacing=None):
                         task.channels,
                         ignore=task.ignore,
                         value_range=task.value_range,
+                        dicom_range=task.dicom_range,
                     ),
                     split=find_split_word(inner),
                     files=(path, masks[stem]),

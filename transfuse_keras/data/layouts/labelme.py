@@ -96,8 +96,8 @@ def draw_shape(kind, points, mask, size):
     return np.array(picture, bool)
 
 
-def read_embedded(path, channels=3, value_range=None):
-    """The image that a file of LabelMe holds; as `read_image`."""
+def read_embedded(path, channels=3, value_range=None, dicom_range=None):
+    """The image that a file of LabelMe holds, which is no DICOM; as `read_image`."""
     try:
         data = base64.b64decode(read_json(path)["imageData"])
         with reading(), Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as picture:

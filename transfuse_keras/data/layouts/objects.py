@@ -42,7 +42,7 @@ class Annotated:
         objects: list of Object.
         size: (height, width) of the image by that file, or None.
         split: "train", "val" or "test" by that file, or None.
-        read: function of (image, channels, value_range) -> pixels, as `read_image`.
+        read: function of image, channels and ranges -> pixels, as `read_image`.
     """
 
     image: Path
@@ -77,12 +77,12 @@ class Annotations:
         self.classes += [name for name in dict.fromkeys(names) if name not in self.classes]
 
 
-def read_annotated(item, draw, channels=3, value_range=None):
+def read_annotated(item, draw, channels=3, **ranges):
     """Read an image and draw its masks; arguments as of `draw_masks` and `read_image`.
 
     Raises: InputError if the image cannot be read, or has another size than its objects.
     """
-    image = item.read(item.image, channels, value_range)
+    image = item.read(item.image, channels, **ranges)
     size = image.shape[:2]
     if item.size is not None and tuple(item.size) != size:
         (height, width), (own_height, own_width) = size, item.size

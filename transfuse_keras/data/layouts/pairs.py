@@ -119,6 +119,7 @@ def find_pairs(task, place, spacing):
                     task.channels,
                     ignore=task.ignore,
                     value_range=task.value_range,
+                    dicom_range=task.dicom_range,
                 ),
                 split=splits.get(stem),
                 files=(path, *match.paths),
