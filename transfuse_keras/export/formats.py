@@ -127,14 +127,32 @@ def export_litert(model, path, quantize="none", calibration=None):
 def export_onnx(model, path):
     """Write the serving model as a float32 .onnx file with a free batch dimension.
 
+    Its input is `image`, its output `probabilities`, the free axis of both `batch`.
+
     Raises: InputError if onnx or tf2onnx is not installed.
     """
     need("onnx", "onnx", "tf2onnx")
+    import onnx
+
     serving = serving_model(model)
     with builtin_resizing(), replacing(path) as temporary:
         serving(np.zeros((1, *model.input_shape[1:]), "float32"))  # Keras wants it called once
         signature = [keras.InputSpec("float32", serving.input_shape, name="image")]
         serving.export(temporary, format="onnx", input_signature=signature, verbose=False)
+        graph = onnx.load(temporary)
+        name_values(graph.graph)
+        onnx.save(graph, temporary)
+
+
+def name_values(graph):
+    """Name the output of an ONNX graph and the batch axis, for which tf2onnx has numbers."""
+    (image,), (maps,) = graph.input, graph.output
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["probabilities" if name == maps.name else name for name in names]
+    maps.name = "probabilities"
+    for value in (image, maps):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
 
 
 def export_openvino(model, path, quantize="none"):
@@ -157,6 +175,7 @@ def export_openvino(model, path, quantize="none"):
         core = openvino.Core()
         core.set_property({"ENABLE_MMAP": False})  # on Windows no mapped file can be removed
         graph = core.read_model(file)
+        graph.output(0).set_names({"probabilities"})
         with replacing(Path(path).with_suffix(".bin")), replacing(path) as temporary:
             openvino.save_model(graph, temporary, compress_to_fp16=quantize == "float16")
 
