@@ -312,7 +312,7 @@ def add_export(top):
     model("--model", required=True, metavar="RUN", help="run folder or .keras file")
     formats = ", ".join(QUANTIZATIONS)
     model("--format", required=True, nargs="+", choices=list(QUANTIZATIONS), help=formats)
-    quantize = "none (default), float16 (litert, openvino), dynamic or int8 (litert)"
+    quantize = "none (default), float16 (litert, openvino, web), dynamic or int8 (litert, web)"
     model("--quantize", nargs="+", choices=list(BUDGETS), metavar="Q", help=quantize)
     model("--out", metavar="DIR", help="(default: the folder of the model)")
     data = command.add_argument_group("data").add_argument

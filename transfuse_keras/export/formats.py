@@ -10,6 +10,7 @@ from safetensors.numpy import save
 from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.budgets import QUANTIZATIONS
+from transfuse_keras.export.web import write_page
 from transfuse_keras.files import replacing
 from transfuse_keras.layers.upsampling import resizing_by
 from transfuse_keras.weights import official_state
@@ -124,6 +125,20 @@ def export_litert(model, path, quantize="none", calibration=None):
                 quantize_int8(temporary, calibration)
 
 
+def export_web(model, path, quantize="none", calibration=None):
+    """Write a folder of static files: a page that runs the model in a browser, see web.py.
+
+    Args: as of `export_litert`, but for `path`, which is of the folder.
+
+    Raises: InputError for a model of a task on volumes, or if LiteRT.js cannot be had.
+    """
+    if keeps_z_scores(model.normalization):
+        raise InputError("--format web: a page reads pictures, and this task is on volumes.")
+    with replacing(path) as folder:
+        write_page(folder)
+        export_litert(model, folder / "model.tflite", quantize, calibration)
+
+
 def export_onnx(model, path):
     """Write the serving model as a float32 .onnx file with a free batch dimension.
 
@@ -206,5 +221,6 @@ FORMATS = {  # name -> (function of model and path, file, how it can be quantise
     "litert": (export_litert, "model.tflite", QUANTIZATIONS["litert"]),
     "onnx": (export_onnx, "model.onnx", QUANTIZATIONS["onnx"]),
     "openvino": (export_openvino, "model.xml", QUANTIZATIONS["openvino"]),
+    "web": (export_web, "web", QUANTIZATIONS["web"]),
     "pytorch": (export_pytorch, "model.safetensors", QUANTIZATIONS["pytorch"]),
 }

@@ -57,7 +57,15 @@ def find_places(path):
     """(function that reads, function that writes) of the format of a file, or None."""
     if (path / "saved_model.pb").is_file():
         return read_asset, write_asset
+    if (inner := find_model_of_page(path)) is not None:
+        return lambda _: read_litert(inner), lambda _, text: write_litert(inner, text)
     return PLACES.get(path.suffix) if path.is_file() else None
+
+
+def find_model_of_page(path):
+    """The .tflite file in the folder of a page (`--format web`); None for anything else."""
+    file = path / "model.tflite"
+    return file if file.is_file() and (path / "index.html").is_file() else None
 
 
 def read_asset(path):
