@@ -32,6 +32,7 @@ QUESTIONS = [
     ["evaluate", "--model", "taken", "--out", "taken"],
     ["export", "--model", "missing", "--format", "onnx"],
     ["export", "--model", "taken", "--format", "word"],
+    ["inspect", "missing"],
     ["benchmark", "--model", "missing"],
 ]
 

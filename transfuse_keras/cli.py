@@ -159,7 +159,7 @@ def parser():
     )
     for add in (
         *(add_train, add_evaluate, add_predict, add_check, add_compare, add_report),
-        *(add_convert, add_export, add_benchmark, add_ablate),
+        *(add_convert, add_export, add_inspect, add_benchmark, add_ablate),
     ):
         add(top)
     for command in top.commands.choices.values():
@@ -312,11 +312,22 @@ def add_export(top):
     model("--model", required=True, metavar="RUN", help="run folder or .keras file")
     formats = ", ".join(QUANTIZATIONS)
     model("--format", required=True, nargs="+", choices=list(QUANTIZATIONS), help=formats)
-    quantize = "none (default), float16 (litert, openvino), dynamic or int8 (litert)"
+    quantize = "none (default), float16 (litert, openvino, web), dynamic or int8 (litert, web)"
     model("--quantize", nargs="+", choices=list(BUDGETS), metavar="Q", help=quantize)
     model("--out", metavar="DIR", help="(default: the folder of the model)")
     data = command.add_argument_group("data").add_argument
     data("--data", metavar="DIR", help="labelled images to verify on (default: the run's own)")
+
+
+def add_inspect(top):
+    command = add_command(
+        *(top, "inspect", "tell what a model file is", "docs/export.md"),
+        "savedmodels/hip",
+        "model.onnx TransFuse_S_Medical_Segmentation.pth",
+    )
+    data = command.add_argument_group("data").add_argument
+    files = "run folder, SavedModel folder, .keras, .tflite, .onnx, OpenVINO .xml, .safetensors, "
+    data("files", nargs="+", metavar="FILE", help=files + ".npz, .pth")
 
 
 def add_benchmark(top):

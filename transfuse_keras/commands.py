@@ -325,6 +325,17 @@ def run_export(model, format, quantize=("none",), data=None, out=None):
     export_model(model, format, quantize, out, data)
 
 
+def run_inspect(files):
+    for file in files:
+        refuse_missing_model(file)
+    from transfuse_keras.inference.describe import describe_file
+
+    for file in files:
+        found = describe_file(file)
+        width = max(map(len, found))
+        print("\n".join([str(file), *(f"  {key:{width}}  {found[key]}" for key in found)]))
+
+
 def run_benchmark(model, image_size=None, threads=None, rounds=30):
     refuse_missing_model(model)
     import_tensorflow()

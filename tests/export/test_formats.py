@@ -81,6 +81,8 @@ def test_onnx_gives_the_same_for_one_image_or_several(lively_model, images, want
     graph = onnx.load(path)
     onnx.checker.check_model(graph, full_check=True)
     assert {node.domain for node in graph.graph.node} <= {"", "ai.onnx"}
+    for (value,), name in ((graph.graph.input, "image"), (graph.graph.output, "probabilities")):
+        assert value.name == name and value.type.tensor_type.shape.dim[0].dim_param == "batch"
     (entry,) = graph.graph.input
     assert entry.name == "image" and len(graph.graph.output) == 1
     assert [axis.dim_value for axis in entry.type.tensor_type.shape.dim] == [0, *SIZE, 3]

@@ -25,8 +25,10 @@ from transfuse_keras.export.verification import (
     predict_held_out,
     verify,
 )
+from transfuse_keras.files import compute_digest
 from transfuse_keras.inference.predictor import as_predictor, load_predictor
 from transfuse_keras.model.transfuse import TransFuse
+from transfuse_keras.runs.embedded import read_embedded
 from transfuse_keras.runs.metadata import ModelFacts
 from transfuse_keras.tasks import hip, prostate
 from transfuse_keras.training import finish
@@ -261,13 +263,14 @@ def test_a_file_within_its_budget_is_kept_with_what_was_verified(
     (tmp_path / "export.json").write_text('{"model.onnx": {"dice": 0.5}}')
     monkeypatch.setitem(FORMATS, "litert", writing(files[0]))
     export_verified(model, path, "litert", "none", against, ORIGIN)
-    assert path.read_bytes() == files[0]
+    np.testing.assert_array_equal(load_predictor(path).run(against.images), against.probabilities)
     assert set(contents(tmp_path)) == {"model.tflite", "model.tflite.json", "export.json"}
     rows = json.loads((tmp_path / "export.json").read_text())
     assert rows["model.onnx"] == {"dice": 0.5}
     assert rows["model.tflite"]["largest_difference"] < 1e-6 and rows["model.tflite"]["dice"] == 1
     sidecar = json.loads((tmp_path / "model.tflite.json").read_text())
-    assert sidecar["verified"] == rows["model.tflite"]
+    assert sidecar.pop("sha256")["model.tflite"] == compute_digest(path)
+    assert sidecar == {**read_embedded(path), "verified": rows["model.tflite"]}
     assert ", Dice 1.0000 on 3 test images" in capsys.readouterr().out
 
 

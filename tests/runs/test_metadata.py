@@ -14,14 +14,18 @@ import pytest
 from conftest import SMALLEST
 from data.files import hip_folder, picture, save
 from lively import lively, phantom_run
+from safetensors.numpy import save_file
 
 import transfuse_keras as tk
 from transfuse_keras.cli import main
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.results import write_thresholds
 from transfuse_keras.files import write_json
+from transfuse_keras.runs.embedded import read_embedded, write_embedded
 from transfuse_keras.runs.metadata import (
     ModelFacts,
+    describe_model,
+    is_verified,
     known_task,
     metadata_path,
     read_metadata,
@@ -85,7 +89,7 @@ def written(path, task, thresholds):
     mean_std = task.normalization or ((0.5,) * task.channels, (0.25,) * task.channels)
     model = SimpleNamespace(variant="Ti", input_shape=shape, normalization=mean_std)
     origin = ModelFacts(task, dict(zip(task.classes, thresholds, strict=True)))
-    write_metadata(path, model, origin, "litert", "none", None)
+    write_metadata(path, describe_model(model, origin, "litert", "none"), None)
     return json.loads(metadata_path(path).read_text())
 
 
@@ -156,20 +160,24 @@ def test_the_run_that_a_model_lies_in_knows_better(run, tmp_path):
 
 
 def test_other_thresholds_of_a_run_reach_all_its_models_and_nothing_else(tmp_path):
-    for name in ("model.tflite", "saved_model", "gone.onnx"):
+    for name in ("model.safetensors", "saved_model", "gone.onnx"):
         written(tmp_path / name, hip, (0.5, 0.5, 0.5))
-    (tmp_path / "model.tflite").touch()
+    save_file({"a": np.zeros(1)}, tmp_path / "model.safetensors")
     (tmp_path / "saved_model").mkdir()
+    (tmp_path / "saved_model" / "saved_model.pb").touch()
+    write_embedded(tmp_path / "model.safetensors", {"classes": hip.classes, "thresholds": [0.5]})
     write_json(tmp_path / "metrics.json", {"thresholds": {"pelvis": 0.5}})
     before = {path.name: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
     new = {"right_femur": 0.3, "pelvis": 0.1, "left_femur": 0.2}
     write_thresholds(tmp_path, new, "auto")
-    for name in ("model.tflite", "saved_model"):
+    for name in ("model.safetensors", "saved_model"):
         about = json.loads((tmp_path / f"{name}.json").read_text())
         assert about == {**before[f"{name}.json"], "thresholds": [0.1, 0.2, 0.3]}
     for name in ("gone.onnx.json", "metrics.json"):
         assert json.loads((tmp_path / name).read_text()) == before[name]
     assert json.loads((tmp_path / "threshold.json").read_text())["thresholds"] == new
+    assert read_embedded(tmp_path / "model.safetensors")["thresholds"] == [0.1, 0.2, 0.3]
+    assert read_embedded(tmp_path / "saved_model") is None  # it carried nothing
     update_thresholds(tmp_path / "absent", new)  # nothing was exported yet
 
 
@@ -180,7 +188,10 @@ def find_masks(out, stem):
     }
 
 
-def test_a_model_carried_away_predicts_with_its_own_thresholds(carried, tmp_path, capsys):
+@pytest.mark.parametrize("beside", [True, False], ids=["with its json", "alone"])
+def test_a_model_carried_away_predicts_with_its_own_thresholds(beside, carried, tmp_path):
+    if not beside:
+        metadata_path(carried).unlink()
     save(tmp_path / "in" / "a.png", picture(1))
     command = ["predict", "--model", str(carried), "--input", str(tmp_path / "in")]
     assert main([*command, "--out", str(tmp_path / "out")]) == 0
@@ -189,17 +200,21 @@ def test_a_model_carried_away_predicts_with_its_own_thresholds(carried, tmp_path
     assert (masks["pelvis"] == 255).all() and not masks["left_femur"].any()
     assert main([*command, "--threshold", "1", "--out", str(tmp_path / "out")]) == 0
     assert not find_masks(tmp_path / "out", "a")["pelvis"].any()
-    metadata_path(carried).unlink()
-    capsys.readouterr()
+
+
+def test_a_model_that_does_not_tell_its_task_needs_one(litert_file, tmp_path, capsys):
+    save(tmp_path / "in" / "a.png", picture(1))
+    lone = shutil.copy(litert_file, tmp_path)
+    command = ["predict", "--model", str(lone), "--input", str(tmp_path / "in")]
     assert main([*command, "--out", str(tmp_path / "alone")]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line == (
-        f"transfuse: {carried}: lies in no run folder and has no .json beside it; give --task."
-    )
+    assert f"{lone}: lies in no run folder" in capsys.readouterr().err
     assert not (tmp_path / "alone").exists()
     assert main([*command, "--task", "hip", "--out", str(tmp_path / "alone")]) == 0
     half = find_masks(tmp_path / "alone", "a")["pelvis"]
     assert 0 < np.count_nonzero(half) < half.size
+    assert main(["evaluate", "--model", str(lone), "--out", str(tmp_path / "scores")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{lone}: is in no run folder" in line and "--task" in line
 
 
 def test_a_run_predicts_by_its_verified_file_without_a_heavy_library(run, tmp_path):
@@ -226,7 +241,10 @@ print(*sys.modules, file=sys.stderr)
         np.testing.assert_array_equal(masks[0][name], masks[1][name])
 
 
-def test_a_model_carried_away_is_scored_with_its_own_thresholds(carried, tmp_path, capsys):
+@pytest.mark.parametrize("beside", [True, False], ids=["with its json", "alone"])
+def test_a_model_carried_away_is_scored_with_its_own_thresholds(beside, carried, tmp_path, capsys):
+    if not beside:
+        metadata_path(carried).unlink()
     data = hip_folder(tmp_path / "data", patients=2)
     command = ["evaluate", "--model", str(carried), "--data", str(data)]
     assert main([*command, "--out", str(tmp_path / "out")]) == 0
@@ -236,7 +254,29 @@ def test_a_model_carried_away_is_scored_with_its_own_thresholds(carried, tmp_pat
     assert metrics["classes"]["pelvis"]["recall"] == 1
     assert main([*command, "--threshold", "auto", "--out", str(tmp_path / "auto")]) == 2
     assert "is in no run folder, so has no validation split" in capsys.readouterr().err
-    metadata_path(carried).unlink()
-    assert main([*command, "--out", str(tmp_path / "alone")]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "model.tflite: is in no run folder and has no .json beside it; give --task." in line
+
+
+def test_the_file_says_all_that_its_json_says_but_how_it_was_verified(run):
+    beside = json.loads((run / "model.tflite.json").read_text())
+    assert read_embedded(run / "model.tflite") == {
+        key: value for key, value in beside.items() if key not in ("verified", "sha256")
+    }
+
+
+def test_thresholds_chosen_later_are_in_the_file_too(run, tmp_path):
+    copied = shutil.copytree(run, tmp_path / "run")
+    new = {"pelvis": 0.25, "left_femur": 0.5, "right_femur": 0.75}
+    write_thresholds(copied, new, "auto")
+    assert read_embedded(copied / "model.tflite")["thresholds"] == [0.25, 0.5, 0.75]
+    assert is_verified(copied / "model.tflite")
+
+
+def test_inspect_tells_the_run_its_keras_file_and_its_exported_file(run, capsys):
+    assert main(["inspect", str(run), str(run / "model.keras"), str(run / "model.tflite")]) == 0
+    told = capsys.readouterr().out
+    folder, keras_file, exported = told.split(f"{run}")[1:]
+    for part, form in ((folder, "run folder"), (keras_file, "Keras"), (exported, "LiteRT")):
+        assert form in part and "hip" in part and "32x48" in part and "dice 0.75" in part
+        assert "pelvis from 0, left_femur from 1, right_femur from 0.25" in part
+        assert "float32" in part and "phantom" in part and "keras 3." in part
+    assert "on 3 test images" in exported and "float32" in exported

@@ -42,9 +42,9 @@ def evaluate_model(
             none, but nothing that the run was trained on, wherever it lies now; of the run's own
             data its test split. None is that data.
         out: the folder; by default evaluations/<data> in the run, or the first free <data>-2 ...
-        task: Task; by default the run's, or that of the .json beside an exported model.
+        task: Task; by default the run's, or the one that an exported model names.
         threshold: a probability, "auto" for the best on the run's validation split (kept with
-            the run), None for what the run or that .json keeps, else 0.5.
+            the run), None for what the run or the model keeps, else 0.5.
         flips: average over mirror images, see `predict`; by default as the task says.
         spacing: (row, column) mm of images whose spacing is not known otherwise.
         precision, jit: as of `load_predictor`.
@@ -60,7 +60,7 @@ def evaluate_model(
     if task is None:
         if known is None:
             raise InputError(
-                f"{model}: is in no run folder and has no .json beside it; give --task."
+                f"{model}: is in no run folder and does not tell its task; give --task."
             )
         task = known[0]
     task = keep_ranges(task, known)

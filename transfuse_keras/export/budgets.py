@@ -8,6 +8,7 @@ QUANTIZATIONS = {
     "litert": ("none", "float16", "dynamic", "int8"),
     "onnx": ("none",),
     "openvino": ("none", "float16"),
+    "web": ("none", "float16", "dynamic", "int8"),  # a page with a LiteRT file
     "pytorch": ("none",),
 }
 

@@ -81,8 +81,8 @@ def plan_exports(formats, quantizations):
         if left := [quantize for quantize in quantizations if quantize not in known]:
             skipped = "are skipped" if len(left) > 1 else "is skipped"
             log.info(f"{name}: {' and '.join(left)} {skipped}; this format does not have that.")
-        stem, _, suffix = file.partition(".")
-        jobs += [(name, file if x == "none" else f"{stem}-{x}.{suffix}", x) for x in possible]
+        stem, dot, suffix = file.partition(".")
+        jobs += [(name, file if x == "none" else f"{stem}-{x}{dot}{suffix}", x) for x in possible]
     return jobs
 
 

@@ -10,6 +10,7 @@ from safetensors.numpy import save
 from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.budgets import QUANTIZATIONS
+from transfuse_keras.export.web import write_page
 from transfuse_keras.files import replacing
 from transfuse_keras.layers.upsampling import resizing_by
 from transfuse_keras.weights import official_state
@@ -142,17 +143,49 @@ def convert_to_litert(model, float16):
         return converter.convert()
 
 
+def export_web(model, path, quantize="none", calibration=None):
+    """Write a folder of static files: a page that runs the model in a browser, see web.py.
+
+    Args: as of `export_litert`, but for `path`, which is of the folder.
+
+    Raises: InputError for a model of a task on volumes, or if LiteRT.js cannot be had.
+    """
+    if keeps_z_scores(model.normalization):
+        raise InputError("--format web: a page reads pictures, and this task is on volumes.")
+    with replacing(path) as folder:
+        write_page(folder)
+        export_litert(model, folder / "model.tflite", quantize, calibration)
+
+
 def export_onnx(model, path):
     """Write the serving model as a float32 .onnx file with a free batch dimension.
+
+    Its input is `image`, its output `probabilities`, the free axis of both `batch`.
 
     Raises: InputError if onnx or tf2onnx is not installed.
     """
     need("onnx", "onnx", "tf2onnx")
+    import onnx
+
     serving = serving_model(model)
     with builtin_resizing(), replacing(path) as temporary:
         serving(np.zeros((1, *model.input_shape[1:]), "float32"))  # Keras wants it called once
         signature = [keras.InputSpec("float32", serving.input_shape, name="image")]
         serving.export(temporary, format="onnx", input_signature=signature, verbose=False)
+        graph = onnx.load(temporary)
+        name_values(graph.graph)
+        onnx.save(graph, temporary)
+
+
+def name_values(graph):
+    """Name the output of an ONNX graph and the batch axis, for which tf2onnx has numbers."""
+    (image,), (maps,) = graph.input, graph.output
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["probabilities" if name == maps.name else name for name in names]
+    maps.name = "probabilities"
+    for value in (image, maps):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
 
 
 def export_openvino(model, path, quantize="none"):
@@ -175,6 +208,7 @@ def export_openvino(model, path, quantize="none"):
         core = openvino.Core()
         core.set_property({"ENABLE_MMAP": False})  # on Windows no mapped file can be removed
         graph = core.read_model(file)
+        graph.output(0).set_names({"probabilities"})
         with replacing(Path(path).with_suffix(".bin")), replacing(path) as temporary:
             openvino.save_model(graph, temporary, compress_to_fp16=quantize == "float16")
 
@@ -205,5 +239,6 @@ FORMATS = {  # name -> (function of model and path, file, how it can be quantise
     "litert": (export_litert, "model.tflite", QUANTIZATIONS["litert"]),
     "onnx": (export_onnx, "model.onnx", QUANTIZATIONS["onnx"]),
     "openvino": (export_openvino, "model.xml", QUANTIZATIONS["openvino"]),
+    "web": (export_web, "web", QUANTIZATIONS["web"]),
     "pytorch": (export_pytorch, "model.safetensors", QUANTIZATIONS["pytorch"]),
 }

@@ -13,7 +13,8 @@ from transfuse_keras.files import read_json, replacing, write_json
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predictor import as_predictor, load_predictor
 from transfuse_keras.metrics import dice
-from transfuse_keras.runs.metadata import metadata_path, write_metadata
+from transfuse_keras.runs.embedded import write_embedded
+from transfuse_keras.runs.metadata import describe_model, metadata_path, write_metadata
 
 log = logging.getLogger(__name__)
 
@@ -152,8 +153,11 @@ def export_verified(model, path, name, quantize, against, origin, arguments=None
     export.json that is there is damaged.
     """
     export, *_ = FORMATS[name]
+    about = describe_model(model, origin, name, quantize)
     if name == "pytorch":  # no graph to run
-        export(model, path)
+        with replacing(path) as temporary:
+            export(model, temporary)
+            write_embedded(temporary, about)
         log.info(f"Wrote {path}")
         return
     thresholds = [origin.thresholds[x] for x in origin.task.classes]
@@ -164,10 +168,11 @@ def export_verified(model, path, name, quantize, against, origin, arguments=None
             stack.enter_context(replacing(path.with_suffix(".bin")))
         temporary = stack.enter_context(replacing(path))
         export(model, temporary, **(arguments or {}))
+        write_embedded(temporary, about)
         # in one expression: on Windows no file is renamed that a runtime holds open
         verified = verify(load_predictor(temporary).run, against, thresholds, origin.task.exclusive)
         check_budget(path, quantize, verified)
-    write_metadata(path, model, origin, name, quantize, verified)
+    write_metadata(path, about, verified, origin.file)
     write_json(file, {**known, path.name: verified})
     lost = "" if verified["dice"] is None else f", Dice {verified['dice']:.4f}"
     log.info(

@@ -60,8 +60,8 @@ def predict_files(
             of the .json beside it, else 0.5.
         flips, tile: as of `inference.predict`; by default the task's flips.
         overlays: whether to write the overlays.
-        task: Task; by default that of the run folder which the model lies in, or that of the
-            .json beside it.
+        task: Task; by default that of the run folder which the model lies in, or the one that
+            an exported model names.
         precision, jit: as of `load_predictor`.
 
     Returns: how many sentences were logged on what could not be read or was passed over.
@@ -73,7 +73,7 @@ def predict_files(
         if not Path(model_path).exists():
             load_predictor(model_path)  # says what a model is
         raise InputError(
-            f"{model_path}: lies in no run folder and has no .json beside it; give --task."
+            f"{model_path}: lies in no run folder and does not tell its task; give --task."
         )
     task = keep_ranges(task or known[0], known)
     flips = task.flips if flips is None else flips

@@ -1,4 +1,8 @@
-"""The JSON file beside every exported model: what its numbers mean and where they come from."""
+"""What an exported model says of itself: what its numbers mean and where they come from.
+
+It is inside the file (runs/embedded.py) and, with how the file was verified, in a .json beside it,
+which is for people and goes first where both are there.
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -6,6 +10,7 @@ from pathlib import Path
 from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.errors import blaming
 from transfuse_keras.files import compute_digest, read_json, write_json
+from transfuse_keras.runs.embedded import read_embedded, write_embedded
 from transfuse_keras.runs.folder import find_run, run_task, run_thresholds
 from transfuse_keras.tasks.task import Task
 from transfuse_keras.versions import versions
@@ -42,19 +47,17 @@ def metadata_path(path):
     return path.parent / f"{path.name}.json"  # a folder may have no name: "."
 
 
-def write_metadata(path, model, origin, kind, quantize, verified):
-    """Write the file that travels with an exported model.
+def describe_model(model, origin, kind, quantize):
+    """The description of an exported model, plain data.
 
     Args:
-        path: Path of the exported file or folder.
         model: TransFuse.
         origin: ModelFacts.
-        kind: "saved_model", "litert", "onnx" or "openvino".
+        kind: a key of FORMATS, such as "litert".
         quantize: "none", "float16", "dynamic" or "int8".
-        verified: what `verify` gave.
     """
     task, (mean, std) = origin.task, model.normalization
-    content = {
+    return {
         "task": task.name,
         "data": origin.data,
         "variant": model.variant if isinstance(model.variant, str) else "own",
@@ -81,12 +84,34 @@ def write_metadata(path, model, origin, kind, quantize, verified):
         "normalization": {"mean": mean, "std": std},
         "spacing": origin.spacing,
         "scores": origin.scores,
-        "verified": verified,
-        # of the file and of the model that it was compared with
-        "sha256": {file.name: compute_digest(file) for file in (*parts(path), origin.file) if file},
         "versions": versions(*PACKAGES),
     }
-    write_json(metadata_path(path), content)
+
+
+def write_metadata(path, about, verified, source=None):
+    """Write the .json beside an exported model.
+
+    Args:
+        path: Path of the exported file or folder.
+        about: what `describe_model` gave.
+        verified: what `verify` gave.
+        source: Path of the .keras file that it was compared with, None if there is none.
+    """
+    digests = {file.name: compute_digest(file) for file in (*parts(path), source) if file}
+    write_json(metadata_path(path), {**about, "verified": verified, "sha256": digests})
+
+
+def read_description(path):
+    """What an exported model says of itself: by the .json beside it, else by its own file.
+
+    Returns: (Path of the file that says it, plain data or None).
+
+    Raises: InputError if that file is damaged.
+    """
+    path = Path(path)
+    file = metadata_path(path)
+    content = read_json(file, REMEDY)
+    return (file, content) if content is not None else (path, read_embedded(path))
 
 
 def parts(path):
@@ -121,17 +146,16 @@ def read_quantization(path):
 
 
 def read_metadata(path):
-    """What is written beside an exported model.
+    """The task of an exported model, as it says itself.
 
     Args:
         path: of the model.
 
-    Returns: (Task, tuple of a threshold for each class); None if there is no such file.
+    Returns: (Task, tuple of a threshold for each class); None if it does not say.
 
-    Raises: InputError if it is damaged.
+    Raises: InputError if what it says is damaged.
     """
-    file = metadata_path(Path(path))
-    content = read_json(file, REMEDY)
+    file, content = read_description(path)
     if content is None:
         return None
     with blaming(file, "damaged", REMEDY):
@@ -156,8 +180,8 @@ def read_metadata(path):
 
 
 def known_task(model):
-    """What is known of a model: (Task, tuple of thresholds) of its run, else by the file beside
-    it, else None; `model` is its path."""
+    """What is known of a model: (Task, tuple of thresholds) of its run, else as it says itself,
+    else None; `model` is its path."""
     run = find_run(model)
     if run is None:
         return read_metadata(model)
@@ -178,7 +202,9 @@ def keep_ranges(task, known):
 
 
 def update_thresholds(run, thresholds):
-    """Write other thresholds beside the exported models of a run.
+    """Write other thresholds into the exported models of a run, and beside them.
+
+    What was verified stays so: its graph is the same.
 
     Args:
         run: Path of the run folder.
@@ -186,10 +212,22 @@ def update_thresholds(run, thresholds):
 
     Raises: InputError if one is damaged.
     """
-    for file in run.glob("*.json"):
-        if not file.with_suffix("").exists():
-            continue
-        content = read_json(file, REMEDY)
+
+    def change(file, content):
         with blaming(file, "damaged", REMEDY):
             content["thresholds"] = [thresholds[name] for name in content["classes"]]
-        write_json(file, content)
+
+    for path in run.iterdir() if run.is_dir() else ():
+        file = metadata_path(path)
+        inside, beside = read_embedded(path), read_json(file, REMEDY)
+        if beside is not None:
+            change(file, beside)
+        if inside is not None:
+            change(path, inside)
+            digests = (beside or {}).get("sha256", {})
+            known = path.name in digests and compute_digest(path) == digests[path.name]
+            write_embedded(path, inside)
+            if known:
+                digests[path.name] = compute_digest(path)
+        if beside is not None:
+            write_json(file, beside)

@@ -1,0 +1,169 @@
+"""What a model file is, told without running it and mostly without the library that made it."""
+
+import json
+import re
+import zipfile
+from pathlib import Path
+
+from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.files import read_json
+from transfuse_keras.runs.folder import COMPLETE, CONFIG, find_run, run_task, run_thresholds
+from transfuse_keras.runs.metadata import read_description
+from transfuse_keras.weights.readers import READERS, read_grid, read_tensors, refuse_bomb
+
+FORMATS = {
+    "saved_model": "TensorFlow SavedModel",
+    "litert": "LiteRT",
+    "onnx": "ONNX",
+    "web": "page for browsers with a LiteRT file",
+    "openvino": "OpenVINO",
+    "pytorch": "weights under the names of the authors' code",
+}
+PRECISIONS = {
+    "none": "float32",
+    "float16": "float16 weights, float32 arithmetic",
+    "dynamic": "int8 weights, activations quantised as they come",
+    "int8": "int8 weights, activations of convolutions in fixed ranges",
+}
+
+
+def describe_file(path):
+    """What a model file is.
+
+    Args:
+        path: run folder, folder of a SavedModel, or .keras, .tflite, .onnx, OpenVINO .xml,
+            .safetensors, .npz, .pth or .pt file; the last two need torch.
+
+    Returns: dict of text to text, such as "classes" to "lens from 0.5, iris from 0.4".
+
+    Raises: InputError if the file is missing or damaged, or does not say what it is.
+    """
+    path = Path(path)
+    if path.suffix == ".keras" or (path.is_dir() and (path / CONFIG).is_file()):
+        found = describe_own(path)
+    else:
+        source, about = read_description(path)
+        if about is not None:
+            found = describe_exported(source, about)
+        elif path.suffix in READERS:
+            found = describe_weights(path)
+        else:
+            raise InputError(
+                f"{path}: does not say what it is; an exported model does, and a run folder, a "
+                f".keras file and weights ({', '.join(READERS)}) are known otherwise."
+            )
+    return {**found, "on disk": f"{measure(path) / 1e6:.1f} MB"}
+
+
+def measure(path):
+    """Bytes of a file or a folder; of OpenVINO's .xml with the weights beside it."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else files
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def describe_exported(source, about):
+    """Of a model that `export` wrote; `source`: the file that says `about`."""
+    with blaming(source, "does not describe a model", "export the model again"):
+        height, width = about["input"]["size"]
+        found = {
+            "format": FORMATS[about["format"]],
+            "variant": about["variant"],
+            "task": about["task"],
+            "classes": describe_classes(about["classes"], about["thresholds"]),
+            "input": f"{height}x{width} pixels (height x width), {about['input']['channels']} "
+            f"channels, {about['input']['values']}",
+            "precision": PRECISIONS[about["quantize"]],
+            "scores": describe_scores(about["scores"]),
+            "trained on": about["data"] or "not known",
+            "written by": describe_versions(about["versions"]),
+        }
+        if verified := about.get("verified"):
+            found["verified"] = (
+                f"on {verified['images']}: probabilities differ from the Keras model's by at most "
+                f"{verified['largest_difference']:.1e}"
+            )
+    return found
+
+
+def describe_own(path):
+    """Of a run folder or a `.keras` file, with what its run knows of it."""
+    run, file = find_run(path), path / "model.keras" if path.is_dir() else path
+    found = {"format": "run folder" if path.is_dir() else "Keras"}
+    if file.is_file():
+        found |= describe_keras(file)
+    elif not path.is_dir() or run is None:
+        raise InputError(f"{path}: is neither a run folder nor a model.")
+    if run is None:
+        return {**found, "task": "not known: the file lies in no run folder"}
+    task = run_task(run)
+    config, metrics = read_json(run / CONFIG), read_json(run / COMPLETE)
+    found["task"] = task.name
+    found["classes"] = describe_classes(task.classes, run_thresholds(run, task.classes))
+    with blaming(run / CONFIG, "does not tell what the run was trained on"):
+        height, width = config["recipe"]["image_size"]
+        found.setdefault("variant", config["recipe"]["variant"])
+        found.setdefault("input", f"{height}x{width} pixels (height x width)")
+        found["precision"] = config.get("precision", "float32")
+        found["trained on"] = config["data"]
+        found["written by"] = describe_versions(config["versions"])
+    with blaming(run / COMPLETE, "not the scores of a run", "score the model again"):
+        found["scores"] = describe_scores(metrics) if metrics else "the run is not complete"
+    return found
+
+
+def describe_keras(file):
+    """Of a `.keras` file, by the configuration in it."""
+    try:
+        refuse_bomb(file)
+        with zipfile.ZipFile(file) as archive, archive.open("config.json") as config:
+            content = json.loads(config.read(2**24))["config"]
+        variant, (height, width, channels) = content["variant"], content["input_shape"]
+        return {
+            "variant": variant if isinstance(variant, str) else "own",
+            "classes": f"{content['classes']} without names",
+            "input": f"{height}x{width} pixels (height x width), {channels} channels",
+        }
+    except Exception as error:  # a damaged archive, JSON of something else
+        raise InputError(f"{file}: damaged or not a TransFuse ({error}).") from error
+
+
+def describe_weights(path):
+    """Of a file of weights without a graph, by the names and shapes in it."""
+    try:
+        tensors, grid = read_tensors(path), read_grid(path)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    dtypes = sorted({str(x.dtype) for x in tensors.values() if x.dtype.kind != "i"})
+    found = {
+        "format": f"weights: {len(tensors)} tensors",
+        "parameters": f"{sum(x.size for x in tensors.values()):,}",
+        "precision": ", ".join(dtypes),
+    }
+    if (classes := tensors.get("final_2.1.conv.bias")) is None:
+        return {**found, "task": "not known: these are no weights of a TransFuse"}
+    blocks = {m[1] for name in tensors if (m := re.match(r"transformer\.blocks\.(\d+)\.", name))}
+    cnn = {m[1] for name in tensors if (m := re.match(r"resnet\.(layer\d\.\d+)\.", name))}
+    found["variant"] = f"a CNN of {len(cnn)} residual blocks, {len(blocks)} transformer blocks"
+    if (positions := tensors.get("transformer.pos_embed")) is not None:
+        where = f", a grid of {grid[0]}x{grid[1]}" if grid else ""
+        found["input"] = f"{positions.shape[1]} patches of 16x16 pixels{where}"
+    return {**found, "classes": f"{classes.size} without names", "task": "not told by this format"}
+
+
+def describe_classes(names, thresholds):
+    """Each class, with the probability from which on a pixel belongs to it."""
+    pairs = zip(names, thresholds, strict=True)
+    return ", ".join(f"{name} from {threshold:g}" for name, threshold in pairs)
+
+
+def describe_scores(scores):
+    """The mean scores of a run, and what they mean."""
+    if scores is None:
+        return "not scored"
+    mean = ", ".join(f"{k} {v:.4g}" for k, v in scores["mean"].items() if v is not None)
+    return f"{mean} (mean of {scores['n']}; {scores['protocol']})"
+
+
+def describe_versions(versions):
+    return ", ".join(f"{name} {value}" for name, value in versions.items() if value)
