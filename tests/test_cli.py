@@ -37,7 +37,15 @@ def test_the_run_folder_is_whole(run):
     assert files == {
         *("config.json", "split.csv", "log.txt", "logs", "history.csv", "model.keras"),
         "checkpoints",  # which this run keeps
-        *("cases.csv", "overlays", "pictures", "report.html", "metrics.json", "sessions.json"),
+        *(
+            "cases.csv",
+            "overlays",
+            "pictures",
+            "report.html",
+            "metrics.json",
+            "sessions.json",
+            "live.png",
+        ),
         *("saved_model", "saved_model.json", "model.tflite", "model.tflite.json", "export.json"),
     }
     assert not list(run.rglob("*.part*"))

@@ -93,12 +93,19 @@ def describe_time(sessions):
     """ "1 h 2 min, begun 2026-11-28 14:03", or of several sessions their number too."""
     if not sessions:
         return ""
-    minutes, seconds = divmod(round(sum(float(of["seconds"]) for of in sessions)), 60)
-    hours, minutes = divmod(minutes, 60)
-    long = f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+    long = describe_duration(sum(float(of["seconds"]) for of in sessions))
     begun = datetime.fromisoformat(sessions[0]["begun"]).strftime("%Y-%m-%d %H:%M %Z")
     resumed = f", in {len(sessions)} sessions" if len(sessions) > 1 else ""
     return f"{long}{resumed}, begun {begun}"
+
+
+def describe_duration(seconds):
+    """ "1 h 2 min", "2 min 5 s" or "5 s"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def describe_versions(of):

@@ -38,6 +38,7 @@ from transfuse_keras.training.callbacks import (
     WriteHistory,
     has_stopped,
 )
+from transfuse_keras.training.live import LIVE, DrawCases, TellEpoch
 from transfuse_keras.training.optimizer import create_optimizer
 from transfuse_keras.versions import has_tensorflow
 
@@ -89,11 +90,15 @@ def fit_model(settings, splits, run, progress, distributed):
             log.info(f"Run folder: {run}")
             callbacks += [
                 NoteSession(run),
+                TellEpoch(recipe.epochs, monitor_of(settings)),
                 WriteHistory(run / "history.csv", progress.rows),
                 checkpoints.SaveCheckpoints(
                     run / "checkpoints", monitor_of(settings), progress.best
                 ),
             ]
+            # on several devices all would have to predict together
+            if settings.validation and replicas() == 1:
+                callbacks.append(DrawCases(run / LIVE, splits["val"], settings.task))
             if has_tensorflow():  # which writes its files
                 callbacks.append(keras.callbacks.TensorBoard(run / "logs", write_graph=False))
         if progress.checkpoint is not None:
@@ -109,7 +114,7 @@ def fit_model(settings, splits, run, progress, distributed):
             initial_epoch=progress.epochs,
             epochs=recipe.epochs,
             shuffle=False,  # the dataset is
-            verbose=(1 if sys.stdout.isatty() else 2) if is_first() else 0,
+            verbose=1 if is_first() and sys.stdout.isatty() else 0,
             callbacks=callbacks,
         )
 

@@ -1,0 +1,90 @@
+"""What is seen of a training while it runs: a line and a picture after each epoch."""
+
+import logging
+import time
+
+import cv2
+import keras
+import numpy as np
+
+from transfuse_keras.data.pictures import PICTURE_SIDE, enlarge, overlay, select_visible_slice
+from transfuse_keras.data.resize import resize_image
+from transfuse_keras.evaluation.facts import describe_duration
+from transfuse_keras.files import replacing
+from transfuse_keras.inference.masks import to_masks
+from transfuse_keras.inference.predict import predict_sample
+from transfuse_keras.training.optimizer import averaged
+
+log = logging.getLogger(__name__)
+
+LIVE = "live.png"
+SHOWN = 4  # cases
+
+
+class TellEpoch(keras.callbacks.Callback):
+    """Log a line after each epoch: loss, Dice of the validation, time left.
+
+    Args:
+        epochs: of the whole training.
+        monitor: name of the score in the logs; None without validation.
+    """
+
+    def __init__(self, epochs, monitor):
+        super().__init__()
+        self.epochs, self.monitor, self.done = epochs, monitor, 0
+
+    def on_train_begin(self, logs=None):
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.done += 1
+        score = f", validation Dice {logs[self.monitor]:.3f}" if self.monitor else ""
+        left = (time.perf_counter() - self.start) / self.done * (self.epochs - epoch - 1)
+        log.info(
+            f"Epoch {epoch + 1} of {self.epochs}: loss {logs['loss']:.3f}{score}, "
+            f"{describe_duration(left)} left"
+        )
+
+
+class DrawCases(keras.callbacks.Callback):
+    """After each epoch draw some cases with the outlines of truth and prediction beside each other.
+
+    Args:
+        path: Path of the PNG.
+        samples: list of Sample; SHOWN of them are drawn, spread evenly; of a volume the slice with
+            most of the truth.
+        task: Task.
+    """
+
+    def __init__(self, path, samples, task):
+        super().__init__()
+        self.path, self.task = path, task
+        chosen = np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).round().astype(int)
+        self.samples = [samples[i] for i in chosen]
+
+    def on_train_begin(self, logs=None):
+        self.cases = [(sample, *read_slice(sample)) for sample in self.samples]
+
+    def on_epoch_end(self, epoch, logs=None):
+        with averaged(self.model):
+            pictures = [self.draw(*case) for case in self.cases]
+        _, encoded = cv2.imencode(".png", cv2.cvtColor(np.hstack(pictures), cv2.COLOR_RGB2BGR))
+        with replacing(self.path) as temporary:
+            temporary.write_bytes(encoded)
+
+    def draw(self, sample, image, truth):
+        maps = predict_sample(self.model, sample, image, self.task)
+        masks = to_masks(maps, exclusive=self.task.exclusive)
+        picture = overlay(*enlarge(*select_visible_slice(image, masks, truth)))
+        width = max(1, round(picture.shape[1] * PICTURE_SIDE / picture.shape[0]))
+        return resize_image(picture, (PICTURE_SIDE, width))
+
+
+def read_slice(sample):
+    """Image and 0/1 truth of a sample; of a volume one slice of both, with its axis."""
+    image, truth = sample.read()
+    truth = (truth == 1).astype("uint8")
+    if image.ndim == 4:
+        index = truth.sum(axis=(1, 2, 3)).argmax()
+        image, truth = image[index : index + 1], truth[index : index + 1]
+    return image, truth
