@@ -15,6 +15,7 @@ from transfuse_keras.data.order import Order
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.data.samples import SPLITS
 from transfuse_keras.data.splits import find_splits
+from transfuse_keras.data.survey import fix_augmentation
 from transfuse_keras.data.threads import one_thread_each
 from transfuse_keras.data.value_range import fix_value_range
 from transfuse_keras.errors import InputError
@@ -71,6 +72,8 @@ def dataset(
     size = tuple(image_size or recipe.image_size)
     task, splits = fix_value_range(task, find_splits(task, directory, size, seed))
     samples = splits[split]
+    if split == "train" and augment:
+        task = fix_augmentation(task, samples)
     if not samples:
         raise InputError(f"{directory}: has no samples in the {split} split.")
     arrays = read_part(samples, size, task.field, shard)
