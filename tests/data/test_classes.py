@@ -1,5 +1,7 @@
 """What the classes of a folder are found to be, against what was written into it."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -71,6 +73,16 @@ def test_folders_and_endings_of_masks_name_the_classes(tmp_path):
 def test_a_description_of_volumes_names_classes_and_channels(tmp_path):
     found = find_classes(decathlon_folder(tmp_path, names=("Front part", "Back")))
     assert found == Classes(("front_part", "back"), "labels of dataset.json", channels=2)
+
+
+def test_annotations_name_the_classes(tmp_path):
+    save(tmp_path / "a.png", picture(1))
+    corner = [[1, 1], [9, 1], [9, 9]]
+    shapes = [{"label": x, "shape_type": "polygon", "points": corner} for x in ("liver", "spleen")]
+    content = {"version": "5", "imagePath": "a.png", "shapes": shapes}
+    content |= {"imageHeight": SIZE[0], "imageWidth": SIZE[1]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    assert find_classes(tmp_path) == Classes(("liver", "spleen"), "the names of the annotations")
 
 
 def test_splits_and_patients_in_folders_are_no_classes(tmp_path):

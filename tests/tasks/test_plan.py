@@ -160,10 +160,7 @@ def test_the_page_has_the_numbers_of_the_rules():
     table = {row[0]: row for row in re.findall(r"^\| (\w[\w ]*) \|(.*)$", page, re.MULTILINE)}
     for kind, flips in rules.FLIPS.items():
         shown = re.findall(r"likeness ([\d.]+)|(always|never)", table[kind][1])
-        words = [
-            float(number) if number else {"always": 0.0, "never": None}[word]
-            for number, word in shown
-        ]
+        words = [{"always": 0.0, "never": None}[word] if word else float(x) for x, word in shown]
         assert tuple(words[-2:]) == flips
     numbers = set(re.findall(r"\d+(?:,\d{3})*(?:\.\d+)?", page))
     for scale in (rules.CPU, rules.ACCELERATOR):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transfuse_keras.data.layouts import arrays, decathlon, isic
+from transfuse_keras.data.layouts import arrays, decathlon, isic, read_classes
 from transfuse_keras.data.layouts.folders import find_places, holds_images, subfolders
 from transfuse_keras.data.layouts.listing import Listing
 from transfuse_keras.data.layouts.pairs import list_files
@@ -47,12 +47,12 @@ class Classes:
 def find_classes(directory, masks=None):
     """The classes of a folder in a known layout.
 
-    They are what dataset.json, folders or file names say, else the values of all masks; the names
-    of values are the lines of a classes.txt.
+    They are what dataset.json, annotations, folders or file names say, else the values of all
+    masks; the names of values are the lines of a classes.txt.
 
     Args:
         directory: Path.
-        masks: name of the folder of masks, where several may be meant; None to choose.
+        masks: as of `find_samples`.
 
     Returns: Classes, or None if no layout fits.
 
@@ -66,6 +66,8 @@ def find_classes(directory, masks=None):
         shape = arrays.open_array(file).shape
         names = read_names(directory, shape[3] if len(shape) == 4 else 1)
         return Classes(names, f"{file.name} has {len(names)} masks an image")
+    if names := read_classes(directory, masks):
+        return Classes(names, "the names of the annotations")
     if masks is None and isic.find(Task("", ("lesion",)), directory) is not None:
         return Classes(("lesion",), "the masks of the ISIC challenge")
     places = find_places(directory, (), masks)

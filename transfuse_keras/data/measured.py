@@ -25,7 +25,7 @@ class Measured:
         spacing: (row, column) in mm, or None.
         grey: whether the image has no colours.
         deep: whether its file has more than 8 bits.
-        overlap: whether a pixel is in two classes.
+        overlap: share of the labelled pixels that are in two classes.
         objects: number of separate objects, one for each slice with any.
         widths: diameter in pixels of the largest circle in a mask, for slices and classes (D, M).
         areas: share of pixels, for slices and classes (D, M).
@@ -37,7 +37,7 @@ class Measured:
     spacing: tuple[float, float] | None
     grey: bool
     deep: bool
-    overlap: bool
+    overlap: float
     objects: list[int]
     widths: np.ndarray
     areas: np.ndarray
@@ -79,7 +79,7 @@ def measure(sample):
         sample.spacing and tuple(sample.spacing[-2:]),
         grey=not volume and not np.ptp(image, axis=-1).any(),
         deep=bool(sample.files) and is_deep(sample.files[0]),
-        overlap=bool((slices.sum(axis=-1) > 1).any()),
+        overlap=(slices.sum(axis=-1) > 1).sum() / max(slices.any(axis=-1).sum(), 1),
         objects=[sum(map(count_objects, layers(one))) for one in shown],
         widths=np.array([list(map(measure_width, layers(one))) for one in slices]),
         areas=slices.mean(axis=(1, 2)),

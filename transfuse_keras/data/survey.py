@@ -23,6 +23,7 @@ from transfuse_keras.tasks.wording import describe_augmentation
 
 log = logging.getLogger(__name__)
 
+EDGES = 0.02  # share of labelled pixels in two classes, up to which they are edges that two share
 CONTEXT = 1.5  # slices show so many times what their labels reach from the centre
 
 
@@ -111,7 +112,7 @@ def collect(task, samples, measured):
         areas=tuple(map(float, areas.mean(axis=0))),
         shown=tuple(map(float, (areas > 0).mean(axis=0))),
         filled=float(areas.any(axis=1).mean()),
-        overlap=any(one.overlap for one in measured),
+        overlap=max(one.overlap for one in measured) > EDGES,
         mirror_pairs=task.mirror_pairs,
         sided=find_sides(task.classes, maps)[1] or lacks_pairs(task),
         symmetry=find_symmetry(task.classes, task.mirror_pairs, maps),

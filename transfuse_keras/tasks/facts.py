@@ -24,7 +24,7 @@ class Facts:
         areas: for each class its share of all pixels.
         shown: for each class the share of the images that show it.
         filled: share of the images that show any class.
-        overlap: whether a pixel is in two classes anywhere.
+        overlap: whether in an image more than edges are in two classes.
         mirror_pairs: pairs of classes that are mirror images of each other.
         sided: whether a class belongs to one side without a partner on the other.
         symmetry: (left-right, up-down), how much the mean masks and their mirror images have in
