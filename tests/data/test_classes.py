@@ -85,6 +85,12 @@ def test_annotations_name_the_classes(tmp_path):
     assert find_classes(tmp_path) == Classes(("liver", "spleen"), "the names of the annotations")
 
 
+def test_colours_are_classes(tmp_path):
+    mask = np.zeros((*SIZE, 3), "uint8")
+    mask[3:9, :, 0], mask[12:20, :, 1] = 255, 128
+    assert find_classes(folder_of(tmp_path, mask)).names == ("colour_008000", "colour_ff0000")
+
+
 def test_splits_and_patients_in_folders_are_no_classes(tmp_path):
     for part in ("train", "test"):
         save(tmp_path / "images" / part / "1.png", picture(1))

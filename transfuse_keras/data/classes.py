@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from transfuse_keras.data.layouts import arrays, decathlon, isic, read_classes
+from transfuse_keras.data.class_names import is_background
+from transfuse_keras.data.colours import find_classes as find_colours
+from transfuse_keras.data.layouts import annotations, arrays, decathlon, isic
 from transfuse_keras.data.layouts.folders import find_places, holds_images, subfolders
 from transfuse_keras.data.layouts.listing import Listing
 from transfuse_keras.data.layouts.pairs import list_files
@@ -19,7 +21,6 @@ from transfuse_keras.files import read_json
 from transfuse_keras.tasks.task import Task
 
 NAMES_FILE = "classes.txt"
-BACKGROUND = {"background", "_background_"}
 ONLY = "foreground"  # the name of a single class that nothing names
 FULL = (255, 65535)  # white
 # Where white is not all: of soft edges there are many values and few pixels, of labels that were
@@ -66,7 +67,7 @@ def find_classes(directory, masks=None):
         shape = arrays.open_array(file).shape
         names = read_names(directory, shape[3] if len(shape) == 4 else 1)
         return Classes(names, f"{file.name} has {len(names)} masks an image")
-    if names := read_classes(directory, masks):
+    if names := annotations.read_classes(directory, masks):
         return Classes(names, "the names of the annotations")
     if masks is None and isic.find(Task("", ("lesion",)), directory) is not None:
         return Classes(("lesion",), "the masks of the ISIC challenge")
@@ -111,6 +112,8 @@ def by_places(places, directory):
         return Classes(tuple(sorted(named)), how)
     if not files:
         return None
+    if names := find_colours(files):
+        return Classes(names, "colours of the masks")
     count, ignore, how = count_labels(files)
     return Classes(read_names(directory, count), how, ignore)
 
@@ -132,7 +135,7 @@ def read_names(directory, count):
     with blaming(path, "not a readable text file"):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     names = [line.strip() for line in lines if line.strip()]
-    names = names[1:] if names and names[0].lower() in BACKGROUND else names
+    names = names[1:] if names and is_background(names[0]) else names
     if len(names) < count or len(set(names)) != len(names):
         raise InputError(
             f"{path}: names {len(set(names))} classes, but the masks have {count}; write one name "
