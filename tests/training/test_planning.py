@@ -23,22 +23,22 @@ def bodies(tmp_path):
 
 
 def test_the_task_file_is_kept_and_never_lost(bodies, capsys):
-    file = plan_folder(bodies)
+    file = plan_folder(bodies, weights="none")
     said = capsys.readouterr().out
     assert file == bodies.parent / "my_bodies_2_task.py" and str(file) in said
     assert "60x80" in said and "scratch" in said
     task = find_task(str(file))
     assert task.name == "my_bodies_2" and task.recipe.weights == "none"
     before = file.read_bytes()
-    assert plan_folder(bodies) == file and file.read_bytes() == before
+    assert plan_folder(bodies, weights="none") == file and file.read_bytes() == before
     file.write_text("# mine\n")
-    other = plan_folder(bodies)
+    other = plan_folder(bodies, weights="none")
     assert other.name == "my_bodies_2_task-2.py" and file.read_text() == "# mine\n"
     assert str(file) in capsys.readouterr().out and find_task(str(other)) == task
     with pytest.raises(InputError, match="my_bodies_2_task.py.*--save-task"):
-        plan_folder(bodies, file)
+        plan_folder(bodies, file, "none")
     with pytest.raises(InputError, match="plan.txt.*py"):
-        plan_folder(bodies, file.with_name("plan.txt"))
+        plan_folder(bodies, file.with_name("plan.txt"), "none")
 
 
 def test_a_task_file_goes_where_one_can_be_written(bodies, tmp_path, monkeypatch):
@@ -50,7 +50,20 @@ def test_a_task_file_goes_where_one_can_be_written(bodies, tmp_path, monkeypatch
 
 def test_plan_alone_prints_ten_lines_and_what_to_do_next(tmp_path, capsys):
     data = hip_folder(tmp_path / "hips")
-    assert main(["plan", "--data", str(data), "--save-task", str(tmp_path / "mine.py")]) == 0
+    assert (
+        main(
+            [
+                "plan",
+                "--data",
+                str(data),
+                "--save-task",
+                str(tmp_path / "mine.py"),
+                "--weights",
+                "none",
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     about = ("data", "classes", "balance", "size", "variant", "batch", "epochs", "start", "changes")
     assert all(f"\n{word} " in said for word in (*about, "scores"))
