@@ -72,10 +72,10 @@ def dataset(
     size = tuple(image_size or recipe.image_size)
     task, splits = fix_value_range(task, find_splits(task, directory, size, seed))
     samples = splits[split]
-    if split == "train" and augment:
-        task = fix_augmentation(task, samples)
     if not samples:
         raise InputError(f"{directory}: has no samples in the {split} split.")
+    if split == "train" and augment:
+        task = fix_augmentation(task, samples)
     arrays = read_part(samples, size, task.field, shard)
     normalization = normalization or task.normalization or default_normalization(task.channels)
     training, shared = split == "train", shard[1] > 1
