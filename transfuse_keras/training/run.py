@@ -79,12 +79,12 @@ class Run:
         return to_masks(maps, self.thresholds, task.exclusive)
 
     def __repr__(self) -> str:
-        mean = self.scores["mean"]["dice"]
-        return f"Run({str(self.folder)!r}: Dice {mean:.3f} on {self.scores['n']} test cases)"
+        mean, count = show(self.scores["mean"]["dice"]), self.scores["n"]
+        return f"Run({str(self.folder)!r}: Dice {mean} on {count} test cases)"
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{html.escape(name)}</td><td>{of['dice']:.3f}</td><td>{of['n']}</td></tr>"
+            f"<tr><td>{html.escape(name)}</td><td>{show(of['dice'])}</td><td>{of['n']}</td></tr>"
             for name, of in self.scores["classes"].items()
         )
         pictures = "".join(
@@ -99,6 +99,10 @@ class Run:
             f"<table><tr><th>class</th><th>Dice</th><th>cases</th></tr>{rows}</table>"
             f"<div>{pictures}</div>"
         )
+
+
+def show(score):
+    return "-" if score is None else f"{score:.3f}"  # of a class that no test case shows
 
 
 def train(
