@@ -14,7 +14,6 @@ import numpy as np
 from transfuse_keras.data.readers import read_image
 from transfuse_keras.data.volumes import read_slices
 from transfuse_keras.errors import InputError
-from transfuse_keras.evaluation.report_files import read_pictures
 from transfuse_keras.files import read_json
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predict import averaged, predict, predict_volume
@@ -87,18 +86,22 @@ class Run:
             f"<tr><td>{html.escape(name)}</td><td>{show(of['dice'])}</td><td>{of['n']}</td></tr>"
             for name, of in self.scores["classes"].items()
         )
+        overlays = self.folder / "overlays"
+        worst = sorted(read_json(overlays / "index.json"), key=lambda one: one["score"])[:SHOWN]
         pictures = "".join(
             f'<img alt="{html.escape(one["case"])}, truth green, prediction magenta" width="220" '
-            f'src="data:image/png;base64,{base64.b64encode(one["picture"]).decode()}">'
-            for one in sorted(read_pictures(self.folder / "overlays"), key=lambda x: x["score"])[
-                :SHOWN
-            ]
+            f'src="data:image/png;base64,{encode(overlays / one["file"])}">'
+            for one in worst
         )
         return (
             f"<p>{html.escape(repr(self))}; <code>{html.escape(str(self.report))}</code></p>"
             f"<table><tr><th>class</th><th>Dice</th><th>cases</th></tr>{rows}</table>"
             f"<div>{pictures}</div>"
         )
+
+
+def encode(file):
+    return base64.b64encode(file.read_bytes()).decode()
 
 
 def show(score):
