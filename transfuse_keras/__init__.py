@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what editors and type checkers read
     from transfuse_keras.model.transfuse import TransFuse
     from transfuse_keras.model.unet import UNet
     from transfuse_keras.model.variants import VARIANTS, Variant
+    from transfuse_keras.training.run import train
     from transfuse_keras.weights import load_official, load_timm
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ __all__ = [
     "phantoms",
     "predict",
     "tasks",
+    "train",
 ]
 
 choose_backend()
@@ -62,6 +64,7 @@ MODULES = {
     "overlay": "data.pictures",
     "phantoms": "data.phantoms",
     "predict": "inference.predict",
+    "train": "training.run",
 }
 
 

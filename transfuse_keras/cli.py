@@ -158,7 +158,7 @@ def parser():
         required=True, metavar="COMMAND", dest="command", title="commands"
     )
     for add in (
-        *(add_train, add_evaluate, add_predict, add_check, add_compare, add_report),
+        *(add_plan, add_train, add_evaluate, add_predict, add_check, add_compare, add_report),
         *(add_convert, add_export, add_inspect, add_benchmark, add_ablate),
     ):
         add(top)
@@ -186,13 +186,34 @@ def add_messages(parser):
     add("--debug", action="store_true", help="print all, and tracebacks instead of sentences")
 
 
+def add_plan(top):
+    command = add_command(
+        *(top, "plan", "look at a folder and plan a training on it", "docs/own-data.md"),
+        "--data DIR",
+        "--data DIR --save-task lungs.py",
+    )
+    data = command.add_argument_group("data").add_argument
+    data("--data", metavar="DIR", required=True, help="folder in a known layout")
+    add_spacing(data)
+    add_reading(data)
+    plan = command.add_argument_group("plan").add_argument
+    add_save_task(plan)
+    add_weights(plan, "published ones where they can be had, else none")
+
+
+def add_save_task(add):
+    file = "where to write the plan, a task file (default: NAME_task.py beside DIR)"
+    add("--save-task", metavar="FILE", help=file)
+
+
 def add_train(top):
     command = add_command(
         *(top, "train", "train a model, score it and export it", "docs/data.md"),
-        "--task hip",
+        "--data DIR",
         "--task skin --data ISIC2018 --epochs 50 --out runs/skin --resume",
     )
-    data = add_data(command)
+    data = add_data(command, "; without it a task is planned for --data")
+    add_save_task(data)
     data("--folds", type=int, metavar="N", help="cross-validation with N folds")
     data("--fold", type=int, metavar="K", help="only fold K (from 0) of --folds (default: 5)")
     add_training(command)
@@ -364,9 +385,9 @@ def add_ablate(top):
     add_speed(command)
 
 
-def add_data(command):
+def add_data(command, without=""):
     add = command.add_argument_group("data").add_argument
-    add("--task", help=TASK_HELP)
+    add("--task", help=TASK_HELP + without)
     add("--data", metavar="DIR", help="folder in a known layout (default: artificial phantoms)")
     add_spacing(add)
     add_reading(add)
@@ -378,11 +399,7 @@ def add_training(command, seed=True):
     add = command.add_argument_group("model").add_argument
     add("--variant", help=f"{', '.join(VARIANTS)} (default: the task's)")
     add_image_size(add, "the task's; multiples of 16")
-    weights = (
-        "none (default), imagenet, or a path: an authors' checkpoint, a run, a .keras file, or"
-    )
-    weights += " a folder with ImageNet weights of both branches"
-    add("--weights", metavar="W", help=weights)
+    add_weights(add, "the task's, else none")
     add("--skip-heads", action="store_true", help="do not load the weights of the three heads")
     add = command.add_argument_group("training").add_argument
     recipe = "paper (default with pretrained weights) or scratch (default on data without them)"
@@ -410,6 +427,12 @@ def add_model(command):
 def add_image_size(add, default):
     size = f"height and width in pixels (default: {default})"
     add("--image-size", type=int, nargs=2, metavar=("H", "W"), help=size)
+
+
+def add_weights(add, default):
+    weights = "none, imagenet, or a path: an authors' checkpoint, a run, a .keras file, or a "
+    weights += f"folder with ImageNet weights of both branches (default: {default})"
+    add("--weights", metavar="W", help=weights)
 
 
 def add_spacing(add):

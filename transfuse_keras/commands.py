@@ -26,6 +26,7 @@ from transfuse_keras.runs.options import (
     parse_settings,
     parse_spacing,
     parse_threshold,
+    recipe_of,
     refuse_missing_data,
     refuse_other_settings,
     spell_all,
@@ -56,10 +57,13 @@ def run_train(out=None, resume=False, source=None, devices=None, **given):
     longer = None
     run = find_begun(out, resume, source, given)
     if run is None:
+        plan_if_asked(given, source, job)
+    if run is None:
         settings = find_settings(given, source)
         if not job or job[2] == 0:  # the others find what process 0 has begun
             refuse_taken(out)
-        if source is None and (sentence := describe_recipe(given)):
+        own = recipe_of(settings.task, settings.data)
+        if source is None and (sentence := describe_recipe(given, own)):
             log.info(sentence)
     else:
         settings = read_settings(run / CONFIG)
@@ -83,6 +87,32 @@ def run_train(out=None, resume=False, source=None, devices=None, **given):
     run = train(settings, run or out, run is not None, devices, job, longer, **wanted)
     if not exported_elsewhere(wanted["export"]):  # else another process has said it
         log_next_commands(run)
+
+
+def run_plan(data, save_task=None, **given):
+    file = plan_data(data, save_task, given, alone=True)
+    log.info(f"Next: transfuse train --task {shlex.quote(str(file))} --data {shlex.quote(data)}")
+
+
+def plan_data(data, save_task, given, alone=False):
+    """Plan a task for a folder. Returns: Path of the task file."""
+    spacing = parse_spacing(given.get("spacing"))
+    refuse_missing_data(data)
+    import_tensorflow()
+    from transfuse_keras.training.planning import plan_folder
+
+    names = ("weights", "masks", "group")
+    options = {name: given[name] for name in names if name in given}
+    return plan_folder(data, save_task, spacing=spacing, alone=alone, **options)
+
+
+def plan_if_asked(given, source, job=None):
+    """Without a task, but with data, plan one: `given` has its file as the task then."""
+    save_task = given.pop("save_task", None)
+    if "task" not in given and "data" in given and source is None and not job:
+        given["task"] = str(plan_data(given["data"], save_task, given))
+    elif save_task is not None:
+        raise InputError("--save-task: a plan is made of --data, without --task.")
 
 
 def pop_job(given, out):
@@ -109,10 +139,10 @@ def find_begun(out, resume, source, given):
     if out is not None:
         if (Path(out) / CONFIG).is_file():
             return Path(out)
-        if "task" not in given and source is None:
+        if not {"task", "data"} & given.keys() and source is None:
             raise InputError(
-                f"{out}: has no {CONFIG}, so there is no run to go on with; give --task and all "
-                "other options to start it."
+                f"{out}: has no {CONFIG}, so there is no run to go on with; give --task or --data "
+                "and all other options to start it."
             )
         return None
     if source is not None:
@@ -152,6 +182,7 @@ def train_folds(given, out, resume, source, devices, job, wanted):
             log.info(f"{out}: is complete, there is nothing left to do.")
             return
     else:
+        plan_if_asked(given, source)
         settings, count = find_settings(given, source), given["folds"]
         plain = {**plain_settings(settings), "folds": count}
         refuse_taken(out, FOLDS_FILE)

@@ -54,6 +54,22 @@ def hip_folder(folder, patients=6):
     return folder
 
 
+def body_folder(folder):
+    """Grey images of 80x60 pixels: a body, and an organ on either side of it, one in two images."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:60, :80]
+    for number in range(40):
+        labels = np.zeros((60, 80), "uint8")
+        dy, dx = rng.integers(-2, 3, 2)
+        for label, (row, column, radius) in enumerate(((30, 40, 12), (40, 12, 6), (40, 67, 6)), 1):
+            if label == 1 or number % 2:
+                labels[(y - row - dy) ** 2 + (x - column - dx) ** 2 <= radius**2] = label
+        grey = (40 * labels + rng.integers(0, 30, labels.shape)).astype("uint8")
+        save(folder / "images" / f"p{number // 4}_{number % 4}.png", grey)
+        save(folder / "masks" / f"p{number // 4}_{number % 4}.png", labels)
+    return folder
+
+
 def decathlon_folder(folder, count=6, channels=2, spacing=(1.0, 0.8, 3.0), names=("PZ", "TZ")):
     """Volumes (24, 20, 5[, channels]) with two nested blocks; volumes are shifted by number."""
     rng = np.random.default_rng(0)

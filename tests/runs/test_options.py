@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from data.files import hip_folder
 
 from transfuse_keras import commands
 from transfuse_keras.cli import main
@@ -14,8 +15,9 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json
 from transfuse_keras.runs import settings
 from transfuse_keras.runs.folder import find_unfinished, run_task
+from transfuse_keras.runs.options import refuse_other_settings
 from transfuse_keras.runs.settings import SCHEMA, Settings, plain_settings, read_settings
-from transfuse_keras.tasks import hip, prostate, skin
+from transfuse_keras.tasks import find_task, hip, prostate, skin
 
 TUNED = Settings(hip, recipe=replace(hip.phantom_recipe, epochs=50, learning_rate=0.25), seed=7)
 ARGUMENTS = ["--task", "hip", "--epochs", 50, "--lr", 0.25, "--seed", 7]
@@ -72,6 +74,33 @@ def test_one_command_line_starts_a_run_goes_on_with_it_and_ends_when_it_is_compl
     write_json(run / "metrics.json", {})
     assert train(*command) == 0
     assert "complete" in capsys.readouterr().out and len(trained) == 3
+
+
+def test_without_a_task_one_is_planned_for_the_data(trained, tmp_path, capsys):
+    data = hip_folder(tmp_path / "hips")
+    assert train("--data", data, "--weights", "none", "--epochs", 3, "--out", "run") == 0
+    ((settings, out, _),) = trained
+    assert settings.task == find_task(str(tmp_path / "hips_task.py")) and out == "run"
+    assert (settings.recipe.epochs, settings.recipe.variant) == (3, "Ti")
+    assert settings.data == str(data) and "Recipe" not in capsys.readouterr().out
+    assert train("--data", data, "--weights", "none", "--folds", 2, "--save-task", "mine.py") == 0
+    assert find_task("mine.py") == settings.task and len(trained) == 3
+    for wrong in (["--task", "hip", "--data", data, "--save-task", "x.py"], ["--data", "missing"]):
+        assert train(*wrong) == 2
+    said = capsys.readouterr().err
+    assert "--save-task" in said and "missing" in said and not (tmp_path / "x.py").exists()
+
+
+def test_what_a_training_found_on_the_data_is_no_other_setting(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from dataclasses import replace\nfrom transfuse_keras import tasks\n"
+        "mine = replace(tasks.hip, augmentation=None)\n"
+    )
+    found = replace(hip, augmentation=skin.augmentation, value_range=(0.0, 4095.0))
+    refuse_other_settings(tmp_path, Settings(found), {"task": str(file)})
+    with pytest.raises(InputError, match="--task"):  # hip has an augmentation of its own
+        refuse_other_settings(tmp_path, Settings(found), {"task": "hip"})
 
 
 def test_a_repeated_run_goes_on_by_the_same_command_line(trained, tmp_path):

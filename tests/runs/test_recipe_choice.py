@@ -1,5 +1,7 @@
 """Which recipe a training takes when none is given."""
 
+from dataclasses import replace
+
 import pytest
 
 from transfuse_keras.runs.options import choose_recipe, describe_recipe, parse_settings
@@ -18,8 +20,8 @@ from transfuse_keras.tasks import hip
     ],
 )
 def test_the_recipe_follows_the_weights(given, recipe):
-    assert choose_recipe(given) == recipe
-    said = describe_recipe(given)
+    assert choose_recipe(given, hip.recipe) == recipe
+    said = describe_recipe(given, hip.recipe)
     assert (said is None) == ("recipe" in given or "data" not in given)
     assert said is None or recipe in said
 
@@ -28,3 +30,24 @@ def test_random_weights_on_data_train_with_warm_up_and_no_dropout():
     recipe = parse_settings({"task": "hip", "data": "d"}).recipe
     assert (recipe.warm_up, recipe.dropout, recipe.learning_rate) == (0.1, 0.0, 1e-3)
     assert parse_settings({"task": "hip"}).recipe == hip.phantom_recipe
+
+
+def test_a_recipe_that_names_its_weights_starts_from_them_and_stays_as_it_is():
+    made = replace(hip.recipe, weights="none", batch_size=5)
+    task = replace(hip, recipe=made)
+    given = {"data": "d"}
+    settings = parse_settings(given, task)
+    assert settings.recipe == made and settings.weights is None
+    assert describe_recipe(given, made) is None
+    started = parse_settings({**given, "weights": "imagenet"}, task)
+    assert started.recipe == made and started.weights == "imagenet"
+    assert "imagenet" in describe_recipe({**given, "weights": "imagenet"}, made)
+    changed = parse_settings({**given, "recipe": "scratch"}, task).recipe
+    assert (changed.batch_size, changed.learning_rate) == (8, 1e-3)
+
+
+def test_the_threshold_of_a_task_is_that_of_a_training_that_has_validation_images():
+    task = replace(hip, threshold="auto")
+    assert parse_settings({"data": "d"}, task).threshold == "auto"
+    assert parse_settings({"data": "d", "threshold": "0.4"}, task).threshold == 0.4
+    assert parse_settings({"data": "d", "val": "none"}, task).threshold is None

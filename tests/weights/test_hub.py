@@ -20,7 +20,7 @@ from transfuse_keras.model.initial_weights import pin_downloads
 from transfuse_keras.runs.settings import Settings, describe_settings, read_settings
 from transfuse_keras.tasks import Recipe, skin
 from transfuse_keras.weights import PUBLISHED
-from transfuse_keras.weights.hub import download, pin
+from transfuse_keras.weights.hub import can_fetch, download, pin
 
 ROOT = Path(__file__).parents[2]
 CNN, VIT = "resnet18", "deit_tiny_patch16_224"
@@ -77,6 +77,21 @@ def cache(tmp_path, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
     return SimpleNamespace(asked=asked, file=file)
+
+
+def test_the_hub_is_asked_for_weights_without_fetching_them(hub, tmp_path, monkeypatch):
+    address = f"http://127.0.0.1:{hub.server_port}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    names = [f"{CNN}.tv_in1k", f"{VIT}.fb_in1k"]
+    Hub.files = dict.fromkeys(names[:1], b"weights")
+    assert can_fetch(names[:1]) and not can_fetch(names)
+    assert {request for request, *_ in hub.asked} == {"HEAD"}
+    revision = PUBLISHED[names[1]].revision
+    cached = tmp_path / f"models--timm--{names[1]}" / "snapshots" / revision / "model.safetensors"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"weights")
+    assert can_fetch(names)
 
 
 COMMIT, UNPINNED = "c0ffee" * 6 + "beef", "vgg16.tv_in1k"

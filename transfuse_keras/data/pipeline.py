@@ -15,6 +15,7 @@ from transfuse_keras.data.order import Order
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.data.samples import SPLITS
 from transfuse_keras.data.splits import find_splits
+from transfuse_keras.data.survey import fix_augmentation
 from transfuse_keras.data.threads import one_thread_each
 from transfuse_keras.data.value_range import fix_ranges
 from transfuse_keras.errors import InputError
@@ -73,6 +74,8 @@ def dataset(
     samples = splits[split]
     if not samples:
         raise InputError(f"{directory}: has no samples in the {split} split.")
+    if split == "train" and augment:
+        task = fix_augmentation(task, samples)
     arrays = read_part(samples, size, task.field, shard)
     normalization = normalization or task.normalization or default_normalization(task.channels)
     training, shared = split == "train", shard[1] > 1

@@ -72,6 +72,14 @@ def complete_splits(listing):
     return Splits(parts, ["Split as the data says."], find_shared(named, unit))
 
 
+def refuse_errors(listing):
+    """Raise InputError with the first error of a Listing, if it has any."""
+    if listing.errors:
+        more = len(listing.errors) - 1
+        hint = f" (and {more} more, listed by `transfuse check`)" if more else ""
+        raise InputError(listing.errors[0] + hint)
+
+
 def find_shared(named, unit):
     """A warning for each two splits of a data set that share patients."""
     if unit != "patient":
@@ -246,10 +254,7 @@ def find_splits(
     """
     if directory is not None:
         listing = find_samples(task, directory, spacing, masks, group)
-        if listing.errors:
-            more = len(listing.errors) - 1
-            hint = f" (and {more} more, listed by `transfuse check`)" if more else ""
-            raise InputError(listing.errors[0] + hint)
+        refuse_errors(listing)
         if fold is None:
             splits = complete_splits(listing)
         else:

@@ -117,7 +117,7 @@ def write_onnx(path, text):
 def read_litert(path):
     from ai_edge_litert.schema_py_generated import Model
 
-    model = Model.GetRootAs(np.memmap(path, mode="r"))
+    model = Model.GetRootAs(path.read_bytes())
     for entry in map(model.Metadata, range(model.MetadataLength())):
         if entry.Name() == KEY.encode():
             return model.Buffers(entry.Buffer()).DataAsNumpy().tobytes().decode()
@@ -126,9 +126,10 @@ def read_litert(path):
 
 def write_litert(path, text):
     from ai_edge_litert.schema_py_generated import BufferT, MetadataT
-    from ai_edge_litert.tools.flatbuffer_utils import read_model, write_model
+    from ai_edge_litert.tools.flatbuffer_utils import read_model_from_bytearray, write_model
 
-    model = read_model(path)
+    # its read_model maps the file, and no file that is mapped can be renamed on Windows
+    model = read_model_from_bytearray(path.read_bytes())
     known = {entry.name: entry for entry in model.metadata or []}
     if KEY.encode() not in known:
         entry = MetadataT()

@@ -19,6 +19,7 @@ OF_SETTINGS = (
     *("masks", "group"),
 )
 CHANGED_BY_RECIPE = {name for changes in RECIPE_CHANGES.values() for name in changes}
+FOUND_ON_DATA = ("augmentation", "value_range")  # of a task
 DEFAULT_FOLDS = 5
 
 
@@ -69,28 +70,44 @@ def parse_fold(fold=None, folds=DEFAULT_FOLDS):
     return fold, folds
 
 
-def choose_recipe(given):
+def choose_recipe(given, own):
     """The recipe that options ask for: --recipe, else the one that goes with the weights.
 
     From random weights the paper's recipe gives the worst scores of all that were measured
-    (docs/results.md). Phantoms have a recipe of their own, which "paper" leaves as it is.
+    (docs/results.md). Phantoms have a recipe of their own, which "paper" leaves as it is; so it
+    leaves one that says which weights it was made for.
+
+    Args:
+        given: {attribute: value} of the options.
+        own: the task's Recipe.
 
     Returns: a key of RECIPE_CHANGES.
     """
     random = given.get("weights", "none") == "none"
-    return given.get("recipe", "scratch" if random and given.get("data") else "paper")
+    made = own.weights is not None or not random or not given.get("data")
+    return given.get("recipe", "paper" if made else "scratch")
 
 
-def describe_recipe(given):
-    """A sentence on the recipe that was chosen for a training on data, None if it was given."""
+def describe_recipe(given, own):
+    """A sentence on the recipe that was chosen for a training on data; None if it was given, or
+    made for the weights."""
     if "recipe" in given or not given.get("data"):
         return None
-    if choose_recipe(given) == "paper":
+    if own.weights is not None:
+        asked = given.get("weights", own.weights)
+        other = f"The recipe is for the weights {own.weights}; it is used as it is for {asked}."
+        return other if asked != own.weights else None
+    if choose_recipe(given, own) == "paper":
         return "Recipe paper, because the weights are pretrained (--recipe scratch is the other)."
     return (
         "Recipe scratch, because the weights are random. --weights imagenet downloads pretrained "
         "ones for the paper's recipe; docs/weights.md says how to use your own files."
     )
+
+
+def recipe_of(task, data):
+    """The Recipe of a task for data, or for phantoms where `data` is None."""
+    return task.recipe if data else task.phantom_recipe or task.recipe
 
 
 def parse_settings(given, task=None):
@@ -105,21 +122,23 @@ def parse_settings(given, task=None):
     if "task" in given:
         task = find_task(given["task"])
     if task is None:
-        raise InputError("Give --task.")
-    data, weights = given.get("data"), given.get("weights")
-    own = task.recipe if data else task.phantom_recipe or task.recipe
-    changes = dict(RECIPE_CHANGES[choose_recipe(given)])
+        raise InputError("Give --task, or --data alone to have a task planned for it.")
+    data = given.get("data")
+    own = recipe_of(task, data)
+    weights = given.get("weights", own.weights)
+    changes = dict(RECIPE_CHANGES[choose_recipe(given, own)])
     changes |= {name: given[name] for name in OF_RECIPE if name in given}
     if "image_size" in changes:
         changes["image_size"] = tuple(changes["image_size"])
+    judged = given.get("val") != "none"  # without validation images nothing chooses a threshold
     return Settings(
         task,
         data=data,
         recipe=replace(own, **changes),
         weights=None if weights == "none" else weights,
         spacing=parse_spacing(given.get("spacing")),
-        threshold=parse_threshold(given.get("threshold")),
-        validation=given.get("val") != "none",
+        threshold=parse_threshold(given.get("threshold", task.threshold if judged else None)),
+        validation=judged,
         fold=parse_fold(**{name: given[name] for name in ("fold", "folds") if name in given}),
         **{name: given[name] for name in OF_SETTINGS if name in given},
     )
@@ -171,6 +190,9 @@ def refuse_other_settings(run, settings, given, source=None, folds=None):
             (plain_settings(settings), folds),
         )
     )
+    for name in FOUND_ON_DATA:  # where the task leaves them open, training has decided
+        if ours["task"][name] is None:
+            ours["task"][name] = theirs["task"][name]
     for name in CHANGED_BY_RECIPE - set(given):
         ours["recipe"][name], theirs["recipe"][name] = ours[name], theirs[name]
     different = [name for name in names if ours[name] != theirs[name]]

@@ -12,7 +12,7 @@ epochs from random weights, in the 44 minutes of all rows of the ablation (docs/
     transfuse ablate --task benchmarks/kvasir.py --data Kvasir-SEG --rows E.1 E.2 E.5 E.6 F.2 F.3
 """
 
-from transfuse_keras.tasks.task import Recipe, Task
+from transfuse_keras.tasks.task import Augmentation, Recipe, Task
 
 SETS = ("Kvasir", "ClinicDB", "ColonDB", "EndoScene", "ETIS")
 # As PraNet trains: 256, 352 and 448 pixels, every element of the gradient clipped.
@@ -22,6 +22,7 @@ polyp = Task(
     name="polyp",
     classes=("polyp",),
     protocols=("pranet",),
+    augmentation=Augmentation(),  # PraNet has none
     recipe=Recipe(
         "S",
         (352, 352),

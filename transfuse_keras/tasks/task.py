@@ -74,6 +74,9 @@ class Recipe:
         scales: train every batch at these multiples of the image size, a step each; see
             `TransFuse.compile`.
         counts: phantoms in (training, validation, test), where a recipe is for phantoms.
+        weights: what the recipe was made for: "none", "imagenet" or a path as --weights takes it. A
+            training starts from these, and changes nothing in the recipe. None: not said, so
+            --recipe decides.
 
     Example:
         >>> from transfuse_keras.tasks import Recipe
@@ -100,6 +103,7 @@ class Recipe:
     foreground: float | None = None
     scales: tuple[float, ...] | None = None
     counts: tuple[int, int, int] | None = None
+    weights: str | None = None
 
 
 # What --recipe changes in a task's own: "scratch" is for branches without pretrained weights;
@@ -126,7 +130,8 @@ class Task:
             labels 1 and 2.
         recipe: training on data.
         phantom_recipe: training on the built-in phantoms, for a laptop; None without phantoms.
-        augmentation: of training images.
+        augmentation: of training images; `Augmentation()` for none. None: that of its kind of
+            picture, which is told when a training begins, see docs/own-data.md.
         channels: of the image.
         exclusive: a pixel belongs to one class at most: True for a label map of organs; False, the
             default, where maps may overlap, as the bones of a radiograph do.
@@ -149,6 +154,8 @@ class Task:
         protocols: what is scored besides the general scores, keys of evaluation.PROTOCOLS.
         flips: predict the mean over mirror images when scoring: "" for none, "h", "v" or "hv";
             "h" only where a mirrored image could be a real one.
+        threshold: probability from which on a pixel belongs to a class, "auto" for the best of each
+            class on the validation images, None for 0.5.
         paper: the paper's figures, for comparison in reports: variant -> class, test set or
             "mean" -> column of cases.csv that has the paper's protocol -> figure.
 
@@ -165,7 +172,7 @@ class Task:
     classes: tuple[str, ...]
     recipe: Recipe = Recipe()
     phantom_recipe: Recipe | None = None
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation | None = None
     channels: int = 3
     exclusive: bool = False
     mirror_pairs: tuple[tuple[str, str], ...] = ()
@@ -177,6 +184,7 @@ class Task:
     patient: str | None = None
     protocols: tuple[str, ...] = ()
     flips: str = ""
+    threshold: float | str | None = None
     paper: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -224,11 +232,11 @@ def as_task(content):
     Raises: AttributeError, KeyError, TypeError or ValueError if it is something else.
     """
     content = tuples(content)
-    phantom_recipe = content["phantom_recipe"]
+    phantom_recipe, augmentation = content["phantom_recipe"], content["augmentation"]
     return Task(
         **{
             **content,
-            "augmentation": Augmentation(**content["augmentation"]),
+            "augmentation": augmentation and Augmentation(**augmentation),
             "recipe": Recipe(**content["recipe"]),
             "phantom_recipe": phantom_recipe and Recipe(**phantom_recipe),
         }

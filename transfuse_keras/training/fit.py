@@ -108,6 +108,7 @@ def fit_model(settings, splits, run, progress, distributed):
                 checkpoints.save_best(model, run / "checkpoints", progress.epochs)
             if has_ended(progress, recipe):
                 return
+        order.epoch = progress.epochs  # Keras loads batches before it begins an epoch
         model.fit(
             training,
             validation_data=validation,

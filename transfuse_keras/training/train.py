@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 
 from transfuse_keras.data.splits import find_splits, limit_samples
+from transfuse_keras.data.survey import fix_augmentation
 from transfuse_keras.data.value_range import fix_ranges
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import remove, remove_leftovers, replacing, write_json
@@ -123,8 +124,9 @@ def train_run(settings, run, first, resume, distributed, job, epochs):
     Returns: {"train", "val", "test"} -> list of Sample, and the Settings, with `epochs`.
     """
     splits = find_run_splits(settings)
-    if not resume:  # a run keeps the range, or the lack of one, that it began with
+    if not resume:  # a run keeps the ranges and the augmentation that it began with
         task, splits = fix_ranges(settings.task, splits)
+        task = fix_augmentation(task, splits["train"])
         settings = replace(settings, task=task)
     progress = checkpoints.Progress()
     if resume:

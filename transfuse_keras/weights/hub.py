@@ -13,6 +13,8 @@ from transfuse_keras.weights.published import PUBLISHED
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 5  # seconds that the hub has to answer
+
 
 def download(names, pins=None):
     """Fetch published weights, or find them in the hub's cache on disk.
@@ -52,6 +54,28 @@ def download(names, pins=None):
         check_digest(path, (pins or {}).get(name, {}).get("sha256"))
         paths.append(path)
     return paths
+
+
+def can_fetch(names):
+    """Whether `download` would find published weights: in the hub's cache, or by asking the hub.
+
+    Args:
+        names: keys of PUBLISHED.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    for name in names:
+        row, repository = PUBLISHED[name], f"timm/{name}"
+        cached = try_to_load_from_cache(repository, row.file, revision=row.revision)
+        if isinstance(cached, str):
+            continue
+        try:
+            get_hf_file_metadata(
+                hf_hub_url(repository, row.file, revision=row.revision), timeout=PATIENCE
+            )
+        except Exception:  # offline, unknown host, refused, too slow: what a download would say
+            return False
+    return True
 
 
 def pin(names):

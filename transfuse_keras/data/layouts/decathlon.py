@@ -27,14 +27,12 @@ def find(task, directory, spacing=None):
 
     A volume is its own group. Raises: InputError if dataset.json cannot be used.
     """
-    found = [
-        x for x in (directory, *sorted(directory.glob("*/"))) if (x / "dataset.json").is_file()
-    ]
-    if not found:
+    folder = find_folder(directory)
+    if folder is None:
         return None
     if task.field is None:
         raise InputError(f"{directory}: holds volumes, but the task {task.name} is on images.")
-    folder, listing, unplaced = found[0], Listing(), []
+    listing, unplaced = Listing(), []
     cases, labels = read_description(folder / "dataset.json", task)
     for name, paths, mask_path in cases:
         missing = [path for path in (*paths, mask_path) if not path.exists()]
@@ -73,6 +71,12 @@ def find(task, directory, spacing=None):
             "their axes are taken to run to the right, anterior and superior."
         )
     return listing
+
+
+def find_folder(directory):
+    """The folder that holds dataset.json: this one or one of its own; None if there is none."""
+    folders = (directory, *sorted(directory.glob("*/")))
+    return next((folder for folder in folders if (folder / "dataset.json").is_file()), None)
 
 
 def read_description(path, task):
@@ -137,13 +141,11 @@ def find_entries(folder, content, task):
     return entries
 
 
-def class_labels(labels, task, path):
-    """The label value of each class: by name where dataset.json has the same names, else in order.
+def label_values(labels, path):
+    """{name in lower case: value} of the labels of a dataset.json but background, which is 0.
 
-    Both {"1": "PZ"} and {"PZ": 1} are read. The label that nnU-Net calls "ignore" must be that of
-    the task. Raises: InputError if there are more labels or fewer.
+    Both {"1": "PZ"} and {"PZ": 1} are read.
     """
-    classes = task.classes
     try:
         values = {
             str(name).lower() if str(value).isdigit() else str(value).lower(): int(
@@ -153,7 +155,17 @@ def class_labels(labels, task, path):
         }
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: its labels must be whole numbers ({error}).") from error
-    values = {name: value for name, value in values.items() if value != 0}
+    return {name: value for name, value in values.items() if value != 0}
+
+
+def class_labels(labels, task, path):
+    """The label value of each class: by name where dataset.json has the same names, else in order.
+
+    The label that nnU-Net calls "ignore" must be that of the task.
+
+    Raises: InputError if there are more labels or fewer.
+    """
+    values, classes = label_values(labels, path), task.classes
     ignored = values.pop("ignore", None) if "ignore" not in classes else None
     if ignored not in (None, task.ignore):
         raise InputError(

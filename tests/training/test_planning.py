@@ -1,0 +1,102 @@
+"""A plan made of a folder, kept beside it, and trained by."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from data.files import body_folder, hip_folder
+
+from transfuse_keras.cli import main
+from transfuse_keras.data.survey import survey
+from transfuse_keras.errors import InputError
+from transfuse_keras.tasks import find_task
+from transfuse_keras.tasks.facts import Machine
+from transfuse_keras.tasks.plan import make_plan
+from transfuse_keras.training.planning import plan_folder, save_source
+
+
+@pytest.fixture
+def bodies(tmp_path):
+    return body_folder(tmp_path / "My bodies 2")
+
+
+def test_the_task_file_is_kept_and_never_lost(bodies, capsys):
+    file = plan_folder(bodies, weights="none")
+    said = capsys.readouterr().out
+    assert file == bodies.parent / "my_bodies_2_task.py" and str(file) in said
+    assert "60x80" in said and "scratch" in said
+    task = find_task(str(file))
+    assert task.name == "my_bodies_2" and task.recipe.weights == "none"
+    before = file.read_bytes()
+    assert plan_folder(bodies, weights="none") == file and file.read_bytes() == before
+    file.write_text("# mine\n")
+    other = plan_folder(bodies, weights="none")
+    assert other.name == "my_bodies_2_task-2.py" and file.read_text() == "# mine\n"
+    assert str(file) in capsys.readouterr().out and find_task(str(other)) == task
+    with pytest.raises(InputError, match="my_bodies_2_task.py.*--save-task"):
+        plan_folder(bodies, file, "none")
+    with pytest.raises(InputError, match="plan.txt.*py"):
+        plan_folder(bodies, file.with_name("plan.txt"), "none")
+
+
+def test_a_task_file_goes_where_one_can_be_written(bodies, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.chdir(tmp_path)
+    plan = make_plan(survey(bodies), Machine())
+    assert save_source(plan, bodies).resolve() == tmp_path / "my_bodies_2_task.py"
+
+
+def test_plan_alone_prints_ten_lines_and_what_to_do_next(tmp_path, capsys):
+    data = hip_folder(tmp_path / "hips")
+    assert (
+        main(
+            [
+                "plan",
+                "--data",
+                str(data),
+                "--save-task",
+                str(tmp_path / "mine.py"),
+                "--weights",
+                "none",
+            ]
+        )
+        == 0
+    )
+    said = capsys.readouterr().out
+    about = ("data", "classes", "balance", "size", "variant", "batch", "epochs", "start", "changes")
+    assert all(f"\n{word} " in said for word in (*about, "scores"))
+    assert f"transfuse train --task {tmp_path}/mine.py --data {data}" in said
+    assert find_task(str(tmp_path / "mine.py")).classes == ("class_1", "class_2", "class_3")
+    assert "patients" in said and main(["plan", "--data", str(tmp_path / "missing")]) == 2
+
+
+@pytest.mark.slow
+def test_from_a_folder_to_masks_of_new_images(bodies, tmp_path, monkeypatch):
+    import transfuse_keras as tk
+
+    monkeypatch.chdir(tmp_path)
+    for file in [*bodies.rglob("p[3-9]*.png")]:  # 12 images of 3 patients are left
+        file.unlink()
+    small = {"epochs": 1, "image_size": (32, 32), "export": False}
+    run = tk.train(bodies, weights="none", threshold=0.3, **small)
+    assert run.task == find_task(str(tmp_path / "my_bodies_2_task.py"))
+    assert run.thresholds == (0.3,) * 3 and run.folder == Path("savedmodels/my_bodies_2")
+    masks = run.predict(np.zeros((50, 40, 3), "uint8"))
+    assert masks.shape == (50, 40, 3) and masks.dtype == np.uint8 and masks.sum(-1).max() <= 1
+    file = bodies / "images" / "p0_1.png"
+    assert run.predict(file).shape == (60, 80, 3)
+    page = run._repr_html_()
+    assert page.count("<img ") > 2 and "class_2" in page and run.report.is_file()
+    predict = ["predict", "--model", str(run.folder), "--input", str(file), "--out", "masks"]
+    assert main(predict) == 0
+    label_map = cv2.imread("masks/p0_1.png", cv2.IMREAD_UNCHANGED)
+    assert (label_map == (run.predict(file) * [1, 2, 3]).sum(axis=-1)).all()
+
+
+def test_an_unknown_option_in_python_is_named(bodies):
+    import transfuse_keras as tk
+
+    with pytest.raises(InputError, match="epoch;"):
+        tk.train(bodies, epoch=1)

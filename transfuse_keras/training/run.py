@@ -1,0 +1,153 @@
+"""A training from Python as from the command line: a folder in, a Run out."""
+
+from __future__ import annotations
+
+import base64
+import html
+import logging
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transfuse_keras.data.readers import read_image
+from transfuse_keras.data.volumes import read_slices
+from transfuse_keras.errors import InputError
+from transfuse_keras.files import read_json
+from transfuse_keras.inference.masks import to_masks
+from transfuse_keras.inference.predict import averaged, predict, predict_volume
+from transfuse_keras.inference.predictor import load_predictor
+from transfuse_keras.runs.folder import COMPLETE
+from transfuse_keras.runs.metadata import known_task
+from transfuse_keras.runs.options import OF_RECIPE, OF_SETTINGS, parse_settings
+from transfuse_keras.tasks import Task, find_task
+from transfuse_keras.training import train as training
+from transfuse_keras.training.planning import plan_folder
+
+log = logging.getLogger(__name__)
+
+OPTIONS = {*OF_RECIPE, *OF_SETTINGS, "weights", "recipe", "threshold", "spacing", "fold", "folds"}
+OF_PLAN = ("weights", "spacing", "masks", "group")
+SHOWN = 4  # pictures in a notebook
+
+
+class Run:
+    """A complete run: its scores, its report, and masks of new images.
+
+    Attributes:
+        folder: Path of the run folder.
+        task: Task that it was trained for.
+        thresholds: a probability for each class, from which on a pixel belongs to it.
+        scores: the content of metrics.json: "mean", "classes" and more, see docs/evaluation.md.
+        report: Path of report.html.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.task, self.thresholds = known_task(self.folder)
+        self.scores = read_json(self.folder / COMPLETE)
+        self.report = self.folder / "report.html"
+
+    @cached_property
+    def predictor(self):
+        """The model with the mirror images of its task; loaded when it is first used."""
+        own = load_predictor(self.folder)
+        return averaged(own, self.task.flips, self.task.mirrored_classes)
+
+    def predict(self, image: np.ndarray | str | Path) -> np.ndarray:
+        """The masks of an image, as `transfuse predict` writes them.
+
+        Args:
+            image: path of an image or, for a task on volumes, of a volume; or an array or PIL image
+                as `tk.predict` takes it.
+
+        Returns: uint8 0/1 (H, W, M) at the image's own size; of a volume (D, H, W, M), slices in
+        the order of docs/data.md.
+
+        Raises: InputError if the file cannot be read, or the values do not tell black from white.
+        """
+        task = self.task
+        if task.field is not None:
+            slices, spacing = read_slices([Path(str(image))], task.channels)
+            maps = predict_volume(self.predictor, slices, spacing, task.field)
+        else:
+            if isinstance(image, (str, Path)):
+                image = read_image(Path(image), task.channels, task.value_range)
+            maps = predict(self.predictor, image)
+        return to_masks(maps, self.thresholds, task.exclusive)
+
+    def __repr__(self) -> str:
+        mean, count = show(self.scores["mean"]["dice"]), self.scores["n"]
+        return f"Run({str(self.folder)!r}: Dice {mean} on {count} test cases)"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(name)}</td><td>{show(of['dice'])}</td><td>{of['n']}</td></tr>"
+            for name, of in self.scores["classes"].items()
+        )
+        overlays = self.folder / "overlays"
+        worst = sorted(read_json(overlays / "index.json"), key=lambda one: one["score"])[:SHOWN]
+        pictures = "".join(
+            f'<img alt="{html.escape(one["case"])}, truth green, prediction magenta" width="220" '
+            f'src="data:image/png;base64,{encode(overlays / one["file"])}">'
+            for one in worst
+        )
+        return (
+            f"<p>{html.escape(repr(self))}; <code>{html.escape(str(self.report))}</code></p>"
+            f"<table><tr><th>class</th><th>Dice</th><th>cases</th></tr>{rows}</table>"
+            f"<div>{pictures}</div>"
+        )
+
+
+def encode(file):
+    return base64.b64encode(file.read_bytes()).decode()
+
+
+def show(score):
+    return "-" if score is None else f"{score:.3f}"  # of a class that no test case shows
+
+
+def train(
+    data: str | Path | None = None,
+    task: Task | str | Path | None = None,
+    out: str | Path | None = None,
+    export: bool = True,
+    **options: Any,
+) -> Run:
+    """Train on a folder, as `transfuse train --data DIR` does.
+
+    Args:
+        data: folder in a known layout; None for the phantoms of a task.
+        task: Task, the name of a built-in one, or a task file; None plans one for the folder, which
+            is logged and kept as a task file beside it.
+        out: the run folder; by default savedmodels/<task>, or the first free <task>-2, ...
+        export: whether to write saved_model/ and model.tflite too.
+        **options: those of `transfuse train`, such as epochs=10, image_size=(256, 256),
+            weights="none", threshold="auto", spacing=(0.5, 0.5).
+
+    Returns: Run.
+
+    Raises: InputError if the folder or an option cannot be used.
+
+    Example:
+        >>> import transfuse_keras as tk
+        >>> small = {"variant": "Ti", "image_size": (32, 32), "epochs": 1, "limit": 8}
+        >>> run = tk.train(task="hip", export=False, **small)  # a TransFuse("Ti"), on phantoms
+        >>> images, masks, spacing = tk.phantoms("hip", count=1, size=(64, 48))
+        >>> run.predict(images[0]).shape
+        (64, 48, 3)
+        >>> run.report.name
+        'report.html'
+    """
+    if unknown := sorted(options.keys() - OPTIONS):
+        raise InputError(f"Unknown option {unknown[0]}; known are {', '.join(sorted(OPTIONS))}.")
+    if data is not None:
+        options["data"] = str(data)
+    if task is None and data is not None:
+        wanted = {name: options[name] for name in OF_PLAN if name in options}
+        task = plan_folder(data, **wanted)
+    if task is not None and not isinstance(task, Task):
+        task = find_task(str(task))
+    settings = parse_settings(options, task)
+    return Run(training.train(settings, out, export=export))
