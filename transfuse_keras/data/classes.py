@@ -80,10 +80,11 @@ def by_description(path):
     with blaming(path, "not a description of volumes"):
         content = read_json(path)
         values = decathlon.label_values(content["labels"], path)
+        ignore = values.pop("ignore", None)
         names = tuple(re.sub(r"\W+", "_", name) for name in sorted(values, key=values.get))
         named = content.get("modality") or content.get("channel_names")
         channels = len(named) if named else count_channels(path.parent, content)
-    return Classes(names, f"labels of {path.name}", channels=channels)
+    return Classes(names, f"labels of {path.name}", ignore, channels)
 
 
 def count_channels(folder, content):
