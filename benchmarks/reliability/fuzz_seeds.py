@@ -224,8 +224,8 @@ def run_files():
         "config.json": config,
         "threshold.json": {"thresholds": thresholds, "chosen": "given"},
         "metrics.json": metrics,
-        "model.tflite.json": sidecar,
-        "export.json": {"model.tflite": {"largest_difference": 1e-6}},
+        "model.onnx.json": sidecar,
+        "export.json": {"model.onnx": {"largest_difference": 1e-6}},
     }
     cases = [
         ["case", "group", "class", "truth_empty", "prediction_empty", "dice", "iou"],

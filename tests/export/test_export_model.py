@@ -175,9 +175,10 @@ def test_int8_is_calibrated_on_training_images_at_the_size_of_the_model(lively_m
 
 
 def test_the_origin_of_a_model_names_its_data_but_not_where_it_lay(bereft):
-    assert find_model_facts(hip, bereft, None).data == "gone"
-    assert find_model_facts(hip, bereft, None).scores is None
-    nameless = find_model_facts(polyp, None, (0.5, 0.5))
+    file = bereft / "model.keras"
+    assert find_model_facts(hip, bereft, None, file).data == "gone"
+    assert find_model_facts(hip, bereft, None, file).scores is None
+    nameless = find_model_facts(polyp, None, (0.5, 0.5), file)
     assert (nameless.data, nameless.scores, nameless.thresholds) == (None, None, {"polyp": 0.5})
 
 
@@ -230,4 +231,4 @@ def test_damaged_scores_of_a_run_are_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(describe_settings(Settings(hip))))
     (tmp_path / "metrics.json").write_text('{"n": 3}')
     with pytest.raises(InputError, match=r"metrics.json: not the scores of a run .*'mean'"):
-        find_model_facts(hip, tmp_path, None)
+        find_model_facts(hip, tmp_path, None, tmp_path / "model.keras")
