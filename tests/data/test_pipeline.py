@@ -1,3 +1,9 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -202,3 +208,20 @@ def test_opencv_starts_no_threads_in_ours_and_is_given_back_as_it_was(monkeypatc
         assert set(seen) == {1} and cv2.getNumThreads() == 3
     finally:
         cv2.setNumThreads(before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_keras_is_given_the_batches_of_the_epoch_that_it_trains(backend):
+    """It loads some before the epoch begins; a training that goes on has the right ones, too."""
+    pytest.importorskip(backend)
+    probe = Path(__file__).with_name("epochs_probe.py")
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    printed = subprocess.run(
+        [sys.executable, probe], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert json.loads(printed.splitlines()[-1]) == [[0, 1, 2], [0, 1, 2], [2, 3, 4]]

@@ -9,8 +9,9 @@ import numpy as np
 from transfuse_keras.data.decode import is_deep
 from transfuse_keras.data.splits import limit_samples
 from transfuse_keras.data.symmetry import shrink
-from transfuse_keras.data.value_range import find_value_range, read_with
+from transfuse_keras.data.value_range import find_ranges, read_with
 from transfuse_keras.errors import InputError
+from transfuse_keras.tasks.task import Task
 
 IMAGES, VOLUMES = 200, 40  # so many samples are read, from as many patients as can be
 SPECK = 5  # pixels; what is smaller is no object
@@ -55,9 +56,9 @@ def measure_all(samples):
     """
     volumes = samples[0].slices is not None
     chosen = limit_samples(samples, VOLUMES if volumes else IMAGES)
-    value_range = None if volumes else find_value_range(samples)
+    if not volumes:
+        chosen = read_with(chosen, find_ranges(Task("", ("any",)), samples))
     with ThreadPoolExecutor() as pool:
-        chosen = read_with(chosen, value_range) if value_range else chosen
         measured = list(pool.map(measure, chosen))
     if not any(one.maps for one in measured):
         raise InputError(
