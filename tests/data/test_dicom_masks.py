@@ -13,6 +13,7 @@ from pydicom.sr.codedict import codes
 from transfuse_keras.data.check import check
 from transfuse_keras.data.dicom_series import sort_slices
 from transfuse_keras.data.layouts import find_samples
+from transfuse_keras.data.value_range import fix_ranges
 from transfuse_keras.inference.dicom_seg import complete, save_segmentation
 from transfuse_keras.tasks import Task, hip, polyp, prostate
 
@@ -142,6 +143,24 @@ def test_frames_of_a_cine(tmp_path):
         image, found = sample.read()
         np.testing.assert_array_equal(found, masks[i])
         np.testing.assert_array_equal(image, frames[i])
+
+
+def test_images_without_a_window_are_read_with_one_range(tmp_path):
+    stored = [np.arange(40, 140, dtype="uint8").reshape(10, 10) // k for k in (1, 2)]
+    for i, values in enumerate(stored):
+        image = dicom_image(tmp_path / f"p{i}.dcm", values, WindowCenter=None, WindowWidth=None)
+        write_seg(tmp_path / f"s{i}.dcm", [image], blocks((1, 10, 10)))
+    task, splits = fix_ranges(KNEE, {"train": find_samples(KNEE, tmp_path).samples})
+    low, high = task.dicom_range
+    assert (low, high) == pytest.approx(tuple(np.percentile(stored, (0.5, 99.5))), abs=1)
+    again = find_samples(task, tmp_path).samples
+    for sample, same in zip(splits["train"], again, strict=True):
+        image, masks = sample.read()
+        shown = 255 * np.clip((stored[int(sample.name[1:])] - low) / (high - low), 0, 1)
+        np.testing.assert_allclose(image[..., 0], shown, atol=1)
+        np.testing.assert_array_equal(masks, blocks((10, 10)))
+        # as it is called where a picture of the data set needs a range, too
+        np.testing.assert_array_equal(same.read(value_range=(0, 4095))[0], image)
 
 
 def remove_references(path):

@@ -23,9 +23,10 @@ from transfuse_keras.data.dicom_series import sort_slices
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json
 from transfuse_keras.inference import predict_files as module
+from transfuse_keras.inference.dicom_seg import save_segmentation
 from transfuse_keras.inference.predict_files import predict_files
 from transfuse_keras.inference.predictor import Predictor
-from transfuse_keras.tasks import hip, prostate
+from transfuse_keras.tasks import hip, polyp, prostate
 
 BIN = Path(sys.executable).parent
 SCAN = replace(prostate, name="scan", channels=1, classes=("bright", "dense"), exclusive=False)
@@ -71,6 +72,12 @@ def validate(path):
     return [line for line in found.stderr.splitlines() if line.startswith("Error")]
 
 
+def convert(path, folder):
+    """Have dcmqi write a SEG as volumes s-1.nrrd, s-2.nrrd ..."""
+    command = [BIN / "segimage2itkimage", "--inputDICOM", path, "--outputDirectory", folder]
+    return subprocess.run([*command, "--prefix", "s"], capture_output=True, text=True)
+
+
 def read_stacked(path, count, frames):
     """Pixels (F, H, W, M) as SimpleITK reads them: the frames of each segment lie in the order
     that the file itself gives."""
@@ -102,13 +109,15 @@ def test_a_radiograph_gets_a_seg_of_its_patient_and_study(run_folder, tmp_path):
         np.testing.assert_array_equal(255 * found[..., i], written)
     assert found.any()
     np.testing.assert_array_equal(read_stacked(out / "a_seg.dcm", 3, 1)[0], 255 * found)
+    assert "Plane Orientation" in convert(out / "a_seg.dcm", out).stderr  # it has none
     left = seg.get_segment_description(2)
     assert left.segment_label == "left_femur"
     assert left.segmented_property_type == codes.SCT.Femur
     (side,) = left.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence
     assert side.CodeValue == codes.SCT.Left.value
     assert left.algorithm_identification.version == __version__
-    np.testing.assert_equal(left.algorithm_identification.name, "transfuse-keras hip")
+    assert left.algorithm_identification.name == "transfuse-keras hip"
+    assert "0.5 0.5 0.5" in left.algorithm_identification.parameters["settings"]
 
 
 @pytest.mark.parametrize("kind", ["binary", "fractional"])
@@ -128,6 +137,7 @@ def test_a_cine_gets_one_seg_whose_frames_name_theirs(kind, run_folder, tmp_path
             # a probability of 1/2 and its rounding lie on both sides of a half
             known = np.abs(plane - 0.5) > 1 / 255 if kind == "fractional" else plane >= 0
             np.testing.assert_array_equal(plane[known] >= 0.5, mask[known] > 0)
+    assert "Plane Orientation" in convert(path, out).stderr
     # a black frame is there too, as one in which nothing was found
     assert found[0].any() and not found[-1].any() and seg.NumberOfFrames == 30
     values = np.round(found * 255).astype("uint8")
@@ -153,17 +163,19 @@ def test_a_series_gets_one_seg_whatever_its_files_are_called(run_folder, tmp_pat
     written = np.asarray(nibabel.load(tmp_path / "out" / "scan.nii.gz").dataobj)
     np.testing.assert_array_equal(masks.transpose(2, 1, 0, 3), written)
     assert masks.any() and (masks[..., 0] != masks[..., 1]).any()
+    ordered = [  # the frames lie in another order than the slices
+        group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        for group in found[0].PerFrameFunctionalGroupsSequence[:6]
+    ]
+    stacked = read_stacked(tmp_path / "out" / "scan_seg.dcm", 2, 6)
+    named = found[0].get_pixels_by_source_instance(ordered)
+    np.testing.assert_array_equal(stacked, 255 * named)
     # one without a coded term has a private one, and a category that claims nothing
     segment = found[0].get_segment_description(1)
     assert segment.segmented_property_type.scheme_designator == "99TRANSFUSE"
     assert segment.segmented_property_category == codes.SCT.SpatialAndRelationalConcept
     # dcmqi, as 3D Slicer reads it: a volume a segment, in space where the images lie
-    subprocess.run(
-        [BIN / "segimage2itkimage", "--inputDICOM", tmp_path / "out" / "scan_seg.dcm"]
-        + ["--outputDirectory", tmp_path, "--prefix", "s"],
-        check=True,
-        capture_output=True,
-    )
+    assert convert(tmp_path / "out" / "scan_seg.dcm", tmp_path).returncode == 0
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path / "scan")))
     image = reader.Execute()
@@ -217,6 +229,16 @@ def test_what_can_have_no_seg_is_told(run_folder, tmp_path, caplog):
     shutil.copy(out / "a_seg.dcm", tmp_path / "in" / "c.dcm")
     predict_files(run, [tmp_path / "in"], out, overlays=False, seg="none")
     assert "c.dcm" in caplog.text and not (out / "c_pelvis.png").exists()
+
+
+def test_simpleitk_misses_the_pixels_of_the_last_byte(tmp_path):
+    """Of a SEG with 5 x 5 pixels it reads 24; the file holds them all."""
+    path = tmp_path / "a_seg.dcm"
+    image = dicom_image(tmp_path / "a.dcm", np.zeros((5, 5), "uint8"))
+    save_segmentation(path, [image], np.ones((1, 5, 5, 1), "uint8"), polyp, "0 0")
+    assert highdicom.seg.segread(path).get_pixels_by_source_instance([image.SOPInstanceUID]).all()
+    values = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+    assert values.ravel()[:24].all() and values.ravel()[24:].tolist() == [0]
 
 
 def test_a_cine_that_is_read_in_part_gets_no_seg(run_folder, tmp_path, monkeypatch, caplog):

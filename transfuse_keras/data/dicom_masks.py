@@ -168,9 +168,16 @@ def read_planes(planes, size, count):
     return masks
 
 
-def read_segmented_image(path, frame, planes, task):
-    """A DICOM image, uint8 (H, W, C), and its masks, uint8 (H, W, M)."""
-    image = with_channels(read_dicom(path, frame), task.channels)
+def read_segmented_image(path, frame, planes, task, value_range=None, dicom_range=None):
+    """A DICOM image, uint8 (H, W, C), and its masks, uint8 (H, W, M).
+
+    Args:
+        path, frame, dicom_range: as of `read_dicom`.
+        planes: as of `read_planes`.
+        task: Task.
+        value_range: is for other kinds of files; every reader of images takes both ranges.
+    """
+    image = with_channels(read_dicom(path, frame, dicom_range), task.channels)
     return image, read_planes(planes, image.shape[:2], len(task.classes))
 
 
