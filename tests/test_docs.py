@@ -46,3 +46,11 @@ def test_the_page_on_the_paper_names_our_files_and_our_values():
     assert len(set(found)) > 20
     for term, ours in (("1e-8", Recipe().epsilon), ("12 layers", VARIANTS["L*"].depth)):
         assert term in page and float(term.split()[0]) == ours
+
+
+def test_the_page_on_dicom_runs():
+    page = (ROOT / "docs" / "dicom.md").read_text(encoding="utf-8")
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+    assert names["task"].coded_terms("left_lung")[2] == names["LEFT"]

@@ -12,7 +12,7 @@ from test_floors import PACKAGE
 from transfuse_keras import cli, files
 from transfuse_keras.data.pictures import save_png
 from transfuse_keras.errors import InputError
-from transfuse_keras.inference import predict_files
+from transfuse_keras.inference import outputs
 from transfuse_keras.inference.inputs import Input
 from transfuse_keras.tasks import Task, hip
 
@@ -66,7 +66,7 @@ def test_names_of_files_are_good_on_windows():
     assert [files.portable(x) for x in names] == ["a_b_c_d_e_f_g_h_i_j", "ok-1.5 %_ä"]
     assert PureWindowsPath(files.portable("C:/x")).drive == ""
     task = Task("t", ("core: a/b", "edge"), recipe=hip.recipe)
-    assert predict_files.output_names(Input("x", ()), task, False) == [
+    assert outputs.output_names(Input("x", ()), task, False) == [
         "x_core_ a_b.png",
         "x_edge.png",
     ]
@@ -74,14 +74,14 @@ def test_names_of_files_are_good_on_windows():
 
 def clash(paths, task=hip):
     found = [Input(path.stem, (path,)) for path in paths]
-    predict_files.refuse_clashes(found, Path("out"), task, overlays=False)
+    outputs.refuse_clashes(found, Path("out"), task, overlays=False, seg="none")
 
 
 def test_two_masks_are_never_written_to_one_file(monkeypatch):
     paths = Path("one/A.png"), Path("two/a.png")
-    monkeypatch.setattr(predict_files, "ONE_CASE", False)
+    monkeypatch.setattr(outputs, "ONE_CASE", False)
     clash(paths)
-    monkeypatch.setattr(predict_files, "ONE_CASE", True)
+    monkeypatch.setattr(outputs, "ONE_CASE", True)
     with pytest.raises(InputError, match=r"one/A.png and two/a.png.*rename one"):
         clash(paths)
     with pytest.raises(InputError, match=r"^one/A.png: two classes.*A_b_c.png"):

@@ -264,6 +264,8 @@ def add_predict(top):
     data("--input", required=True, nargs="+", metavar="FILE", help="files, folders or patterns")
     data("--out", required=True, metavar="DIR", help="folder for the masks")
     data("--no-overlays", action="store_true", help="write masks only, no pictures")
+    seg = "DICOM SEG of DICOM images: binary (default), fractional (probabilities) or none"
+    data("--seg", choices=["binary", "fractional", "none"], help=seg)
     add_model(command)
     scoring = command.add_argument_group("scoring").add_argument
     add_threshold(scoring, "the run's, else 0.5", auto="")

@@ -6,7 +6,13 @@ import cv2
 import nibabel
 import numpy as np
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    UltrasoundMultiFrameImageStorage,
+    generate_uid,
+)
 
 SIZE = (30, 40)
 
@@ -100,7 +106,7 @@ def series_folder(folder, count=6, step=3.0, normal=1):
     values = np.random.default_rng(0).integers(-1000, -900, (count, 40, 32)).astype("int16")
     values[1:-1, 10:25, 5:20] = 300
     folder.mkdir(parents=True, exist_ok=True)
-    series = generate_uid()
+    study, series, frame = (generate_uid() for _ in range(3))
     for k in range(count):
         meta = FileMetaDataset()
         meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = (
@@ -110,7 +116,8 @@ def series_folder(folder, count=6, step=3.0, normal=1):
         meta.MediaStorageSOPInstanceUID = generate_uid()
         dicom = FileDataset("", {}, b"\0" * 128, meta)
         dicom.SOPClassUID, dicom.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
-        dicom.SeriesInstanceUID, dicom.Modality = series, "CT"
+        dicom.StudyInstanceUID, dicom.SeriesInstanceUID, dicom.Modality = study, series, "CT"
+        dicom.FrameOfReferenceUID, dicom.SliceThickness = frame, step
         dicom.Rows, dicom.Columns, dicom.PixelSpacing = 40, 32, [0.9, 0.7]
         dicom.ImageOrientationPatient = [1, 0, 0, 0, normal, 0]
         dicom.ImagePositionPatient = [-10.5, 20.25, normal * (step * k - 40)]
@@ -121,3 +128,36 @@ def series_folder(folder, count=6, step=3.0, normal=1):
         dicom.PixelData = (values[k] + 24).astype("int16").tobytes()
         dicom.save_as(folder / f"IM{(7 * k) % count:03}", enforce_file_format=True)
     return values
+
+
+def dicom_image(path, pixels, **attributes):
+    """A radiograph of uint8 (H, W), or an ultrasound cine of (F, H, W, 3), with a patient."""
+    cine = pixels.ndim == 4
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    kind = UltrasoundMultiFrameImageStorage if cine else DigitalXRayImageStorageForPresentation
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = kind, generate_uid()
+    dicom = FileDataset("", {}, b"\0" * 128, meta)
+    dicom.SOPClassUID, dicom.SOPInstanceUID = kind, meta.MediaStorageSOPInstanceUID
+    dicom.StudyInstanceUID, dicom.SeriesInstanceUID = generate_uid(), generate_uid()
+    dicom.Modality, dicom.PatientID, dicom.PatientName = "US" if cine else "DX", "17", "Doe^Jane"
+    dicom.PatientBirthDate, dicom.PatientSex = "19701231", "F"
+    dicom.StudyDate, dicom.StudyTime, dicom.StudyID = "20260102", "101112", "S1"
+    dicom.AccessionNumber, dicom.ReferringPhysicianName = "A1", None
+    dicom.SeriesNumber, dicom.InstanceNumber = 3, 4
+    dicom.Rows, dicom.Columns = pixels.shape[1:3] if cine else pixels.shape
+    dicom.SamplesPerPixel, dicom.PhotometricInterpretation = (
+        (3, "RGB") if cine else (1, "MONOCHROME2")
+    )
+    if cine:
+        dicom.NumberOfFrames, dicom.PlanarConfiguration = len(pixels), 0
+    else:
+        dicom.WindowCenter, dicom.WindowWidth, dicom.PatientOrientation = 128, 256, ["L", "F"]
+    dicom.BitsAllocated = dicom.BitsStored = 8
+    dicom.HighBit, dicom.PixelRepresentation = 7, 0
+    dicom.PixelData = pixels.tobytes()
+    for name, value in attributes.items():
+        setattr(dicom, name, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dicom.save_as(path, enforce_file_format=True)
+    return dicom

@@ -274,7 +274,7 @@ def test_every_frame_of_a_dicom_file_is_predicted(run_folder, tmp_path):
     shutil.copy(get_testdata_file("examples_ybr_color.dcm"), path)
     out = tmp_path / "out"
     assert predict_files(run_folder("polyp"), [tmp_path / "in"], out, overlays=False) == 0
-    assert names(out) == {f"1.2.34_{i:04}.png" for i in range(1, 31)}
+    assert names(out) == {"1.2.34_seg.dcm", *(f"1.2.34_{i:04}.png" for i in range(1, 31))}
     frames = pydicom.dcmread(path).pixel_array
     for i in (0, 29):
         expected = cv2.resize(frames[i], SIZE[::-1], interpolation=cv2.INTER_AREA)[..., 0] / 255
@@ -288,7 +288,7 @@ def test_a_dicom_series_is_one_volume_and_its_slices_are_images(run_folder, tmp_
     one = replace(prostate, channels=1, classes=("bright",))
     monkeypatch.setitem(STUBS, "prostate", (one, Predictor((64, 64), 1, 1, tissue)))
     assert predict_files(run_folder("prostate"), [tmp_path / "scan"], out, overlays=False) == 0
-    assert names(out) == {"scan.nii.gz"}
+    assert names(out) == {"scan.nii.gz", "scan_seg.dcm"}
     mask = SimpleITK.ReadImage(str(out / "scan.nii.gz"))
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path / "scan")))
@@ -299,7 +299,7 @@ def test_a_dicom_series_is_one_volume_and_its_slices_are_images(run_folder, tmp_
     assert dice(bright, SimpleITK.GetArrayFromImage(mask) > 0) > 0.9
     run = run_folder("polyp")
     assert predict_files(run, [tmp_path / "scan"], tmp_path / "slices", overlays=False) == 0
-    assert len(names(tmp_path / "slices")) == len(values)
+    assert len(names(tmp_path / "slices")) == 2 * len(values)
 
 
 def test_a_file_for_each_channel(run_folder, tmp_path, caplog):

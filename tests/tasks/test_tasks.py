@@ -1,13 +1,17 @@
+import json
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from pydicom.sr.codedict import codes
 
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError
-from transfuse_keras.tasks import TASKS, Augmentation, find_task, hip, polyp, prostate, skin
+from transfuse_keras.tasks import TASKS, Augmentation, Task, find_task, hip, polyp, prostate, skin
+from transfuse_keras.tasks.task import as_task
 
+KNOWN = {code.value for code in codes.SCT.concepts.values()}
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "data"
 
@@ -28,6 +32,18 @@ def test_recipes_are_the_papers():
         assert recipe.betas == (0.5, 0.999) and recipe.warm_up is None
         clipping = (None, 0.5) if task is polyp else (2.0, None)  # PraNet's, by element
         assert (recipe.clip_norm, recipe.clip_value) == clipping
+
+
+def test_coded_terms_of_a_class():
+    lung = ("39607008", "SCT", "Lung")
+    task = Task("x", ("lung", "heart", "both"), codes={"lung": lung, "both": (lung, lung)})
+    assert [task.coded_terms(name) for name in task.classes] == [(lung,), (), (lung, lung)]
+    assert as_task(json.loads(json.dumps(asdict(task)))) == task
+    with pytest.raises(ValueError, match="codes"):
+        Task("x", ("lung",), codes={"lung": ("39607008", "SCT")})
+    for task in TASKS.values():  # DICOM's own dictionary knows them by these values
+        for value, scheme, _ in (term for x in task.classes for term in task.coded_terms(x)):
+            assert scheme == "SCT" and value in KNOWN
 
 
 def write_task(folder, text):

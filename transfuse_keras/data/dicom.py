@@ -12,6 +12,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
     MediaStorageDirectoryStorage,
+    SegmentationStorage,
 )
 
 from transfuse_keras.data.dicom_decoder import add_decoder, check_size, missing_packages
@@ -19,6 +20,7 @@ from transfuse_keras.data.dicom_display import has_voi_lut, has_window, is_grey,
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 
+SEGMENTATIONS = {SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7"}  # the second: label maps
 # pixels, 8192 x 8192, twice those of the largest radiographs: while they are windowed each takes
 # dozens of bytes
 LARGEST = 2**26
@@ -76,6 +78,8 @@ def open_image(path):
     if "Rows" not in header or "Columns" not in header:
         kind = header.get("Modality") or getattr(header.get("SOPClassUID"), "name", "")
         raise InputError(f"{path}: holds no image{f' ({kind})' if kind else ''}; take it out.")
+    if header.get("SOPClassUID") in SEGMENTATIONS:
+        raise InputError(f"{path}: is a DICOM SEG, masks of other files; take it out.")
     return header
 
 

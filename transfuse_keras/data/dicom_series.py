@@ -26,7 +26,7 @@ def find_series(paths):
             series[str(open_image(path).get("SeriesInstanceUID"))].append(path)
         except InputError as error:
             without.append(str(error))
-    return {uid: tuple(found) for uid, found in series.items()}, without
+    return {uid: tuple(series[uid]) for uid in sorted(series)}, without
 
 
 def open_series(source):
@@ -36,6 +36,27 @@ def open_series(source):
         source: a folder with the slices of one series, or a tuple of their paths.
 
     Raises: InputError if slices are missing, double, turned against one another, or of other sizes.
+    """
+    slices, affine = sort_slices(source)
+    where = source if not isinstance(source, tuple) else source[0].parent
+    first = slices[0][1]
+    shape = (first.Columns, first.Rows, len(slices), 1)
+
+    def read():
+        values = np.empty(shape, "float32")
+        for k, (path, header) in enumerate(slices):
+            values[:, :, k, 0] = apply_modality_lut(decode(path, header, 0), header).T
+        return values
+
+    return Volume(where, shape, affine, True, read)
+
+
+def sort_slices(source):
+    """The slices of a series in the order in which they lie.
+
+    Args, Raises: as of `open_series`.
+
+    Returns: list of (path, header), and the affine of the volume in mm, RAS.
     """
     paths, where = source, source
     if not isinstance(source, tuple):
@@ -51,16 +72,7 @@ def open_series(source):
             order, affine = place(headers)
         except Exception as error:
             raise InputError(f"{where}: its DICOM series is no volume: {error}.") from error
-    slices = [(paths[i], headers[i]) for i in order]
-    shape = (headers[0].Columns, headers[0].Rows, len(paths), 1)
-
-    def read():
-        values = np.empty(shape, "float32")
-        for k, (path, header) in enumerate(slices):
-            values[:, :, k, 0] = apply_modality_lut(decode(path, header, 0), header).T
-        return values
-
-    return Volume(where, shape, affine, True, read)
+    return [(paths[i], headers[i]) for i in order], affine
 
 
 def place(headers):

@@ -16,7 +16,7 @@ lock, readers, undo = threading.Lock(), 0, ExitStack()
 
 @contextmanager
 def reading():
-    """Silence Pillow, pydicom and nibabel: our one sentence tells what is wrong with a file.
+    """Silence the libraries that read files: our one sentence tells what is wrong with a file.
 
     Threads may be in here together; the first changes the libraries' settings, the last one sets
     them back, so a program that uses these libraries itself finds them as it left them.
@@ -37,7 +37,7 @@ def reading():
 
 def change_settings():
     undo.enter_context(warnings.catch_warnings())
-    for module in (r"PIL\.", "pydicom", "nibabel"):
+    for module in (r"PIL\.", "pydicom", "highdicom", "nibabel"):
         warnings.filterwarnings("ignore", module=module)
     undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
     Image.MAX_IMAGE_PIXELS = LARGEST // 2  # Pillow warns of more, and refuses twice as many

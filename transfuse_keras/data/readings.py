@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from transfuse_keras.data.dicom_masks import describe_segmentation
+from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.masks import describe_masks
 from transfuse_keras.data.value_range import describe_ranges, find_ranges, read_with
 
@@ -20,6 +22,8 @@ def describe_sample(sample, task):
     drawn = sample.overlap is not None
     if task.field is not None or drawn or any(file.suffix == ".npy" for file in files):
         return []
+    if files and is_dicom(files[0]):
+        return [describe_segmentation(file) for file in files]
     return describe_masks(files, task.classes, task.ignore)
 
 

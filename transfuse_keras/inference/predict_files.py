@@ -3,18 +3,19 @@
 import itertools
 import logging
 import sys
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from transfuse_keras.data.pictures import overlay, save_png, select_visible_slice
+from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.readers import read_image, with_channels
 from transfuse_keras.errors import InputError
-from transfuse_keras.files import portable
-from transfuse_keras.inference.inputs import find_inputs, place
+from transfuse_keras.inference.inputs import find_inputs
 from transfuse_keras.inference.masks import to_masks
+from transfuse_keras.inference.outputs import SegWriter, refuse_clashes, write
 from transfuse_keras.inference.predict import (
     FLIPS,
     averaged,
@@ -27,7 +28,6 @@ from transfuse_keras.runs.metadata import keep_ranges, known_task
 log = logging.getLogger(__name__)
 
 
-ONE_CASE = sys.platform in ("win32", "darwin")  # A.png and a.png are one file there
 AT_ONCE = 8  # images that go through the model together
 
 
@@ -42,6 +42,8 @@ def predict_files(
     task=None,
     precision=None,
     jit=None,
+    seg=None,
+    predictor=None,
 ):
     """Predict files and write their masks, each at the input's own size.
 
@@ -49,6 +51,7 @@ def predict_files(
     (k is class k - 1); else STEM_CLASS.png, 0/255, for each class. Of a DICOM file with several
     frames they are written for each: STEM_0001.png ... Of a volume STEM.nii.gz on its own grid, see
     `volumes.save_masks`. STEM_overlay.png shows an image or the slice with most of the masks.
+    STEM_seg.dcm is the DICOM SEG of a DICOM file or series, see `dicom_seg`.
     The model is loaded when the first input has been read.
 
     Args:
@@ -63,10 +66,72 @@ def predict_files(
         task: Task; by default that of the run folder which the model lies in, or the one that
             an exported model names.
         precision, jit: as of `load_predictor`.
+        seg: "binary" or "fractional" DICOM SEG, or "none"; by default binary where highdicom is
+            installed.
+        predictor: what `load_checked` gave, where the model is loaded already.
 
     Returns: how many sentences were logged on what could not be read or was passed over.
 
     Raises: InputError if an argument cannot be used: nothing is written then.
+    """
+    task, threshold, flips = settle(model_path, task, threshold, flips, tile)
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is not a folder; give --out another name.")
+    found, passed = find_inputs(inputs, task)
+    seg = choose_seg(seg, found)
+    refuse_clashes(found, out, task, overlays, seg)
+    for sentence in passed:
+        log.error(sentence)
+    segs = None
+    if seg != "none":
+        from transfuse_keras.inference.dicom_seg import compute_origin
+
+        origin = compute_origin(Path(model_path), *threshold, flips or "-", tile, seg)
+        segs = SegWriter(out, task, origin, seg, Counter(item.sources for item in found))
+
+    def save(item, image, maps):
+        masks = to_masks(maps, threshold, task.exclusive)
+        write(out, item, image, masks, task, overlays)
+        if segs is not None and is_dicom(item.files[0]):
+            segs.add(item, maps, masks)
+
+    # volumes, and images worth tiling, are large: one is predicted while the next is read
+    at_once = 1 if tile or task.field is not None else AT_ONCE
+    jobs = read_ahead(found, task, at_once)
+    failures, averaging = len(passed), None
+    starts = range(0, len(found), at_once)
+    for _ in with_progress(starts):
+        done, failed = take(itertools.islice(jobs, at_once))
+        failures += failed
+        if not done:
+            continue
+        if averaging is None:
+            predictor = predictor or load_checked(model_path, precision, jit, task)
+            averaging = averaged(predictor, flips, task.mirrored_classes)
+            out.mkdir(parents=True, exist_ok=True)
+        if task.field is None:
+            maps = predict_images(averaging, [image for _, image, _ in done], tile=tile)
+        else:
+            maps = (predict_volume(averaging, x, spacing, task.field) for _, x, spacing in done)
+        for (item, image, _), probabilities in zip(done, maps, strict=True):
+            try:
+                save(item, image, probabilities)
+            except InputError as error:
+                log.error(error)
+                failures += 1
+    unfinished = segs.describe_unfinished() if segs is not None else []
+    for sentence in unfinished:
+        log.error(sentence)
+    return failures + len(unfinished)
+
+
+def settle(model_path, task=None, threshold=None, flips=None, tile=False):
+    """What a model is run with, where the options leave a choice; arguments as of `predict_files`.
+
+    Returns: (Task, array of a threshold for each class, flips).
+
+    Raises: InputError if they cannot be used.
     """
     known = known_task(model_path)
     if task is None and known is None:
@@ -84,39 +149,26 @@ def predict_files(
     if threshold is None and known is not None:
         threshold = known[1]
     threshold = check_thresholds(0.5 if threshold is None else threshold, task.classes)
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is not a folder; give --out another name.")
-    found, passed = find_inputs(inputs, task)
-    refuse_clashes(found, out, task, overlays)
-    for sentence in passed:
-        log.error(sentence)
+    return task, threshold, flips
 
-    def save(item, image, maps):
-        masks = to_masks(maps, threshold, task.exclusive)
-        write(out, item, image, masks, task, overlays)
 
-    # volumes, and images worth tiling, are large: one is predicted while the next is read
-    at_once = 1 if tile or task.field is not None else AT_ONCE
-    jobs = read_ahead(found, task, at_once)
-    failures, predictor = len(passed), None
-    starts = range(0, len(found), at_once)
-    for _ in with_progress(starts):
-        done, failed = take(itertools.islice(jobs, at_once))
-        failures += failed
-        if not done:
-            continue
-        if predictor is None:
-            predictor = load_checked(model_path, precision, jit, task)
-            predictor = averaged(predictor, flips, task.mirrored_classes)
-            out.mkdir(parents=True, exist_ok=True)
-        if task.field is None:
-            maps = predict_images(predictor, [image for _, image, _ in done], tile=tile)
-        else:
-            maps = (predict_volume(predictor, x, spacing, task.field) for _, x, spacing in done)
-        for (item, image, _), probabilities in zip(done, maps, strict=True):
-            save(item, image, probabilities)
-    return failures
+def choose_seg(seg, found):
+    """The kind of DICOM SEG to write: as asked, else binary where highdicom is installed; "none"
+    if no Input is DICOM."""
+    if not any(is_dicom(item.files[0]) for item in found):
+        return "none"
+    if seg in (None, "none"):
+        if seg is None and find_spec("highdicom") is None:
+            log.warning(
+                "No DICOM SEG is written, as highdicom is missing: pip install "
+                "'transfuse-keras[dicom]'."
+            )
+            return "none"
+        return seg or "binary"
+    from transfuse_keras.inference.dicom_seg import import_highdicom
+
+    import_highdicom()
+    return seg
 
 
 def with_progress(steps):
@@ -173,37 +225,6 @@ def check_thresholds(threshold, classes):
     return np.broadcast_to(values, len(classes))
 
 
-def refuse_clashes(found, out, task, overlays):
-    """Raise InputError if two inputs would be written to one file, or over an input."""
-    files = [path for item in found for path in item.files]
-    own = {*map(place, files), *(path.resolve() for path in files)}
-    folder = out.resolve()
-    writer = {}
-    for item in found:
-        for name in output_names(item, task, overlays):
-            if folder / name in own:
-                raise InputError(f"{out / name}: is an input; give --out another folder.")
-            key = name.casefold() if ONE_CASE else name
-            if key in writer:
-                both = [writer[key].files[0], item.files[0]]
-                who, remedy = "{} and {}:", "rename one"
-                if writer[key] is item:
-                    who, remedy = "{}: two classes", "rename one of them"
-                raise InputError(f"{who.format(*both)} would both be written as {name}; {remedy}.")
-            writer[key] = item
-
-
-def output_names(item, task, overlays):
-    """Names of the files that are written for an Input: the masks, then the overlay if any."""
-    if task.field is not None:
-        names = [f"{item.name}.nii.gz"]
-    elif task.exclusive or len(task.classes) == 1:
-        names = [f"{item.name}.png"]
-    else:
-        names = [f"{item.name}_{portable(name)}.png" for name in task.classes]
-    return [*names, f"{item.name}_overlay.png"] if overlays else names
-
-
 def read_ahead(found, task, count):
     """Read inputs in threads, in order.
 
@@ -232,22 +253,3 @@ def read(item, task):
         shown = read_dicom(path, item.frame, task.dicom_range)
         return with_channels(shown, task.channels), None
     return read_image(path, task.channels, task.value_range, task.dicom_range), None
-
-
-def write(out, item, image, masks, task, overlays):
-    """Write masks (..., M) of an Input, and its overlay."""
-    names = output_names(item, task, overlays)
-    if task.field is not None:
-        from transfuse_keras.data.volumes import save_masks
-
-        labels = np.arange(1, len(task.classes) + 1)
-        exclusive = task.exclusive or len(labels) == 1
-        save_masks(item.sources[0], labels, exclusive, out / names[0], masks)
-    elif task.exclusive and len(task.classes) > 1:
-        labels = np.arange(1, len(task.classes) + 1, dtype="uint8")
-        save_png(out / names[0], (masks * labels).max(axis=-1))
-    else:
-        for i in range(len(task.classes)):
-            save_png(out / names[i], 255 * masks[..., i])
-    if overlays:
-        save_png(out / names[-1], overlay(*select_visible_slice(image, masks)))

@@ -12,7 +12,7 @@ from transfuse_keras.errors import blaming
 from transfuse_keras.files import compute_digest, read_json, write_json
 from transfuse_keras.runs.embedded import read_embedded, write_embedded
 from transfuse_keras.runs.folder import find_run, run_task, run_thresholds
-from transfuse_keras.tasks.task import Task
+from transfuse_keras.tasks.task import Task, tuples
 from transfuse_keras.versions import versions
 
 REMEDY = "export the model again"
@@ -72,6 +72,7 @@ def describe_model(model, origin, kind, quantize):
         "flips": task.flips,
         "protocols": task.protocols,
         "ignore": task.ignore,
+        "codes": task.codes,
         "input": {
             "size": model.input_shape[1:3],
             "channels": model.input_shape[3],
@@ -171,6 +172,7 @@ def read_metadata(path):
             flips=content["flips"],
             protocols=tuple(content["protocols"]),
             ignore=content.get("ignore"),
+            codes=tuples(content.get("codes", {})),
             **{name: x and tuple(map(float, x)) for name, x in ranges.items()},
         )
         thresholds = tuple(float(x) for x in content["thresholds"])

@@ -182,6 +182,7 @@ def refuse_other_settings(run, settings, given, source=None, folds=None):
         {
             **plain,
             **plain["recipe"],
+            "task": {**plain["task"], "codes": {}},  # terms change no training
             **{"recipe": {}, "source": plain, "folds": count},
             "val": None if plain["validation"] else "none",
         }

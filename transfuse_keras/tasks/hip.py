@@ -16,6 +16,9 @@ CPU cores, from random weights (docs/results.md):
 
 from transfuse_keras.tasks.task import Augmentation, Recipe, Task
 
+STRUCTURE = ("91723000", "SCT", "Anatomical Structure")
+FEMUR = ("71341001", "SCT", "Femur")
+
 hip = Task(
     name="hip",
     classes=("pelvis", "left_femur", "right_femur"),
@@ -27,6 +30,11 @@ hip = Task(
     phantom_recipe=Recipe(
         "Ti", (128, 128), epochs=6, batch_size=8, learning_rate=1e-3, counts=(320, 32, 64)
     ),
+    codes={
+        "pelvis": (("816092008", "SCT", "Pelvis"), STRUCTURE),
+        "left_femur": (FEMUR, STRUCTURE, ("7771000", "SCT", "Left")),
+        "right_femur": (FEMUR, STRUCTURE, ("24028007", "SCT", "Right")),
+    },
     # Table 3
     paper={
         "S": {

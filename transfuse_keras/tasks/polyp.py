@@ -18,6 +18,8 @@ SETS = ("Kvasir", "ClinicDB", "ColonDB", "EndoScene", "ETIS")
 # As PraNet trains: 256, 352 and 448 pixels, every element of the gradient clipped.
 PRANET = {"scales": (0.75, 1.0, 1.25), "clip_norm": None, "clip_value": 0.5}
 
+ABNORMAL = ("49755003", "SCT", "Morphologically Abnormal Structure")
+
 polyp = Task(
     name="polyp",
     classes=("polyp",),
@@ -40,6 +42,7 @@ polyp = Task(
         counts=(320, 32, 64),
         **PRANET,
     ),
+    codes={"polyp": (("68496003", "SCT", "Polyp of colon"), ABNORMAL)},
     # Table 1: mDice, mIoU
     paper={
         variant: {

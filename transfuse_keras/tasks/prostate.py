@@ -20,6 +20,8 @@ MRI volumes of the hippocampus, in 25 minutes on two CPU cores, from random weig
 
 from transfuse_keras.tasks.task import Augmentation, Recipe, Task
 
+STRUCTURE = ("91723000", "SCT", "Anatomical Structure")
+
 prostate = Task(
     name="prostate",
     classes=("PZ", "TZ"),
@@ -61,6 +63,10 @@ prostate = Task(
         foreground=0.33,
         counts=(20, 3, 5),
     ),
+    codes={
+        "PZ": (("279706003", "SCT", "Peripheral zone of prostate"), STRUCTURE),
+        "TZ": (("399384005", "SCT", "Transition zone of prostate"), STRUCTURE),
+    },
     # Table 4
     paper={"S": {"PZ": {"dice": 0.6738}, "TZ": {"dice": 0.8539}, "mean": {"dice": 0.7639}}},
 )

@@ -14,6 +14,8 @@ were held back, in 19 minutes on two CPU cores, from random weights (docs/result
 
 from transfuse_keras.tasks.task import Augmentation, Recipe, Task
 
+ABNORMAL = ("49755003", "SCT", "Morphologically Abnormal Structure")
+
 skin = Task(
     name="skin",
     classes=("lesion",),
@@ -35,6 +37,7 @@ skin = Task(
     phantom_recipe=Recipe(
         "Ti", (96, 128), epochs=5, batch_size=8, learning_rate=1e-3, counts=(320, 32, 64)
     ),
+    codes={"lesion": (("95324001", "SCT", "Skin lesion"), ABNORMAL)},
     # Table 2; the released code scores at 192x256
     paper={
         "S": {"lesion": {"iou_192x256": 0.795, "dice_192x256": 0.872, "accuracy_192x256": 0.944}}

@@ -156,6 +156,10 @@ class Task:
             "h" only where a mirrored image could be a real one.
         threshold: probability from which on a pixel belongs to a class, "auto" for the best of each
             class on the validation images, None for 0.5.
+        codes: class -> what it is, as a coded term (value, scheme, meaning) for DICOM; or up to
+            three of them: the property type, its category, and a modifier such as the side. The
+            scheme is mostly "SCT", SNOMED CT. A class without one is named by a private code.
+            What is no class is left out.
         paper: the paper's figures, for comparison in reports: variant -> class, test set or
             "mean" -> column of cases.csv that has the paper's protocol -> figure.
 
@@ -166,6 +170,7 @@ class Task:
         >>> knee = Task("knee", classes=("left", "right"), mirror_pairs=(("left", "right"),))
         >>> knee.mirrored_classes
         [1, 0]
+        >>> lungs = Task("lungs", classes=("lung",), codes={"lung": ("39607008", "SCT", "Lung")})
     """
 
     name: str
@@ -185,6 +190,7 @@ class Task:
     protocols: tuple[str, ...] = ()
     flips: str = ""
     threshold: float | str | None = None
+    codes: dict = dataclasses.field(default_factory=dict)
     paper: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -205,12 +211,26 @@ class Task:
             found = getattr(self, name)
             if found is not None and not found[0] < found[1]:
                 raise ValueError(f"Task {self.name}: {name} is (black, white), black first.")
+        for name in self.codes:
+            terms = self.coded_terms(name)
+            if not all(
+                len(term) == 3 and all(isinstance(part, str) for part in term) for term in terms
+            ):
+                raise ValueError(
+                    f"Task {self.name}: codes gives a class (value, scheme, meaning), or up to "
+                    f"three of them; not so for {name}."
+                )
 
     @property
     def mirrored_classes(self) -> list[int]:
         """For each map of a flipped image, the index of the map it comes from."""
         partner = {a: b for pair in self.mirror_pairs for a, b in (pair, pair[::-1])}
         return [self.classes.index(partner.get(name, name)) for name in self.classes]
+
+    def coded_terms(self, name):
+        """The one to three terms of `codes` of a class; none if it has no code."""
+        given = self.codes.get(name, ())
+        return (given,) if given and isinstance(given[0], str) else tuple(given)
 
     @property
     def channel_endings(self) -> tuple[str, ...]:

@@ -2,7 +2,14 @@
 
 from pathlib import Path
 
-from transfuse_keras.data.layouts import annotations, arrays, decathlon, isic, pairs
+from transfuse_keras.data.layouts import (
+    annotations,
+    arrays,
+    decathlon,
+    isic,
+    pairs,
+    segmentations,
+)
 from transfuse_keras.data.layouts.attributes import add_attributes
 from transfuse_keras.data.layouts.groups import group_samples
 from transfuse_keras.data.layouts.listing import join_copies, refuse_structures
@@ -10,7 +17,7 @@ from transfuse_keras.data.layouts.objects import files_below
 from transfuse_keras.errors import InputError
 
 # each has LOOKED_FOR, a phrase, and find(task, directory, spacing) -> Listing, or None
-LAYOUTS = (decathlon, arrays, isic, annotations, pairs)
+LAYOUTS = (decathlon, arrays, isic, segmentations, annotations, pairs)
 
 
 def find_samples(task, directory, spacing=None, masks=None, group=None):

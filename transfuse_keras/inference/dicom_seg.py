@@ -1,0 +1,217 @@
+"""Masks as DICOM SEG (highdicom): what a PACS and its viewers keep beside the images.
+
+One SEG belongs to one file of one or several frames, or to the slices of one series. It holds a
+segment a class, on the pixel grid of its images, and says of every frame which image it is of.
+"""
+
+import hashlib
+import uuid
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.pixels import pack_bits
+from pydicom.uid import UID, UltrasoundImageStorage
+
+from transfuse_keras import __version__
+from transfuse_keras.data.dicom import first_line
+from transfuse_keras.data.quiet import reading
+from transfuse_keras.errors import InputError
+from transfuse_keras.files import replacing
+
+KINDS = ("binary", "fractional")
+TOP = 255  # the fraction that is a probability of 1
+SOFTWARE = "transfuse-keras"
+# of classes without a coded term: a code of our own, and a category that claims nothing
+PRIVATE = "99TRANSFUSE"
+CATEGORY = ("309825002", "SCT", "Spatial and Relational Concept")
+# DICOM wants these to be there, even if empty; files that were made anonymous often lack them
+PATIENT = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
+STUDY = ("StudyID", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName")
+NAMESPACE = uuid.UUID("5f0a5f7e-6f0e-4f57-9c52-6b2f2f7c1f7a")
+
+
+def import_highdicom():
+    """The package highdicom; InputError if it is missing."""
+    try:
+        import highdicom
+    except ImportError as error:
+        raise InputError(
+            f"A DICOM SEG needs {error.name}: pip install 'transfuse-keras[dicom]'."
+        ) from error
+    return highdicom
+
+
+def compute_origin(model_path, *settings):
+    """What a SEG comes from besides its images, as text: the digest of the model, the version of
+    this package, and settings that change the masks."""
+    files = [model_path]
+    if model_path.is_dir():
+        kept = model_path / "model.keras"
+        files = [kept] if kept.is_file() else sorted(filter(Path.is_file, model_path.rglob("*")))
+    elif model_path.suffix == ".xml":  # OpenVINO keeps the weights beside it
+        files.append(model_path.with_suffix(".bin"))
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return " ".join([digest.hexdigest(), __version__, *map(str, settings)])
+
+
+def derive_uid(*parts):
+    """A UID that is the same whenever the texts it is made of are."""
+    return UID(f"2.25.{uuid.uuid5(NAMESPACE, ' '.join(parts)).int}")
+
+
+def derive_segmentation_uid(instances, origin):
+    """The SOPInstanceUID of the SEG of images, whose own are `instances` in any order."""
+    return derive_uid("SEG", *sorted(map(str, instances)), origin)
+
+
+def save_segmentation(path, headers, values, task, origin, kind="binary"):
+    """Write a DICOM SEG.
+
+    Its UIDs depend on the images and on `origin` alone, so that the same done again is the same
+    object, for a PACS too.
+
+    Args:
+        path: the file to write.
+        headers: pydicom Datasets of the images: one, of one or more frames, or the slices of a
+            series in the order in which they lie.
+        values: uint8 (F, H, W, M), one for each frame or slice, on the grid of the images: 0/1, or
+            for "fractional" probabilities times 255.
+        task: Task.
+        origin: as of `compute_origin`.
+        kind: one of KINDS.
+
+    Raises: InputError if highdicom is missing, or if the images lack what a SEG needs.
+    """
+    import_highdicom()
+    where = getattr(headers[0], "filename", None) or path
+    with reading():
+        try:
+            made = make_segmentation(headers, values, task, origin, kind)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"{where}: no DICOM SEG can be made for it ({first_line(error)}); mend the file, "
+                "or leave the SEG out by --seg none."
+            ) from error
+        with replacing(path) as temporary:
+            made.save_as(temporary)
+
+
+def make_segmentation(headers, values, task, origin, kind):
+    """The SEG as a highdicom Segmentation; arguments as of `save_segmentation`."""
+    from highdicom.seg import Segmentation
+
+    headers = [complete(header) for header in headers]
+    first, instances = headers[0], [header.SOPInstanceUID for header in headers]
+    # highdicom writes several frames where each has a place in space; a cine has none
+    cine = len(headers) == 1 < len(values) and "PerFrameFunctionalGroupsSequence" not in first
+    kind_of_image = first.SOPClassUID
+    if cine:
+        first.NumberOfFrames, first.SOPClassUID = 1, UltrasoundImageStorage
+    frames = values[:1] if cine else values
+    made = Segmentation(
+        source_images=headers,
+        pixel_array=frames / np.float32(TOP) if kind == "fractional" else frames,
+        segmentation_type=kind.upper(),
+        segment_descriptions=[describe_segment(i, task, origin) for i in range(values.shape[-1])],
+        series_instance_uid=derive_uid("series", first.SeriesInstanceUID, origin),
+        series_number=1000 + int(first.get("SeriesNumber") or 0),
+        sop_instance_uid=derive_segmentation_uid(instances, origin),
+        instance_number=int(first.get("InstanceNumber") or 1) if len(headers) == 1 else 1,
+        manufacturer=SOFTWARE,
+        manufacturer_model_name=task.name,
+        software_versions=__version__,
+        device_serial_number=origin[:16],
+        max_fractional_value=TOP,
+        content_description=f"{task.name}: {', '.join(task.classes)}"[:64],
+        series_description=f"{SOFTWARE} {task.name}"[:64],
+        omit_empty_frames=False,  # so that "nothing found" is told from "not looked at"
+    )
+    if "PlaneOrientationSequence" not in made.SharedFunctionalGroupsSequence[0]:
+        made.PatientOrientation = first.get("PatientOrientation")
+    if cine:
+        for element in made.iterall():
+            if element.keyword == "ReferencedSOPClassUID":
+                element.value = kind_of_image
+        add_frames(made, values, kind)
+    return made
+
+
+def complete(header):
+    """A copy of a header as highdicom reads it: what DICOM wants to be there is, if empty, and a
+    frame of reference only where the image has a place in it."""
+    header = deepcopy(header)
+    if "ImagePositionPatient" not in header and "PerFrameFunctionalGroupsSequence" not in header:
+        header.pop("FrameOfReferenceUID", None)
+    for name in (*PATIENT, *STUDY):
+        if name not in header:
+            setattr(header, name, None)
+    return header
+
+
+def describe_segment(index, task, origin):
+    """The highdicom SegmentDescription of class `index`."""
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.seg import SegmentDescription
+    from highdicom.sr import CodedConcept
+    from pydicom.sr.codedict import codes
+
+    name = task.classes[index]
+    kind, category, modifier = pad_terms(task, name)
+    digest, version, *settings = origin.split(" ")
+    algorithm = AlgorithmIdentificationSequence(
+        *(f"{SOFTWARE} {task.name}", codes.DCM.ArtificialIntelligence, version),
+        parameters={"model": digest, "settings": " ".join(settings)},
+    )
+    made = SegmentDescription(
+        segment_number=index + 1,
+        segment_label=name[:64],
+        segmented_property_category=CodedConcept(*category),
+        segmented_property_type=CodedConcept(*kind),
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=algorithm,
+    )
+    if modifier is not None:
+        (item,) = made.SegmentedPropertyTypeCodeSequence
+        item.SegmentedPropertyTypeModifierCodeSequence = [CodedConcept(*modifier)]
+    return made
+
+
+def pad_terms(task, name):
+    """(type, category, modifier or None) of a class, each (value, scheme, meaning)."""
+    terms = task.coded_terms(name) or ((name, PRIVATE, name[:64]),)
+    return (*terms, *(None, CATEGORY, None)[len(terms) :])
+
+
+def add_frames(made, values, kind):
+    """Give a Segmentation of the first frame of a cine all its frames.
+
+    Args:
+        made: highdicom Segmentation; changed.
+        values: (F, H, W, M).
+        kind: one of KINDS.
+    """
+    of_segments = list(made.PerFrameFunctionalGroupsSequence)
+    groups = []
+    for number in range(1, len(values) + 1):
+        for item in deepcopy(of_segments):
+            (derivation,), (content,) = item.DerivationImageSequence, item.FrameContentSequence
+            derivation.SourceImageSequence[0].ReferencedFrameNumber = number
+            content.TemporalPositionIndex = number
+            content.DimensionIndexValues = [*np.atleast_1d(content.DimensionIndexValues), number]
+            groups.append(item)
+    dimension = pydicom.Dataset()
+    dimension.DimensionIndexPointer = pydicom.tag.Tag("TemporalPositionIndex")
+    dimension.FunctionalGroupPointer = pydicom.tag.Tag("FrameContentSequence")
+    dimension.DimensionOrganizationUID = made.DimensionIndexSequence[0].DimensionOrganizationUID
+    made.DimensionIndexSequence.append(dimension)
+    made.PerFrameFunctionalGroupsSequence = groups
+    made.NumberOfFrames = len(groups)
+    planes = np.ascontiguousarray(np.moveaxis(values, -1, 1))
+    made.PixelData = pack_bits(planes.ravel()) if kind == "binary" else planes.tobytes()
