@@ -51,7 +51,7 @@ def test_other_versions_are_said(tmp_path, capsys):
         (["--from", "run/config.json", "--seed", "0"], "leave out --seed"),
         (["--from", "thesis.txt"], "thesis.txt: "),
         (["--task", "hip", "--out", "run"], "already holds something else"),
-        ([], "Give --task."),
+        ([], "Give --task"),
         (["--task", "hip", "--coordinator", "here:1"], "go together"),
     ],
 )
