@@ -7,8 +7,6 @@ from fnmatch import fnmatch
 from functools import partial
 
 from transfuse_keras.data.class_names import is_background, plain
-from transfuse_keras.data.dicom import dicom_header
-from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.layouts import coco, cvat, labelme, yolo
 from transfuse_keras.data.layouts.folders import (
     IMAGES,
@@ -19,8 +17,8 @@ from transfuse_keras.data.layouts.folders import (
 from transfuse_keras.data.layouts.groups import Clue, look_up, read_groups
 from transfuse_keras.data.layouts.listing import (
     Listing,
-    check_spacing,
     find_split_word,
+    read_header,
     read_spacings,
     without_suffix,
 )
@@ -66,17 +64,11 @@ def find(task, directory, spacing=None, masks=None):
     indices = match_classes(found, task, listing)
     groups, spacings = read_groups(directory), read_spacings(directory, listing.errors)
     for item, name in zip(found.images, name_images(found.images, listing.errors), strict=True):
-        patient, own_spacing = None, spacings.get(name) or spacings.get(item.image.stem)
-        if is_dicom(item.image):
-            try:
-                patient, header_spacing = dicom_header(item.image)
-                own_spacing = own_spacing or (header_spacing and check_spacing(header_spacing))
-            except InputError as error:
-                listing.errors.append(str(error))
-                continue
-            except ValueError as error:
-                listing.errors.append(f"{item.image}: its spacing {error}.")
-                continue
+        own_spacing = spacings.get(name) or spacings.get(item.image.stem)
+        header = read_header(item.image, own_spacing, listing)
+        if header is None:
+            continue
+        patient, own_spacing = header
         folder, _, stem = name.rpartition("/")
         split = item.split or find_split_word(folder)
         folder = "/".join(x for x in folder.split("/") if find_split_word(x) is None)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import pydicom
 from pydicom.uid import RTStructureSetStorage
 
+from transfuse_keras.data.dicom import dicom_header
 from transfuse_keras.data.kinds import DICOM, IMAGES, is_dicom
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.data.samples import Sample
@@ -152,6 +153,28 @@ def check_spacing(spacing):
         shown = " x ".join(f"{mm:g}" for mm in spacing)
         raise ValueError(f"is {shown} mm; a pixel has two sides of 0.001 to 20 mm")
     return spacing
+
+
+def read_header(path, spacing, listing):
+    """(patient, spacing) of an image, by its header if it is DICOM.
+
+    Args:
+        path: of the image.
+        spacing: that of a table, which counts more than the header; None without one.
+        listing: Listing, which gets the error.
+
+    Returns: None if the header cannot be used.
+    """
+    if not is_dicom(path):
+        return None, spacing
+    try:
+        patient, own = dicom_header(path)
+        return patient, spacing or (own and check_spacing(own))
+    except InputError as error:
+        listing.errors.append(str(error))
+    except ValueError as error:
+        listing.errors.append(f"{path}: its spacing {error}.")
+    return None
 
 
 def describe_spacing(samples):

@@ -12,15 +12,13 @@ from pathlib import PureWindowsPath
 import numpy as np
 
 from transfuse_keras.data.colours import find_classes
-from transfuse_keras.data.dicom import dicom_header
-from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.layouts.folders import find_places, show_no_shape
 from transfuse_keras.data.layouts.groups import Clue, look_up, read_groups
 from transfuse_keras.data.layouts.listing import (
     Listing,
-    check_spacing,
     find_split_word,
     image_files,
+    read_header,
     read_spacings,
     refuse_structures,
     without_suffix,
@@ -94,17 +92,10 @@ def find_pairs(task, place, spacing):
         if problem := describe_problem(path, match, place, task.classes):
             listing.errors.append(problem)
             continue
-        patient, own_spacing = None, spacings.get(stem)
-        if is_dicom(path):
-            try:
-                patient, header_spacing = dicom_header(path)
-                own_spacing = own_spacing or (header_spacing and check_spacing(header_spacing))
-            except InputError as error:
-                listing.errors.append(str(error))
-                continue
-            except ValueError as error:
-                listing.errors.append(f"{path}: its spacing {error}.")
-                continue
+        header = read_header(path, spacings.get(stem), listing)
+        if header is None:
+            continue
+        patient, own_spacing = header
         read = read_united if match.united else read_pair
         listing.samples.append(
             Sample(
