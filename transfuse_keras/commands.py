@@ -383,7 +383,7 @@ def import_tensorflow():
     if other or not has_tensorflow():
         return
     from transfuse_keras.data.quiet import silenced
-    from transfuse_keras.inference.processor import prefer_onednn
+    from transfuse_keras.runs.processor import prefer_onednn
 
     prefer_onednn()
     with silenced():

@@ -7,10 +7,8 @@ says which way.
 
 import logging
 import os
-import platform
 from contextlib import contextmanager, nullcontext
 from functools import cache
-from pathlib import Path
 
 import keras
 
@@ -36,35 +34,22 @@ def all_devices():
     return mirrored_strategy(tuple(names)).scope()
 
 
-def name_devices():
-    """The names of the devices that Keras computes on, such as ["NVIDIA H100"]; of a CPU its
-    model and the number of its cores."""
+def name_accelerators():
+    """Names of the accelerators that Keras computes on, such as ["NVIDIA H100"]; [] on a CPU."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
         details = map(tf.config.experimental.get_device_details, gpus)
-        names = [of.get("device_name", "GPU") for of in details]
-    elif backend == "jax":
+        return [of.get("device_name", "GPU") for of in details]
+    if backend == "jax":
         import jax
 
-        names = [device.device_kind for device in jax.devices() if device.platform != "cpu"]
-    else:
-        import torch
+        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    import torch
 
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return names or [f"{name_processor()}, {os.cpu_count()} cores"]
-
-
-def name_processor():
-    """The model of the CPU, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
 
 # A second strategy in the same process would take the collective operations of the first for its

@@ -10,8 +10,8 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json
 from transfuse_keras.inference import choose as module
 from transfuse_keras.inference.choose import choose_file
-from transfuse_keras.inference.processor import describe_processor
 from transfuse_keras.runs.metadata import ModelFacts, describe_model, write_metadata
+from transfuse_keras.runs.processor import describe_processor
 from transfuse_keras.tasks import hip
 
 MODEL = SimpleNamespace(variant="Ti", input_shape=(None, 32, 48, 3), normalization=((0,), (1,)))

@@ -1,6 +1,6 @@
 import pytest
 
-from transfuse_keras.inference import processor
+from transfuse_keras.runs import processor
 
 ZEN4 = """processor\t: 0
 model name\t: AMD EPYC 9R14

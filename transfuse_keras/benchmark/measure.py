@@ -15,10 +15,10 @@ from transfuse_keras.benchmark.table import size_text
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.formats import export_litert, export_saved_model
 from transfuse_keras.files import write_json
-from transfuse_keras.inference.processor import describe_processor
 from transfuse_keras.inference.runtimes import KINDS, MATRIX
 from transfuse_keras.model.flops import count_flops
 from transfuse_keras.model.load import load_model
+from transfuse_keras.runs.processor import describe_processor
 from transfuse_keras.versions import versions
 
 log = logging.getLogger(__name__)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from transfuse_keras.errors import blaming
 from transfuse_keras.files import read_json
-from transfuse_keras.inference.processor import describe_processor
 from transfuse_keras.inference.runtimes import KINDS, RUNTIMES
 from transfuse_keras.runs.metadata import is_verified
+from transfuse_keras.runs.processor import describe_processor
 
 log = logging.getLogger(__name__)
 

@@ -1,5 +1,6 @@
 """sessions.json of a run: when, by which command, on what and for how long it was trained."""
 
+import os
 import shlex
 import sys
 from datetime import datetime
@@ -8,6 +9,7 @@ from pathlib import Path
 from transfuse_keras import __version__
 from transfuse_keras.errors import blaming
 from transfuse_keras.files import read_json, write_json
+from transfuse_keras.runs.processor import describe_processor
 from transfuse_keras.runs.settings import PACKAGES
 from transfuse_keras.versions import backend, versions
 
@@ -17,16 +19,18 @@ SESSIONS = "sessions.json"
 def describe_session():
     """What is known of a training that begins now, in this process, as plain data.
 
-    Returns: {"begun": local time with its zone, "command", "devices": see `name_devices`,
-    "versions": of this package, Python, Keras' backend and others, "seconds": 0.0}.
+    Returns: {"begun": local time with its zone, "command", "devices": the accelerators or else the
+    processor, "versions": of this package, Python, Keras' backend and others, "seconds": 0.0}.
     """
-    from transfuse_keras.devices import name_devices  # imports Keras, which a reader can do without
+    # imports Keras, which a reader can do without
+    from transfuse_keras.devices import name_accelerators
 
+    processor = f"{describe_processor()['cpu']}, {os.cpu_count()} cores"
     program = "transfuse" if is_command(sys.argv[0]) else sys.argv[0]
     return {
         "begun": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join([program, *sys.argv[1:]]),
-        "devices": name_devices(),
+        "devices": name_accelerators() or [processor],
         "versions": {
             "transfuse-keras": __version__,
             "backend": backend(),
