@@ -24,7 +24,7 @@ def describe_classes(facts):
     names = ", ".join(facts.classes)
     if len(facts.classes) == 1:
         return names
-    return f"{names}; {'may overlap' if facts.overlap else 'one a pixel'}"
+    return f"{names}; {'they may overlap' if facts.overlap else 'a pixel has one class at most'}"
 
 
 def describe_finding(facts):
@@ -32,7 +32,7 @@ def describe_finding(facts):
     pairs = ", ".join(f"{a} and {b}" for a, b in facts.mirror_pairs)
     told = [facts.found]
     told += [f"{facts.ignore} is left out"] * (facts.ignore is not None)
-    told += [f"{pairs} are left and right of one another"] * bool(pairs)
+    told += [f"{pairs} are a left and right pair"] * bool(pairs)
     absent = [name for name, area in zip(facts.classes, facts.areas, strict=True) if not area]
     told += [f"no image that was read shows {', '.join(absent)}"] * bool(absent)
     return "; ".join(told)
@@ -41,7 +41,7 @@ def describe_finding(facts):
 def describe_batches(recipe):
     if recipe.foreground:
         return f"{100 * recipe.foreground:.0f} % of each batch shows a class"
-    return "images as they come"
+    return "every image is shown equally often"
 
 
 def describe_balance(facts):
@@ -55,7 +55,7 @@ def describe_balance(facts):
 
 def describe_start(pretrained):
     if pretrained:
-        return "published weights, recipe paper", "they can be had here"
+        return "published weights, recipe paper", "they can be downloaded or are here already"
     return (
         "random weights, recipe scratch",
         "no published weights can be reached; docs/weights.md says how to get them",
