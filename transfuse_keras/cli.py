@@ -266,6 +266,8 @@ def add_predict(top):
     data("--no-overlays", action="store_true", help="write masks only, no pictures")
     seg = "DICOM SEG of DICOM images: binary (default), fractional (probabilities) or none"
     data("--seg", choices=["binary", "fractional", "none"], help=seg)
+    data("--measure", action="store_true", help="write areas and diameters to measurements.csv")
+    data("--sr", action="store_true", help="write them as DICOM SR beside the DICOM SEG, too")
     add_model(command)
     scoring = command.add_argument_group("scoring").add_argument
     add_threshold(scoring, "the run's, else 0.5", auto="")

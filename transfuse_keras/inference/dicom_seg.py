@@ -6,6 +6,7 @@ segment a class, on the pixel grid of its images, and says of every frame which 
 
 import hashlib
 import uuid
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
@@ -85,22 +86,32 @@ def save_segmentation(path, headers, values, task, origin, kind="binary"):
         origin: as of `compute_origin`.
         kind: one of KINDS.
 
+    Returns: the SEG as it was written, a highdicom Segmentation.
+
     Raises: InputError if highdicom is missing, or if the images lack what a SEG needs.
     """
     import_highdicom()
-    where = getattr(headers[0], "filename", None) or path
     with reading():
-        try:
+        with making("DICOM SEG", headers[0], path, "give --seg none"):
             made = make_segmentation(headers, values, task, origin, kind)
-        except InputError:
-            raise
-        except Exception as error:
-            raise InputError(
-                f"{where}: no DICOM SEG can be made for it ({first_line(error)}); mend the file, "
-                "or leave the SEG out by --seg none."
-            ) from error
         with replacing(path) as temporary:
             made.save_as(temporary)
+    return made
+
+
+@contextmanager
+def making(what, header, path, otherwise):
+    """Turn any error into an InputError that names the image, or what is to be written of it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        where = getattr(header, "filename", None) or path
+        raise InputError(
+            f"{where}: no {what} can be made for it ({first_line(error)}); mend the file, or "
+            f"{otherwise}."
+        ) from error
 
 
 def make_segmentation(headers, values, task, origin, kind):
@@ -204,7 +215,8 @@ def add_frames(made, values, kind):
             (derivation,), (content,) = item.DerivationImageSequence, item.FrameContentSequence
             derivation.SourceImageSequence[0].ReferencedFrameNumber = number
             content.TemporalPositionIndex = number
-            content.DimensionIndexValues = [*np.atleast_1d(content.DimensionIndexValues), number]
+            before = np.atleast_1d(content.DimensionIndexValues).tolist()
+            content.DimensionIndexValues = [*before, number]
             groups.append(item)
     dimension = pydicom.Dataset()
     dimension.DimensionIndexPointer = pydicom.tag.Tag("TemporalPositionIndex")

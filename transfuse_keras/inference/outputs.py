@@ -1,4 +1,4 @@
-"""The files that a prediction leaves: masks, overlays and, of DICOM images, DICOM SEG."""
+"""The files that a prediction leaves: masks, overlays and, of DICOM images, DICOM SEG and SR."""
 
 import sys
 from collections import Counter, defaultdict
@@ -17,21 +17,21 @@ from transfuse_keras.tasks.task import Task
 ONE_CASE = sys.platform in ("win32", "darwin")  # A.png and a.png are one file there
 
 
-def refuse_clashes(found, out, task, overlays, seg):
+def refuse_clashes(found, out, task, overlays, seg, sr=False):
     """Raise InputError if two inputs would be written to one file, or over an input; the frames of
-    a file share its SEG."""
+    a file share its SEG and SR."""
     files = [path for item in found for path in item.files]
     own = {*map(place, files), *(path.resolve() for path in files)}
     folder = out.resolve()
     writer = {}
     for item in found:
-        for name in output_names(item, task, overlays, seg):
+        for name in output_names(item, task, overlays, seg, sr):
             if folder / name in own:
                 raise InputError(f"{out / name}: is an input; give --out another folder.")
             key = name.casefold() if ONE_CASE else name
             if key in writer:
                 other = writer[key]
-                if name == seg_name(item) and other.sources == item.sources:
+                if name in (seg_name(item), sr_name(item)) and other.sources == item.sources:
                     continue
                 who, remedy = f"{other.files[0]} and {item.files[0]}:", "rename one"
                 if other is item:
@@ -40,9 +40,9 @@ def refuse_clashes(found, out, task, overlays, seg):
             writer[key] = item
 
 
-def output_names(item, task, overlays, seg="none"):
+def output_names(item, task, overlays, seg="none", sr=False):
     """Names of the files that are written for an Input: the masks, then the overlay if any, then
-    the DICOM SEG, which the frames of a file share."""
+    the DICOM SEG and SR, which the frames of a file share."""
     if task.field is not None:
         names = [f"{item.name}.nii.gz"]
     elif task.exclusive or len(task.classes) == 1:
@@ -50,12 +50,19 @@ def output_names(item, task, overlays, seg="none"):
     else:
         names = [f"{item.name}_{portable(name)}.png" for name in task.classes]
     names += [f"{item.name}_overlay.png"] if overlays else []
-    return [*names, seg_name(item)] if seg != "none" and is_dicom(item.files[0]) else names
+    if seg != "none" and is_dicom(item.files[0]):
+        names += [seg_name(item), sr_name(item)] if sr else [seg_name(item)]
+    return names
 
 
 def seg_name(item):
     """The name of the DICOM SEG of the file or series that an Input is of."""
     return f"{item.name if item.frame is None else item.name.rpartition('_')[0]}_seg.dcm"
+
+
+def sr_name(item):
+    """The name of the DICOM SR beside the SEG."""
+    return f"{seg_name(item).removesuffix('_seg.dcm')}_sr.dcm"
 
 
 def write(out, item, image, masks, task, overlays):
@@ -86,6 +93,7 @@ class SegWriter:
         task: Task.
         origin, kind: as of `save_segmentation`.
         frames: sources of an Input -> number of its frames.
+        sr: whether to write a DICOM SR of sizes beside each SEG.
     """
 
     out: Path
@@ -93,6 +101,7 @@ class SegWriter:
     origin: str
     kind: str
     frames: Counter
+    sr: bool = False
     waiting: dict = field(default_factory=lambda: defaultdict(list))
 
     def add(self, item, maps, masks):
@@ -103,22 +112,27 @@ class SegWriter:
             from transfuse_keras.data.orientation import from_slices
 
             slices, affine = sort_slices(item.sources[0])
-            planes = from_slices(values, affine).transpose(2, 1, 0, 3)
-            self.save(item, [header for _, header in slices], planes)
+            planes = [from_slices(x, affine).transpose(2, 1, 0, 3) for x in (values, masks)]
+            self.save(item, [header for _, header in slices], *planes)
             return
         parts = self.waiting[item.sources]
-        parts.append(values)
+        parts.append((values, masks))
         if len(parts) == self.frames[item.sources]:
             from transfuse_keras.data.dicom import open_dicom
 
             del self.waiting[item.sources]
-            self.save(item, [open_dicom(item.files[0])], np.stack(parts))
+            self.save(item, [open_dicom(item.files[0])], *map(np.stack, zip(*parts, strict=True)))
 
-    def save(self, item, headers, values):
+    def save(self, item, headers, values, masks):
         from transfuse_keras.inference.dicom_seg import save_segmentation
 
         path = self.out / seg_name(item)
-        save_segmentation(path, headers, values, self.task, self.origin, self.kind)
+        made = save_segmentation(path, headers, values, self.task, self.origin, self.kind)
+        if self.sr:
+            from transfuse_keras.inference.dicom_sr import save_report
+
+            path = self.out / sr_name(item)
+            save_report(path, headers, made, masks, self.task, self.origin)
 
     def describe_unfinished(self):
         """Sentences on the files of which frames could not be read."""

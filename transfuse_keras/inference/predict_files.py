@@ -13,6 +13,7 @@ import numpy as np
 from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.readers import read_image, with_channels
 from transfuse_keras.errors import InputError
+from transfuse_keras.files import write_table
 from transfuse_keras.inference.inputs import find_inputs
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.outputs import SegWriter, refuse_clashes, write
@@ -43,6 +44,8 @@ def predict_files(
     precision=None,
     jit=None,
     seg=None,
+    measure=False,
+    sr=False,
     predictor=None,
 ):
     """Predict files and write their masks, each at the input's own size.
@@ -68,6 +71,8 @@ def predict_files(
         precision, jit: as of `load_predictor`.
         seg: "binary" or "fractional" DICOM SEG, or "none"; by default binary where highdicom is
             installed.
+        measure: whether to write measurements.csv, see `measurements`.
+        sr: whether to write a DICOM SR of sizes, STEM_sr.dcm, beside each SEG, see `dicom_sr`.
         predictor: what `load_checked` gave, where the model is loaded already.
 
     Returns: how many sentences were logged on what could not be read or was passed over.
@@ -79,8 +84,8 @@ def predict_files(
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is not a folder; give --out another name.")
     found, passed = find_inputs(inputs, task)
-    seg = choose_seg(seg, found)
-    refuse_clashes(found, out, task, overlays, seg)
+    seg = choose_seg(seg, found, sr)
+    refuse_clashes(found, out, task, overlays, seg, sr)
     for sentence in passed:
         log.error(sentence)
     segs = None
@@ -88,13 +93,18 @@ def predict_files(
         from transfuse_keras.inference.dicom_seg import compute_origin
 
         origin = compute_origin(Path(model_path), *threshold, flips or "-", tile, seg)
-        segs = SegWriter(out, task, origin, seg, Counter(item.sources for item in found))
+        segs = SegWriter(out, task, origin, seg, Counter(item.sources for item in found), sr)
+    rows = []
+    if measure:
+        from transfuse_keras.inference.measurements import FILE, measure_masks
 
-    def save(item, image, maps):
+    def save(item, image, spacing, maps):
         masks = to_masks(maps, threshold, task.exclusive)
         write(out, item, image, masks, task, overlays)
         if segs is not None and is_dicom(item.files[0]):
             segs.add(item, maps, masks)
+        if measure:
+            rows.extend(measure_masks(item, masks, spacing, task))
 
     # volumes, and images worth tiling, are large: one is predicted while the next is read
     at_once = 1 if tile or task.field is not None else AT_ONCE
@@ -114,12 +124,14 @@ def predict_files(
             maps = predict_images(averaging, [image for _, image, _ in done], tile=tile)
         else:
             maps = (predict_volume(averaging, x, spacing, task.field) for _, x, spacing in done)
-        for (item, image, _), probabilities in zip(done, maps, strict=True):
+        for (item, image, spacing), probabilities in zip(done, maps, strict=True):
             try:
-                save(item, image, probabilities)
+                save(item, image, spacing, probabilities)
             except InputError as error:
                 log.error(error)
                 failures += 1
+    if rows:
+        write_table(out / FILE, rows)
     unfinished = segs.describe_unfinished() if segs is not None else []
     for sentence in unfinished:
         log.error(sentence)
@@ -152,23 +164,24 @@ def settle(model_path, task=None, threshold=None, flips=None, tile=False):
     return task, threshold, flips
 
 
-def choose_seg(seg, found):
+def choose_seg(seg, found, sr=False):
     """The kind of DICOM SEG to write: as asked, else binary where highdicom is installed; "none"
-    if no Input is DICOM."""
-    if not any(is_dicom(item.files[0]) for item in found):
+    if no Input is DICOM. InputError if a DICOM SR is asked for, which belongs to a SEG, and there
+    is none."""
+    if not any(is_dicom(item.files[0]) for item in found) or seg == "none":
+        if sr:
+            raise InputError("A DICOM SR belongs to the DICOM SEG of DICOM images; leave it out.")
         return "none"
-    if seg in (None, "none"):
-        if seg is None and find_spec("highdicom") is None:
-            log.warning(
-                "No DICOM SEG is written, as highdicom is missing: pip install "
-                "'transfuse-keras[dicom]'."
-            )
-            return "none"
-        return seg or "binary"
+    if seg is None and not sr and find_spec("highdicom") is None:
+        log.warning(
+            "No DICOM SEG is written, as highdicom is missing: pip install "
+            "'transfuse-keras[dicom]'."
+        )
+        return "none"
     from transfuse_keras.inference.dicom_seg import import_highdicom
 
     import_highdicom()
-    return seg
+    return seg or "binary"
 
 
 def with_progress(steps):

@@ -1,0 +1,71 @@
+"""Areas, diameters and volumes of what was predicted, as rows of a table."""
+
+from transfuse_keras.data.kinds import is_dicom
+from transfuse_keras.data.quiet import reading
+from transfuse_keras.errors import InputError
+from transfuse_keras.metrics.sizes import measure_plane, measure_volume
+
+FILE = "measurements.csv"
+SIZES = ("parts", "area", "longest", "perpendicular", "volume")
+DIGITS = 4  # less than a micrometre, far below what an image shows
+WHOLE = "all"  # slices
+
+
+def measure_masks(item, masks, spacing, task):
+    """Rows for the masks of an Input.
+
+    Args:
+        item: Input.
+        masks: 0/1 (H, W, M) of an image, or (D, H, W, M) of a volume.
+        spacing: of a volume, (slice, row, column) in mm; of an image None: it is read.
+        task: Task.
+
+    Returns: list of dicts: "name"; "slice" of a volume, from 1, or WHOLE; "class"; SIZES as of
+    `metrics.sizes`, empty where there is none; "unit"; and "scale", which tells where the size of a
+    pixel is from. An image has a row for each class; a volume has one, too, and one for each slice
+    that shows the class.
+
+    Raises: InputError if the size of a pixel in a DICOM file is damaged.
+    """
+    scale, pixel = ("header", spacing[1:]) if task.field is not None else read_scale(item.files[0])
+    rows = []
+    for k, name in enumerate(task.classes):
+        if task.field is not None:
+            whole, slices = measure_volume(masks[..., k], spacing)
+            found = {WHOLE: whole, **slices}
+        else:
+            found = {"": measure_plane(masks[..., k], pixel or (1.0, 1.0))}
+        for number, sizes in found.items():
+            rounded = {x: round(sizes[x], DIGITS) if x in sizes else "" for x in SIZES}
+            where = {"name": item.name, "slice": number, "class": name}
+            rows.append({**where, **rounded, "unit": "mm" if pixel else "px", "scale": scale})
+    return rows
+
+
+def read_scale(path):
+    """`find_scale` of an image file; only DICOM tells the size of a pixel."""
+    if not is_dicom(path):
+        return "none", None
+    from transfuse_keras.data.dicom import open_dicom  # and pydicom, which takes seconds
+
+    return find_scale(open_dicom(path), path)
+
+
+def find_scale(header, path):
+    """Where the size of a pixel is from, and the size, (row, column) in mm; ("none", None) where
+    a DICOM header does not tell it. InputError if it is damaged.
+
+    ImagerPixelSpacing is that at the detector, where all is larger than in the patient.
+    """
+    with reading():
+        for name in ("PixelSpacing", "ImagerPixelSpacing"):
+            if not header.get(name):
+                continue
+            try:
+                row, column = map(float, header[name].value)
+            except (TypeError, ValueError):
+                row = column = 0
+            if not (0 < row < float("inf") and 0 < column < float("inf")):
+                raise InputError(f"{path}: its {name} is damaged, so its sizes are unknown.")
+            return name, (row, column)
+    return "none", None
