@@ -58,24 +58,26 @@ def export_saved_model(model, path):
 
     serving = serving_model(model)
     *size, channels = model.input_shape[1:]
+    fixed = tf.TensorSpec((None, *size, channels), "float32", "image")
+    free = tf.TensorSpec((None, None, None, channels), "uint8", "image")
 
-    def serve(image):
+    @tf.function(input_signature=[fixed], autograph=False)
+    def serve(image):  # traced once for both signatures
         return {"probabilities": serving(image, training=False)}
 
+    @tf.function(input_signature=[free], autograph=False)
     def any_size(image):
         shape = tf.shape(image)[1:3]
         image = tf.round(resize(tf.cast(image, "float32"), size))
         return {"probabilities": resize(serve(image)["probabilities"], shape)}
 
-    fixed = tf.TensorSpec((None, *size, channels), "float32", "image")
-    free = tf.TensorSpec((None, None, None, channels), "uint8", "image")
     # Not by Keras' own export, which stores every weight twice.
     module = tf.Module()
     module.weights = [variable.value for variable in serving.variables]
     with builtin_resizing(), replacing(path) as temporary:
-        signatures = {"serving_default": tf.function(serve, [fixed]).get_concrete_function()}
+        signatures = {"serving_default": serve.get_concrete_function()}
         if not keeps_z_scores(model.normalization):
-            signatures["any_size"] = tf.function(any_size, [free]).get_concrete_function()
+            signatures["any_size"] = any_size.get_concrete_function()
         tf.saved_model.save(module, str(temporary), signatures)
 
 

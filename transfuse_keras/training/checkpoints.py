@@ -139,6 +139,13 @@ def restore(model, path):
         raise InputError(f"{path}: is not a checkpoint of this training ({reason}).") from error
 
 
+def take_weights(model, path):
+    """Give a compiled model the weights of a file of the same model without its optimiser."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+        model.load_weights(path)
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a training is.

@@ -67,6 +67,8 @@ def fit_model(settings, splits, run, progress, distributed):
         run: Path of the run folder, which is begun here.
         progress: Progress.
         distributed: whether to train on all devices.
+
+    Returns: the model as it is after the last epoch.
     """
     if settings.deterministic:
         compute_deterministically()
@@ -107,7 +109,7 @@ def fit_model(settings, splits, run, progress, distributed):
             if progress.mend and is_first():
                 checkpoints.save_best(model, run / "checkpoints", progress.epochs)
             if has_ended(progress, recipe):
-                return
+                return model
         order.epoch = progress.epochs  # Keras loads batches before it begins an epoch
         model.fit(
             training,
@@ -118,6 +120,7 @@ def fit_model(settings, splits, run, progress, distributed):
             verbose=1 if is_first() and sys.stdout.isatty() else 0,
             callbacks=callbacks,
         )
+    return model
 
 
 def create_order(settings, samples):

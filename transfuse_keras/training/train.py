@@ -89,9 +89,10 @@ def train(
         train_run(settings, Path(out), first=False, **options)
         return Path(out)
     with writing_run(out, task.name, resume) as run:
-        splits, settings = train_run(settings, run, first=True, **options)
+        splits, settings, model = train_run(settings, run, first=True, **options)
         if not exported_elsewhere(export):
-            finish(settings, run, splits, keep_checkpoints, export and has_tensorflow(), report)
+            export_now = export and has_tensorflow()
+            finish(settings, run, splits, model, keep_checkpoints, export_now, report)
     if export and not has_tensorflow():
         log.warning(
             f"TensorFlow is not installed, so {run} has no saved_model and no model.tflite. Where "
@@ -121,7 +122,8 @@ def train_run(settings, run, first, resume, distributed, job, epochs):
         distributed: whether to train on all devices.
         settings, resume, job, epochs: as of `train`.
 
-    Returns: {"train", "val", "test"} -> list of Sample, and the Settings, with `epochs`.
+    Returns: {"train", "val", "test"} -> list of Sample; the Settings, with `epochs`; and the model
+    that was trained, None where it must be loaded to be scored in float32 on one device.
     """
     splits = find_run_splits(settings)
     if not resume:  # a run keeps the ranges and the augmentation that it began with
@@ -138,15 +140,17 @@ def train_run(settings, run, first, resume, distributed, job, epochs):
     if epochs is not None:
         settings = lengthen(settings, run, epochs, progress, first)
     recipe, best = settings.recipe, run / "checkpoints" / checkpoints.BEST
+    model = None
     try:
         if not has_ended(progress, recipe) or progress.mend:
             with joined(*job) if job else nullcontext():
-                fit_model(settings, splits, run, progress, distributed)
+                model = fit_model(settings, splits, run, progress, distributed)
     finally:
         if first and best.is_file():
             with replacing(run / "model.keras") as temporary:
                 shutil.copyfile(best, temporary)
-    return splits, settings
+    plain = settings.precision == "float32" and not distributed
+    return splits, settings, model if plain else None
 
 
 def find_run_splits(settings):
@@ -213,10 +217,17 @@ def lengthen(settings, run, epochs, progress, first):
     return settings
 
 
-def finish(settings, run, splits, keep_checkpoints, export, report):
-    """Score, export and report a run, all epochs of which are trained."""
+def finish(settings, run, splits, model, keep_checkpoints, export, report):
+    """Score, export and report a run, all epochs of which are trained.
+
+    `model` is the trained one, which is given its best weights: to build another takes ten
+    seconds. Without it the best is loaded.
+    """
     data = "phantom" if settings.data is None else str(settings.data)
-    model = load_model(run / "model.keras")
+    if model is None:
+        model = load_model(run / "model.keras")
+    else:
+        checkpoints.take_weights(model, run / "model.keras")
     try:
         write_results(run, model, settings.task, splits, data, settings.threshold, export, report)
     finally:
