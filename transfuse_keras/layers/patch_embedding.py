@@ -45,6 +45,11 @@ class PatchEmbedding(layers.Layer):
             name="positions",
         )
 
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape
+        size = self.patch_size
+        return batch, (height // size) * (width // size), self.proj.filters
+
     def call(self, x):
         _, height, width, channels = x.shape
         size, dim = self.patch_size, self.proj.filters

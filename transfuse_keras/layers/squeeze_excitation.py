@@ -27,6 +27,9 @@ class SqueezeExcitation(layers.Layer):
         self.fc1.build(squeezed)
         self.fc2.build((*squeezed[:3], hidden))
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
     def call(self, x):
         gate = ops.mean(x, axis=(1, 2), keepdims=True)
         gate = ops.sigmoid(self.fc2(ops.relu(self.fc1(gate))))

@@ -84,6 +84,10 @@ class BilinearUpsampling(keras.layers.Layer):
         super().__init__(**kwargs)
         self.scale = scale
 
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return batch, self.scale * height, self.scale * width, channels
+
     def call(self, x):
         _, height, width, _ = x.shape
         return resize_bilinear(x, (self.scale * height, self.scale * width))
