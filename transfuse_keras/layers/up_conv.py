@@ -71,7 +71,9 @@ class UpConvBN(ConvBN):
 
     def compute_output_spec(self, x, skip=None, training=False):
         batch, height, width, _ = x.shape
-        return keras.KerasTensor((batch, 2 * height, 2 * width, self.conv.filters), self.compute_dtype)
+        return keras.KerasTensor(
+            (batch, 2 * height, 2 * width, self.conv.filters), self.compute_dtype
+        )
 
     def call(self, x, skip=None, training=False):
         kernel, bias = self.conv.kernel, self.conv.bias
