@@ -77,12 +77,12 @@ def test_the_page_on_weights_lists_every_published_file():
         assert row.revision.startswith(revision)
 
 
-@pytest.mark.parametrize("name", ["Ti", "S"])
+@pytest.mark.parametrize("name", ["Ti", "S", "Lite"])
 def test_parameters_and_operations_are_those_of_the_table(name):
     """release_check.py builds the large variants too."""
     rows = re.findall(r"^\| (\S+) \|.*\| ([\d,]+) \| ([\d.]+) \|$", README, re.MULTILINE)
     stated = {row[0]: row[1:] for row in rows}
-    assert len(stated) == 5
+    assert len(stated) == 6
     assert stated[name] == describe_size(name)
 
 

@@ -11,7 +11,14 @@ def golden(name):
     return np.load(FIXTURES / f"timm_{name}_seed1.npz")
 
 
-CNNS = ["resnet18", "resnet34", "resnet50", "res2net50_26w_4s", "resnetv2_50x1_bit"]
+CNNS = [
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "res2net50_26w_4s",
+    "resnetv2_50x1_bit",
+    "tf_efficientnet_lite0",
+]
 VITS = ["deit_tiny_patch16_224", "deit_small_patch16_224"]
 LARGE_VITS = ["deit_base_patch16_224", "deit_base_patch16_384", "vit_base_patch16_224"]
 

@@ -5,6 +5,7 @@ from functools import partial
 
 import keras
 
+from transfuse_keras.backbones.efficientnet import efficientnet_lite0
 from transfuse_keras.backbones.res2net import res2net_block
 from transfuse_keras.backbones.resnet import basic_block, bottleneck, resnet
 from transfuse_keras.backbones.resnetv2 import resnetv2
@@ -18,6 +19,7 @@ CNNS: dict[str, Callable[..., keras.Model]] = {
     "res2net50_26w_4s": partial(resnet, res2net_block, (3, 4, 6)),
     "resnetv2_50x1_bit": resnetv2,
     "vgg16": vgg16,
+    "tf_efficientnet_lite0": efficientnet_lite0,
 }
 
 

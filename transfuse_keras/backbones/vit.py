@@ -11,6 +11,7 @@ VITS = {
     "deit_small_patch16_224": {"dim": 384, "depth": 12, "heads": 6},
     "deit_base_patch16_224": {"dim": 768, "depth": 12, "heads": 12},
     "deit_base_patch16_384": {"dim": 768, "depth": 12, "heads": 12},
+    "vit_tiny_patch16_224": {"dim": 192, "depth": 12, "heads": 3},
     "vit_base_patch16_224": {"dim": 768, "depth": 12, "heads": 12},
 }
 PATCH_SIZE = 16

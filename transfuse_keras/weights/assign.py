@@ -20,6 +20,8 @@ LEAVES = [
 ]
 # (rows, columns) of so many position embeddings in the authors' files, where they are no square
 GRIDS = {192: (12, 16), 768: (24, 32)}
+# a swap of the first two axes with the last two, from PyTorch to Keras and back
+DEPTHWISE = (2, 3, 0, 1)
 
 
 def torch_name(path, rules):
@@ -32,6 +34,7 @@ def torch_name(path, rules):
 def keras_layout(tensor, shape, position_grid=None):
     """A PyTorch tensor in Keras' layout: (out, in, h, w) -> (h, w, in, out), a matrix transposed.
 
+    A depthwise convolution is (channels, 1, h, w) there and (h, w, channels, 1) here.
     Position embeddings (1, N, D) become the grid (1, rows, columns, D) of `shape`, and a
     convolution over RGB is adapted where `shape` has another number of input channels.
     """
@@ -40,6 +43,8 @@ def keras_layout(tensor, shape, position_grid=None):
     if is_adapted(tensor, shape):
         tensor = adapt_stem(tensor, shape[2])
     axes = {2: (1, 0), 4: (2, 3, 1, 0)}.get(tensor.ndim)
+    if tensor.ndim == len(shape) == 4 and tensor.shape[:2] == (shape[2], 1) and shape[3] == 1:
+        axes = DEPTHWISE
     return tensor if axes is None else tensor.transpose(axes)
 
 
@@ -48,6 +53,8 @@ def torch_layout(name, value):
     if name.endswith("pos_embed"):
         return value.reshape(1, -1, value.shape[-1])
     axes = {2: (1, 0), 4: (3, 2, 0, 1)}.get(value.ndim)
+    if name.endswith("conv_dw.weight"):
+        axes = DEPTHWISE
     return value if axes is None else np.ascontiguousarray(value.transpose(axes))
 
 

@@ -50,6 +50,8 @@ PUBLISHED = {
         APACHE, IN1K, revision="b78cc5532a69df6bcad9c3a8d76653fd20b31ac6"
     ),
     "deit_base_patch16_384.fb_in1k": Published(APACHE, IN1K, image_size=384),
+    "tf_efficientnet_lite0.in1k": Published(APACHE, IN1K, HALF),
+    "vit_tiny_patch16_224.augreg_in21k": Published(APACHE, IN21K, HALF),
     "vit_base_patch16_224.augreg_in21k": Published(APACHE, IN21K, HALF),
 }
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from transfuse_keras.weights.pytorch_files import read_torch
+
 GRID = "position_grid"  # in the metadata of a .safetensors file: rows x columns, as "12x16"
 LARGEST = 2**32  # bytes, several times the largest model: what unpacks to more is refused
 
@@ -18,8 +20,8 @@ def read_tensors(source):
 
     Args:
         source: path of an `.npz`, `.safetensors`, `.pth` or `.pt` file, or a mapping of tensor
-            names to arrays. PyTorch files need torch, and only plain tensors in them are read:
-            one that would run code is refused.
+            names to arrays. Of PyTorch's files only plain tensors are read, without PyTorch: one
+            that would run code is refused.
 
     Returns: dict of tensor name to NumPy array.
 
@@ -55,8 +57,6 @@ def read_file(path):
     try:
         refuse_bomb(path)
         return as_arrays(READERS[path.suffix](path))
-    except ImportError as error:
-        raise ValueError(f"{path}: reading it needs PyTorch; pip install torch.") from error
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path}: damaged or not a {path.suffix} file ({reason}).") from error
@@ -101,12 +101,6 @@ def read_grid(source):
     if len(sides) != 2 or not all(side.isdecimal() and 0 < int(side) < 2**16 for side in sides):
         raise ValueError(f"{source}: its metadata says {GRID} {text!r}, which is no grid.")
     return int(sides[0]), int(sides[1])
-
-
-def read_torch(path):
-    import torch
-
-    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 READERS = {

@@ -10,6 +10,7 @@ import numpy as np
 
 from transfuse_keras.backbones import VITS
 from transfuse_keras.weights.assign import LEAVES, assign, torch_name
+from transfuse_keras.weights.efficientnet import as_timm
 from transfuse_keras.weights.readers import read_tensors
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ RESNETV2 = [
     (r"^stages_(\d)_blocks_(\d+)_downsample_conv", r"stages/\1/blocks/\2/downsample/conv"),
     (r"^stages_(\d)_blocks_(\d+)_", r"stages/\1/blocks/\2/"),
 ]
+EFFICIENTNET = [(r"^blocks_(\d+)_(\d+)_", r"blocks/\1/\2/")]
 VGG = [(r"^features_(\d+)", r"features/\1")]
 VIT = [
     (r"^patch_embed/positions", "pos_embed"),
@@ -32,7 +34,7 @@ VIT = [
     (r"^blocks_", "blocks/"),
 ]
 # what a checkpoint holds and a branch does not: classifier with the norm before it, class token,
-# the stage at stride 32
+# the stages at stride 32 with what follows them
 UNUSED = (
     r"^fc\.",
     r"^head\.",
@@ -41,13 +43,16 @@ UNUSED = (
     r"^cls_token$",
     r"^layer4\.",
     r"^stages\.3\.",
+    r"^blocks\.[56]\.\d+\.(conv|bn)",
+    r"^conv_head\.",
+    r"^bn2\.",
     r"num_batches_tracked$",
 )
 
 
 def timm_names(branch):
     """Tensor name -> variable, for every weight and statistic of a branch."""
-    rules = [*LEAVES, *RESNET, *RESNETV2, *VGG, *VIT]
+    rules = [*LEAVES, *RESNET, *RESNETV2, *EFFICIENTNET, *VGG, *VIT]
     return {torch_name(variable.path, rules): variable for variable in branch.weights}
 
 
@@ -60,7 +65,8 @@ def load_timm(
     """Load published ImageNet weights into a branch.
 
     Knows the CNNs and transformers of CNNS and VITS under timm's names; those of torchvision's
-    ResNets and of DeiT's files are the same. The classifier, the class token with its position,
+    ResNets and of DeiT's files are the same, those of `efficientnet_lite_pytorch` are translated.
+    The classifier, the class token with its position,
     the stage at stride 32 and blocks past the branch's depth are passed over; position
     embeddings are resized (bilinear, align_corners) to the branch's token grid; the RGB stem is
     adapted to another number of channels (`adapt_stem`); both are logged.
@@ -84,7 +90,7 @@ def load_timm(
         >>> cnn = {n: x for n, x in tensors.items() if n.startswith(("conv1", "bn1", "layer"))}
         >>> tk.load_timm(model.cnn, cnn)  # or a file such as "resnet18-f37072fd.pth"
     """
-    variables, tensors = timm_names(branch), read_tensors(source)
+    variables, tensors = timm_names(branch), as_timm(read_tensors(source))
     if not patches:
         own = [name for name in variables if name.startswith("patch_embed.proj.")]
         variables = {name: x for name, x in variables.items() if name not in own}
