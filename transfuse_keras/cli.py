@@ -159,7 +159,7 @@ def parser():
     )
     for add in (
         *(add_plan, add_train, add_evaluate, add_predict, add_check, add_compare, add_report),
-        *(add_convert, add_export, add_inspect, add_benchmark, add_ablate),
+        *(add_convert, add_export, add_inspect, add_benchmark, add_ablate, add_node),
     ):
         add(top)
     for command in top.commands.choices.values():
@@ -387,6 +387,26 @@ def add_ablate(top):
     run("--out", metavar="DIR", help="(default: savedmodels/ablation-TASK)")
     run("--resume", action="store_true", help="go on in --out; what is complete is kept")
     add_speed(command)
+
+
+def add_node(top):
+    command = add_command(
+        *(top, "node", "store the masks of new studies in a PACS (DICOMweb)", "docs/dicom.md"),
+        "--dicomweb http://pacs:8042/dicom-web --model savedmodels/hip --modality DX CR",
+        "--dicomweb http://pacs:8042/dicom-web --model savedmodels/hip --modality DX --once",
+    )
+    server = command.add_argument_group("server").add_argument
+    server("--dicomweb", required=True, metavar="URL", help="of the DICOMweb service")
+    kinds = "of the series that are predicted, as DX CR"
+    server("--modality", required=True, nargs="+", metavar="M", help=kinds)
+    days = "look at studies of so many days, today's among them (default: 2)"
+    server("--days", type=int, metavar="N", help=days)
+    server("--interval", type=float, metavar="S", help="seconds between two looks (default: 60)")
+    server("--once", action="store_true", help="go through the studies one time, then end")
+    server("--sr", action="store_true", help="store areas and diameters as DICOM SR, too")
+    add_model(command)
+    scoring = command.add_argument_group("scoring").add_argument
+    add_threshold(scoring, "the run's, else 0.5", auto="")
 
 
 def add_data(command, without=""):

@@ -307,6 +307,23 @@ def run_predict(model, input, out, task=None, no_overlays=False, runtime=None, *
     return 1 if failed else 0
 
 
+def run_node(dicomweb, model, modality, task=None, **options):
+    if options.get("threshold") == "auto":
+        raise InputError("--threshold auto: transfuse evaluate chooses, then the node follows it.")
+    task = find_task(task) if task else None
+    options = parse_prediction(options)
+    refuse_missing_model(model)
+    from transfuse_keras.inference.choose import choose_file
+
+    model = choose_file(Path(model))
+    if not is_exported(model):
+        import_tensorflow()
+    from transfuse_keras.inference.node import watch
+
+    modalities = [name.upper() for name in modality]
+    return 1 if watch(model, dicomweb, modalities, task, **options) else 0
+
+
 def is_exported(path):
     """Whether a model is a file that is run without TensorFlow."""
     return path.suffix in (".tflite", ".onnx", ".xml")

@@ -70,6 +70,11 @@ def derive_segmentation_uid(instances, origin):
     return derive_uid("SEG", *sorted(map(str, instances)), origin)
 
 
+def derive_series_uid(series, origin):
+    """The SeriesInstanceUID of the SEGs of a series, or of its files; `series` is its own."""
+    return derive_uid("series", series, origin)
+
+
 def save_segmentation(path, headers, values, task, origin, kind="binary"):
     """Write a DICOM SEG.
 
@@ -131,7 +136,7 @@ def make_segmentation(headers, values, task, origin, kind):
         pixel_array=frames / np.float32(TOP) if kind == "fractional" else frames,
         segmentation_type=kind.upper(),
         segment_descriptions=[describe_segment(i, task, origin) for i in range(values.shape[-1])],
-        series_instance_uid=derive_uid("series", first.SeriesInstanceUID, origin),
+        series_instance_uid=derive_series_uid(first.SeriesInstanceUID, origin),
         series_number=1000 + int(first.get("SeriesNumber") or 0),
         sop_instance_uid=derive_segmentation_uid(instances, origin),
         instance_number=int(first.get("InstanceNumber") or 1) if len(headers) == 1 else 1,

@@ -54,7 +54,7 @@ def make_report(path, headers, seg, masks, task, origin):
     return ComprehensiveSR(
         evidence=[*headers, seg],
         content=report[0],
-        series_instance_uid=derive_uid("SR series", headers[0].SeriesInstanceUID, origin),
+        series_instance_uid=derive_report_series_uid(headers[0].SeriesInstanceUID, origin),
         series_number=2000 + int(headers[0].get("SeriesNumber") or 0),
         sop_instance_uid=derive_report_uid(seg.SOPInstanceUID),
         instance_number=int(seg.InstanceNumber),
@@ -67,6 +67,11 @@ def make_report(path, headers, seg, masks, task, origin):
 def derive_report_uid(segmentation):
     """The SOPInstanceUID of the SR beside the SEG whose own is `segmentation`."""
     return derive_uid("SR", segmentation)
+
+
+def derive_report_series_uid(series, origin):
+    """The SeriesInstanceUID of the SRs of a series, whose own is `series`."""
+    return derive_uid("SR series", series, origin)
 
 
 def describe_observer(task, origin):
