@@ -143,7 +143,7 @@ def test_a_model_without_its_run_needs_task_and_data(hips, tmp_path, capsys):
     assert evaluate(lone, "--data", data) == 2
     assert "lone.keras: is in no run folder" in capsys.readouterr().err
     assert evaluate(lone, "--data", data, "--task", "polyp") == 2
-    assert "has 3 channels and 3 classes, but the task polyp has 3 and 1" in capsys.readouterr().err
+    assert "3 channels and gives 3 maps, the task polyp has 3 and 1" in capsys.readouterr().err
     out = tmp_path / "out"
     assert evaluate(lone, "--data", data, "--task", "hip", "--out", out) == 0
     assert metrics_of(out)["n"] == 12

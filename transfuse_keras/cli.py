@@ -250,7 +250,7 @@ def add_evaluate(top):
     add_model(command)
     scoring = command.add_argument_group("scoring").add_argument
     add_threshold(scoring, "the run's, else 0.5")
-    add_flip(scoring)
+    add_flip(command)
     add_speed(command)
 
 
@@ -271,7 +271,7 @@ def add_predict(top):
     add_model(command)
     scoring = command.add_argument_group("scoring").add_argument
     add_threshold(scoring, "the run's, else 0.5", auto="")
-    add_flip(scoring)
+    add_flip(command)
     scoring("--tile", action="store_true", help="cut large images into tiles, do not shrink them")
     speed = add_speed(command)
     runtime = "of a run folder take the model itself, not the fastest verified export of it"
@@ -334,7 +334,8 @@ def add_export(top):
         "--model savedmodels/hip --format litert --quantize int8 --data HIPS",
     )
     model = command.add_argument_group("model").add_argument
-    model("--model", required=True, metavar="RUN", help="run folder or .keras file")
+    several = "run folder or .keras file; several, or a folder of --folds: one file that averages"
+    model("--model", required=True, nargs="+", metavar="RUN", help=several)
     formats = ", ".join(QUANTIZATIONS)
     model("--format", required=True, nargs="+", choices=list(QUANTIZATIONS), help=formats)
     quantize = "none (default), float16 (litert, openvino, web), dynamic or int8 (litert, web)"
@@ -342,6 +343,7 @@ def add_export(top):
     model("--out", metavar="DIR", help="(default: the folder of the model)")
     data = command.add_argument_group("data").add_argument
     data("--data", metavar="DIR", help="labelled images to verify on (default: the run's own)")
+    add_flip(command, "the file averages over mirror images", "none")
 
 
 def add_inspect(top):
@@ -444,7 +446,8 @@ def add_training(command, seed=True):
 
 def add_model(command):
     add = command.add_argument_group("model").add_argument
-    add("--model", required=True, metavar="M", help=MODEL_HELP)
+    several = "; several, or a folder of --folds: the mean of their probabilities"
+    add("--model", required=True, nargs="+", metavar="M", help=MODEL_HELP + several)
     add("--task", help=f"{TASK_HELP} (default: the run's)")
 
 
@@ -487,6 +490,9 @@ def add_threshold(add, default, auto="; auto chooses the best X for each class o
     add("--threshold", metavar="X", help=text)
 
 
-def add_flip(add):
-    flip = "average over mirror images: h, v, hv or none (default: the task's)"
+def add_flip(command, what="average over mirror images", default="the task's"):
+    add = command.add_argument_group("mirror images").add_mutually_exclusive_group().add_argument
+    flip = f"{what}: h, v, hv or none (default: {default})"
     add("--flip", choices=["h", "v", "hv", "none"], help=flip)
+    tta = "test-time augmentation: --flip with all flips that the training made"
+    add("--tta", dest="flip", action="store_const", const="tta", help=tta)

@@ -20,6 +20,7 @@ from transfuse_keras.runs.folder import (
     find_unfinished,
     refuse_taken,
 )
+from transfuse_keras.runs.members import find_members
 from transfuse_keras.runs.options import (
     describe_recipe,
     find_settings,
@@ -274,14 +275,14 @@ def run_evaluate(model, data=None, out=None, task=None, score_all=False, **optio
     task = find_task(task) if task else None
     options = parse_prediction(options)
     spacing = parse_spacing(options.pop("spacing", None))
-    refuse_missing_model(model)
+    find_members(model)
     refuse_missing_data(data)
     refuse_taken(out)
     import_tensorflow()
     from transfuse_keras.evaluation.evaluate_model import evaluate_model
 
     options |= {"task": task, "spacing": spacing, "everything": score_all}
-    folder = evaluate_model(Path(model), data, out=out, **options)
+    folder = evaluate_model(model, data, out=out, **options)
     log.info(f"Done: {folder}/report.html")
 
 
@@ -290,19 +291,20 @@ def run_predict(model, input, out, task=None, no_overlays=False, runtime=None, *
         raise InputError("--threshold auto: transfuse evaluate chooses, then predict follows it.")
     task = find_task(task) if task else None
     options = parse_prediction(options)
-    refuse_missing_model(model)
-    model = Path(model)
-    if runtime is not None and model.suffix != ".keras" and not (model / "model.keras").is_file():
-        raise InputError(f"{model}: --runtime {runtime} is for run folders and .keras files.")
+    members = find_members(model)
+    for path in members if runtime is not None else ():
+        if path.suffix != ".keras" and not (path / "model.keras").is_file():
+            raise InputError(f"{path}: --runtime {runtime} is for run folders and .keras files.")
     if runtime is None and not {"precision", "jit"} & set(options):  # these are of model.keras
         from transfuse_keras.inference.choose import choose_file
 
-        model = choose_file(model)
-    if not is_exported(model):
+        members = [choose_file(path) for path in members]
+    if not all(map(is_exported, members)):
         import_tensorflow()
     from transfuse_keras.inference.predict_files import predict_files
 
-    failed = predict_files(model, input, Path(out), task=task, overlays=not no_overlays, **options)
+    options |= {"task": task, "overlays": not no_overlays}
+    failed = predict_files(members, input, Path(out), **options)
     log.info(f"Done: {out}")
     return 1 if failed else 0
 
@@ -358,19 +360,20 @@ def run_report(folder):
     log.info(f"Done: {folder}/report.html")
 
 
-def run_export(model, format, quantize=("none",), data=None, out=None):
-    refuse_missing_model(model)
+def run_export(model, format, quantize=("none",), data=None, out=None, flip="none"):
+    find_members(model)
     refuse_missing_data(data)
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         from transfuse_keras.training.train import run_with_tensorflow
 
         folders = [x for name, x in (("--data", data), ("--out", out)) if x for x in (name, x)]
-        asked = ["--model", model, "--format", *format, "--quantize", *quantize, *folders]
+        asked = ["--model", *model, "--format", *format, "--quantize", *quantize, *folders]
+        asked += {"none": [], "tta": ["--tta"]}.get(flip, ["--flip", flip])
         return run_with_tensorflow(["export", *map(str, asked)])
     import_tensorflow()
     from transfuse_keras.export.export_model import export_model
 
-    export_model(model, format, quantize, out, data)
+    export_model(model, format, quantize, out, data, "" if flip == "none" else flip)
 
 
 def run_inspect(files):

@@ -1,6 +1,7 @@
 """Scoring a trained model of any format on any folder of labelled images."""
 
 import logging
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,19 @@ from transfuse_keras.evaluation.evaluate import choose_thresholds
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.results import score_samples, write_thresholds
 from transfuse_keras.files import first_free, write_json
-from transfuse_keras.inference.predictor import load_predictor
+from transfuse_keras.inference.ensemble import average
+from transfuse_keras.inference.predict import choose_flips
+from transfuse_keras.inference.predict_files import load_members
+from transfuse_keras.runs.fitting import known_together
 from transfuse_keras.runs.folder import find_run, own_data, read_config, read_split
 from transfuse_keras.runs.logfile import begin_log, logging_to_folder
-from transfuse_keras.runs.metadata import keep_ranges, known_task
+from transfuse_keras.runs.members import find_members
+from transfuse_keras.runs.metadata import keep_ranges
 from transfuse_keras.runs.samples import is_test, own_listing, own_samples, own_splits, recognize
 
 log = logging.getLogger(__name__)
+
+LABEL, UNKNOWN = "split of the run", "not of the run"  # an attribute of samples, and its default
 
 
 @logging_to_folder()
@@ -37,7 +44,8 @@ def evaluate_model(
     """Score a model and leave a folder with tables, pictures, a report and metrics.json.
 
     Args:
-        model: run folder, `.keras` file, SavedModel folder or `.tflite` file.
+        model: run folder, `.keras` file, SavedModel folder or `.tflite` file; a list of them, or
+            the folder of a cross-validation, for the mean of their probabilities.
         data: folder in a known layout. Its test split is scored, or all of it where it names
             none, but nothing that the run was trained on, wherever it lies now; of the run's own
             data its test split. None is that data.
@@ -45,7 +53,8 @@ def evaluate_model(
         task: Task; by default the run's, or the one that an exported model names.
         threshold: a probability, "auto" for the best on the run's validation split (kept with
             the run), None for what the run or the model keeps, else 0.5.
-        flips: average over mirror images, see `predict`; by default as the task says.
+        flips: average over mirror images, see `predict`; by default as the task says; "tta" for
+            all that the training made.
         spacing: (row, column) mm of images whose spacing is not known otherwise.
         precision, jit: as of `load_predictor`.
         everything: score all samples, also those that the run was trained on.
@@ -56,27 +65,29 @@ def evaluate_model(
 
     Raises: InputError if model, data or folder cannot be used.
     """
-    run, known = find_run(model), known_task(model)
+    members = find_members(model)
+    runs, known = [find_run(path) for path in members], known_together(members)
+    run = runs[0]
     if task is None:
         if known is None:
             raise InputError(
-                f"{model}: is in no run folder and does not tell its task; give --task."
+                f"{members[0]}: is in no run folder and does not tell its task; give --task."
             )
         task = known[0]
     task = keep_ranges(task, known)
-    predictor = load_predictor(model, precision, jit)
-    if (predictor.channels, predictor.classes) != (task.channels, len(task.classes)):
-        raise InputError(
-            f"{model}: has {predictor.channels} channels and {predictor.classes} classes, but the "
-            f"task {task.name} has {task.channels} and {len(task.classes)}."
-        )
-    flips = task.flips if flips is None else flips
-    samples, trained_on = choose_samples(task, data, run, spacing, everything, masks, group)
+    flips = choose_flips(flips, task)
+    predictor = average(load_members(members, precision, jit, task))
+    options = spacing, everything, masks, group
+    samples, trained_on = choose_for_all(task, data, runs, *options)
     name = "phantom" if data is None and own_data(run) is None else Path(data or own_data(run)).name
-    folder = choose_evaluation_folder(out, run, name)
+    folder = choose_evaluation_folder(out, find_home(model, runs), name)
+    if threshold == "auto" and len(members) > 1:
+        raise InputError("--threshold auto: is for a single run; give a number for several.")
     if threshold == "auto":
         if run is None:
-            raise InputError(f"{model}: is in no run folder, so has no validation split for auto.")
+            raise InputError(
+                f"{members[0]}: is in no run folder, so has no validation split for auto."
+            )
         thresholds = choose_thresholds(predictor, validation_samples(task, run), task, flips)
         write_thresholds(run, thresholds, "auto")
     elif threshold is not None:
@@ -89,15 +100,66 @@ def evaluate_model(
     log.info(f"Evaluation folder: {folder}")
     metrics = {
         **{"task": task.name, "data": str(data) if data else own_data(run) or "phantom"},
-        "variant": read_config(run)["recipe"]["variant"] if run else "unknown",
-        "model": str(model),
+        "variant": describe_variants(runs),
+        "model": str(members[0]),
+        **({"averaged": list(map(str, members))} if len(members) > 1 else {}),
         **({"precision": precision} if precision else {}),
         **({} if trained_on is None else {"trained_on": trained_on}),
         **score_samples(folder, predictor, task, samples, thresholds, flips),
     }
+    if len(members) > 1:
+        metrics["protocol"] += f"; mean of {len(members)} models"
     write_report(folder, metrics)
     write_json(folder / "metrics.json", metrics)
     return folder
+
+
+def find_home(model, runs):
+    """The folder that an evaluation belongs to: that of the run or of the cross-validation; None
+    of several runs and of a lone file."""
+    if len(runs) == 1:
+        return runs[0]
+    only = model[0] if isinstance(model, list) and len(model) == 1 else model
+    return None if isinstance(only, list) else Path(only)
+
+
+def describe_variants(runs):
+    """The variant of the models of runs, such as "S", or "S and L"."""
+    found = {read_config(run)["recipe"]["variant"] if run else "unknown" for run in runs}
+    return " and ".join(sorted(found))
+
+
+def choose_for_all(task, data, runs, spacing, everything, masks, group):
+    """The samples to score by models that are averaged: those that none of them was trained on.
+
+    Args and returns: as of `choose_samples`, but for `runs`: a run or None for each model. With
+    `everything` a sample is labelled with its splits of all runs.
+
+    Raises: InputError if no sample is left, or if the runs have other data and none is given.
+    """
+    if data is None and len({own_data(run) for run in runs}) > 1:
+        raise InputError("The models were trained on different data; say by --data what to score.")
+    chosen = [choose_samples(task, data, x, spacing, everything, masks, group) for x in runs]
+    samples, count = chosen[0]
+    if len(runs) == 1:
+        return samples, count
+    parts = defaultdict(list)
+    for found, _ in chosen:
+        for sample in found:
+            parts[sample.name].append(sample.attributes.get(LABEL))
+    kept = [sample for sample in samples if len(parts[sample.name]) == len(runs)]
+    if not kept:
+        raise InputError(
+            "No image is left that none of the models was trained on: give other images by --data, "
+            "or --all. The scores of a cross-validation are in its report.html."
+        )
+    if any(count is None for _, count in chosen):
+        return kept, None
+    if not everything:
+        return kept, max(count for _, count in chosen)
+    used = [x for x in kept if set(parts[x.name]) - {"test", UNKNOWN}]
+    label = {x.name: " or ".join(sorted(set(parts[x.name]))) for x in kept}
+    return [label_split(sample, label) for sample in kept], len(used)
 
 
 def choose_evaluation_folder(out, run, name):
@@ -163,8 +225,8 @@ def count_used(parts):
 
 def label_split(sample, parts):
     """The sample with its split of the run among its attributes: a subgroup of its own."""
-    part = parts.get(sample.name, "not of the run")
-    return replace(sample, attributes={**sample.attributes, "split of the run": part})
+    part = parts.get(sample.name, UNKNOWN)
+    return replace(sample, attributes={**sample.attributes, LABEL: part})
 
 
 def keep_test(samples):

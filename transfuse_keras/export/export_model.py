@@ -1,6 +1,7 @@
 """Exporting a trained model in several formats, with what it needs of its run and its data."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from transfuse_keras.data.cache import read_fitted
 from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.export.averaging import combine
 from transfuse_keras.export.formats import FORMATS
 from transfuse_keras.export.verification import (
     export_verified,
@@ -16,8 +18,11 @@ from transfuse_keras.export.verification import (
     select_fullest_slice,
 )
 from transfuse_keras.files import read_json
+from transfuse_keras.inference.predict import choose_flips
 from transfuse_keras.model.load import load_model
-from transfuse_keras.runs.folder import find_run, own_data, read_config, run_task, run_thresholds
+from transfuse_keras.runs.fitting import known_together
+from transfuse_keras.runs.folder import find_run, own_data, read_config, run_thresholds
+from transfuse_keras.runs.members import find_members, is_cross_validation
 from transfuse_keras.runs.metadata import ModelFacts
 from transfuse_keras.runs.samples import own_samples
 from transfuse_keras.tasks.task import Task
@@ -28,16 +33,18 @@ log = logging.getLogger(__name__)
 CALIBRATED = 32  # training images that the ranges of int8 activations are found on
 
 
-def export_model(path, formats, quantizations=("none",), out=None, data=None):
+def export_model(path, formats, quantizations=("none",), out=None, data=None, flips=""):
     """Export a trained model in several formats, each verified against the Keras model.
 
     Args:
-        path: run folder or `.keras` file.
+        path: run folder or `.keras` file; a list of them, or the folder of a cross-validation,
+            for one file that averages.
         formats: keys of FORMATS.
         quantizations: of "none", "float16", "dynamic" and "int8"; a format takes those it has.
         out: the folder; by default the model's own.
         data: folder in a known layout to verify and to calibrate on; by default what the run was
             trained on.
+        flips: mirror images that the file averages over, as of `choose_flips`.
 
     Writes: the files, a .json beside each and export.json with what `verify` gave of all.
 
@@ -45,10 +52,14 @@ def export_model(path, formats, quantizations=("none",), out=None, data=None):
     images are needed and not there; OverBudget if a file is not the same model.
     """
     jobs = plan_exports(formats, quantizations)
-    path = Path(path)
-    model, run = load_model(path), find_run(path)
-    out = Path(out or (path if path.is_dir() else path.parent))
-    task = run_task(run) if run else create_unnamed_task(model)
+    members = find_members(path)
+    single = len(members) == 1 and not flips
+    out = choose_folder(out, path, members, single, formats)
+    models, run = [load_model(member) for member in members], find_run(members[0])
+    known = known_together(members)
+    task = known[0] if known else create_unnamed_task(models[0])
+    flips = choose_flips(flips, task)
+    model = combine(members, models, flips, task.mirrored_classes)
     splits = find_verification_samples(task, run, data, {quantize for _, _, quantize in jobs})
     against, spacing = predict_held_out(model, task, splits["test"])
     int8 = {"dynamic", "int8"} & {quantize for _, _, quantize in jobs}
@@ -57,8 +68,11 @@ def export_model(path, formats, quantizations=("none",), out=None, data=None):
             "int8 weights are verified on labelled images: no test image shows any "
             "class; give --data."
         )
-    file = path / "model.keras" if path.is_dir() else path
-    origin = find_model_facts(task, run, spacing, file)
+    if single:
+        file = members[0] / "model.keras" if members[0].is_dir() else members[0]
+        origin = find_model_facts(task, run, spacing, file)
+    else:
+        origin = describe_averaged(task, known, spacing, members, flips)
     calibration = None
     if any(quantize == "int8" for _, _, quantize in jobs):
         calibration = calibration_images(model, task, splits["train"])
@@ -68,6 +82,41 @@ def export_model(path, formats, quantizations=("none",), out=None, data=None):
         if quantize == "int8":
             arguments["calibration"] = calibration
         export_verified(model, out / file, name, quantize, against, origin, arguments)
+
+
+def choose_folder(out, given, members, single, formats):
+    """The folder to write to: `out`, by default that of the run or of the cross-validation.
+
+    Raises: InputError if a file that averages would lie where another model is expected.
+    """
+    if single:
+        return Path(out or (members[0] if members[0].is_dir() else members[0].parent))
+    if "pytorch" in formats:
+        raise InputError("--format pytorch: holds the weights of one model, not of an average.")
+    only = Path(given[0] if isinstance(given, list) and len(given) == 1 else str(given))
+    if out is None and not is_cross_validation(only):
+        raise InputError("Give --out a folder for the file that averages.")
+    out = Path(out or only)
+    if find_run(out) is not None:
+        raise InputError(f"{out}: belongs to a run of its own; give --out another folder.")
+    return out
+
+
+def describe_averaged(task, known, spacing, members, flips):
+    """ModelFacts of what averages models and mirror images; it was not scored as such."""
+    runs = [find_run(member) for member in members]
+    names = {run and read_config(run)["data"] for run in runs}
+    data = names.pop() if len(names) == 1 else None
+    thresholds = known[1] if known else (0.5,) * len(task.classes)
+    parts = [f"{len(members)} models"] * (len(members) > 1)
+    parts += [f"mirror images ({', '.join(flips)})"] * bool(flips)
+    return ModelFacts(
+        replace(task, flips=""),  # they are in the graph
+        dict(zip(task.classes, thresholds, strict=True)),
+        data and Path(data).name,
+        spacing,
+        averaged=" and ".join(parts),
+    )
 
 
 def plan_exports(formats, quantizations):

@@ -9,6 +9,7 @@ from safetensors.numpy import save
 
 from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.errors import InputError
+from transfuse_keras.export.averaging import Averaged
 from transfuse_keras.export.budgets import QUANTIZATIONS
 from transfuse_keras.export.web import write_page
 from transfuse_keras.files import replacing
@@ -21,16 +22,25 @@ def serving_model(model):
     """The graph that is deployed: `mask` only, with normalisation in front and a sigmoid behind.
 
     Args:
-        model: TransFuse.
+        model: TransFuse, or Averaged.
 
     Returns: keras.Model from float32 images (B, H, W, C) at the model's size, in 0-255, RGB (or
     z-scored, for a task on volumes), to probabilities (B, H, W, M).
     """
-    mean, std = (255 * np.asarray(values, "float32") for values in model.normalization)
     image = keras.Input(model.input_shape[1:], name="image")
-    logits = model.mask_model((image - mean) / std)
-    probabilities = keras.layers.Activation("sigmoid", name="probabilities")(logits)
+    if isinstance(model, Averaged):
+        probabilities = model.connect(image, add_probabilities)
+    else:
+        probabilities = add_probabilities(
+            model.mask_model, model.normalization, image, name="probabilities"
+        )
     return keras.Model(image, probabilities, name="serving")
+
+
+def add_probabilities(mask_model, normalization, image, name=None):
+    """Probabilities of a symbolic image in 0-255, by a keras.Model from a normalised one."""
+    mean, std = (255 * np.asarray(values, "float32") for values in normalization)
+    return keras.layers.Activation("sigmoid", name=name)(mask_model((image - mean) / std))
 
 
 def builtin_resizing():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transfuse_keras.data.cache import fitted
+from transfuse_keras.export.averaging import Averaged
 from transfuse_keras.export.budgets import BUDGETS, OverBudget
 from transfuse_keras.export.formats import FORMATS
 from transfuse_keras.files import read_json, replacing, write_json
@@ -40,9 +41,9 @@ class HeldOut:
 
 
 def held_out(model, images, truths, source):
-    """HeldOut of a TransFuse."""
+    """HeldOut of a TransFuse, or of an Averaged."""
     images = images.astype("float32")
-    run = as_predictor(model).run
+    run = (model.as_predictor() if isinstance(model, Averaged) else as_predictor(model)).run
     probabilities = np.concatenate([run(image[None]) for image in images])
     return HeldOut(images, truths, probabilities, source)
 

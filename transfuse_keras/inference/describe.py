@@ -73,6 +73,7 @@ def describe_exported(source, about):
             "classes": describe_classes(about["classes"], about["thresholds"]),
             "input": f"{height}x{width} pixels (height x width), {about['input']['channels']} "
             f"channels, {about['input']['values']}",
+            **({"averages": about["averaged"]} if about.get("averaged") else {}),
             "precision": PRECISIONS[about["quantize"]],
             "scores": describe_scores(about["scores"]),
             "trained on": about["data"] or "not known",

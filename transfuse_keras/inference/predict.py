@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from transfuse_keras.inference.predictor import Predictor, as_predictor
 
 if TYPE_CHECKING:
     import keras
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 8  # slices or tiles that go through the model together
 FLIPS = {"": (), "h": (2,), "v": (1,), "hv": (2, 1)}  # axes of (B, H, W, C)
@@ -176,6 +179,29 @@ def predict_sample(model, sample, image, task, flips="", tile=False):
     if tile:
         raise InputError(f"The task {task.name} is on volumes, which are not cut into tiles.")
     return predict_volume(model, image, sample.spacing, task.field, flips, task.mirrored_classes)
+
+
+def choose_flips(flips, task):
+    """The mirror images to average over: as given, by default those of the task; "tta" for those
+    that the augmentation of the training made.
+
+    Raises: InputError for other words, or if the augmentation is not known.
+    """
+    if flips is None:
+        return task.flips
+    if flips != "tta":
+        if flips not in FLIPS:
+            raise InputError(f"flips must be h, v or hv, not '{flips}'.")
+        return flips
+    if task.augmentation is None:
+        raise InputError(
+            "The model does not tell how its training images were flipped, so --tta cannot choose; "
+            "give --flip h, v or hv."
+        )
+    flips = "h" * task.augmentation.flip_horizontal + "v" * task.augmentation.flip_vertical
+    if not flips:
+        log.warning("--tta averages over nothing: the training images were not flipped.")
+    return flips
 
 
 def averaged(predictor, flips, mirrored_classes=None):

@@ -14,17 +14,19 @@ from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.readers import read_image, with_channels
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_table
+from transfuse_keras.inference.ensemble import average, refuse_other_sizes
 from transfuse_keras.inference.inputs import find_inputs
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.outputs import SegWriter, refuse_clashes, write
 from transfuse_keras.inference.predict import (
-    FLIPS,
     averaged,
+    choose_flips,
     predict_images,
     predict_volume,
 )
 from transfuse_keras.inference.predictor import load_predictor
-from transfuse_keras.runs.metadata import keep_ranges, known_task
+from transfuse_keras.runs.fitting import known_together
+from transfuse_keras.runs.metadata import keep_ranges
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +60,14 @@ def predict_files(
     The model is loaded when the first input has been read.
 
     Args:
-        model_path: what `load_predictor` takes.
+        model_path: what `load_predictor` takes, or a list of them: their mean then.
         inputs: list of paths: files, folders (all images or volumes directly in them; the DICOM
             slices of a series are one volume) or glob patterns.
         out: folder to write to; what it holds under the same names is replaced.
         threshold: a number in 0-1, or one for each class; by default those of the model's run or
             of the .json beside it, else 0.5.
-        flips, tile: as of `inference.predict`; by default the task's flips.
+        flips, tile: as of `inference.predict`; by default the task's flips; "tta" for all that
+            the training made.
         overlays: whether to write the overlays.
         task: Task; by default that of the run folder which the model lies in, or the one that
             an exported model names.
@@ -73,13 +76,14 @@ def predict_files(
             installed.
         measure: whether to write measurements.csv, see `measurements`.
         sr: whether to write a DICOM SR of sizes, STEM_sr.dcm, beside each SEG, see `dicom_sr`.
-        predictor: what `load_checked` gave, where the model is loaded already.
+        predictor: a Predictor, where the model is loaded already.
 
     Returns: how many sentences were logged on what could not be read or was passed over.
 
     Raises: InputError if an argument cannot be used: nothing is written then.
     """
-    task, threshold, flips = settle(model_path, task, threshold, flips, tile)
+    members = model_path if isinstance(model_path, list) else [model_path]
+    task, threshold, flips = settle(members, task, threshold, flips, tile)
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is not a folder; give --out another name.")
@@ -92,7 +96,8 @@ def predict_files(
     if seg != "none":
         from transfuse_keras.inference.dicom_seg import compute_origin
 
-        origin = compute_origin(Path(model_path), *threshold, flips or "-", tile, seg)
+        settings = *threshold, flips or "-", tile, seg
+        origin = " ".join(compute_origin(Path(path), *settings) for path in members)
         segs = SegWriter(out, task, origin, seg, Counter(item.sources for item in found), sr)
     rows = []
     if measure:
@@ -117,7 +122,7 @@ def predict_files(
         if not done:
             continue
         if averaging is None:
-            predictor = predictor or load_checked(model_path, precision, jit, task)
+            predictor = predictor or average(load_members(members, precision, jit, task))
             averaging = averaged(predictor, flips, task.mirrored_classes)
             out.mkdir(parents=True, exist_ok=True)
         if task.field is None:
@@ -138,24 +143,22 @@ def predict_files(
     return failures + len(unfinished)
 
 
-def settle(model_path, task=None, threshold=None, flips=None, tile=False):
-    """What a model is run with, where the options leave a choice; arguments as of `predict_files`.
+def settle(members, task=None, threshold=None, flips=None, tile=False):
+    """What models are run with, where the options leave a choice; arguments as of `predict_files`.
 
     Returns: (Task, array of a threshold for each class, flips).
 
     Raises: InputError if they cannot be used.
     """
-    known = known_task(model_path)
+    known = known_together(members)
     if task is None and known is None:
-        if not Path(model_path).exists():
-            load_predictor(model_path)  # says what a model is
+        if not Path(members[0]).exists():
+            load_predictor(members[0])  # says what a model is
         raise InputError(
-            f"{model_path}: lies in no run folder and does not tell its task; give --task."
+            f"{members[0]}: lies in no run folder and does not tell its task; give --task."
         )
     task = keep_ranges(task or known[0], known)
-    flips = task.flips if flips is None else flips
-    if flips not in FLIPS:
-        raise InputError(f"flips must be h, v or hv, not '{flips}'.")
+    flips = choose_flips(flips, task)
     if tile and task.field is not None:
         raise InputError(f"The task {task.name} is on volumes, which are not cut into tiles.")
     if threshold is None and known is not None:
@@ -193,15 +196,19 @@ def with_progress(steps):
     return track(steps, "Predicting")
 
 
-def load_checked(model_path, precision, jit, task):
-    """The Predictor of a model; InputError if it is not one of this task."""
-    predictor = load_predictor(model_path, precision, jit)
-    if (predictor.channels, predictor.classes) != (task.channels, len(task.classes)):
-        raise InputError(
-            f"{model_path}: takes {predictor.channels} channels and gives {predictor.classes} "
-            f"maps, the task {task.name} has {task.channels} and {len(task.classes)}."
-        )
-    return predictor
+def load_members(members, precision, jit, task):
+    """The Predictor of each model; InputError if one is not of this task, or of another size."""
+    predictors = []
+    for path in members:
+        predictor = load_predictor(path, precision, jit)
+        if (predictor.channels, predictor.classes) != (task.channels, len(task.classes)):
+            raise InputError(
+                f"{path}: takes {predictor.channels} channels and gives {predictor.classes} "
+                f"maps, the task {task.name} has {task.channels} and {len(task.classes)}."
+            )
+        predictors.append(predictor)
+    refuse_other_sizes(members, [predictor.size for predictor in predictors])
+    return predictors
 
 
 def take(jobs):

@@ -4,7 +4,7 @@ It is inside the file (runs/embedded.py) and, with how the file was verified, in
 which is for people and goes first where both are there.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from transfuse_keras.data.normalization import keeps_z_scores
@@ -12,7 +12,7 @@ from transfuse_keras.errors import blaming
 from transfuse_keras.files import compute_digest, read_json, write_json
 from transfuse_keras.runs.embedded import read_embedded, write_embedded
 from transfuse_keras.runs.folder import find_run, run_task, run_thresholds
-from transfuse_keras.tasks.task import Task, tuples
+from transfuse_keras.tasks.task import Augmentation, Task, tuples
 from transfuse_keras.versions import versions
 
 REMEDY = "export the model again"
@@ -32,6 +32,7 @@ class ModelFacts:
         spacing: (row, column) mm of a pixel at the model's size, None if unknown.
         scores: {"n", "mean", "protocol"} of the run, None if it was not scored.
         file: Path of the .keras file, None if there is none.
+        averaged: what the file averages, in words, such as "5 models"; None if nothing.
     """
 
     task: Task
@@ -40,6 +41,7 @@ class ModelFacts:
     spacing: tuple[float, float] | None = None
     scores: dict | None = None
     file: Path | None = None
+    averaged: str | None = None
 
 
 def metadata_path(path):
@@ -61,6 +63,7 @@ def describe_model(model, origin, kind, quantize):
         "task": task.name,
         "data": origin.data,
         "variant": model.variant if isinstance(model.variant, str) else "own",
+        "averaged": origin.averaged,
         "format": kind,
         "quantize": quantize,
         "classes": task.classes,
@@ -70,6 +73,7 @@ def describe_model(model, origin, kind, quantize):
         "field": task.field,
         "channel_suffixes": task.channel_suffixes,
         "flips": task.flips,
+        "augmentation": task.augmentation and asdict(task.augmentation),
         "protocols": task.protocols,
         "ignore": task.ignore,
         "codes": task.codes,
@@ -161,6 +165,7 @@ def read_metadata(path):
         return None
     with blaming(file, "damaged", REMEDY):
         ranges = {name: content["input"].get(name) for name in RANGES}  # former versions lack them
+        augmentation = content.get("augmentation")
         task = Task(
             content["task"],
             tuple(content["classes"]),
@@ -170,6 +175,7 @@ def read_metadata(path):
             field=content["field"] and tuple(content["field"]),
             channel_suffixes=tuple(content.get("channel_suffixes", ())),
             flips=content["flips"],
+            augmentation=augmentation and Augmentation(**tuples(augmentation)),
             protocols=tuple(content["protocols"]),
             ignore=content.get("ignore"),
             codes=tuples(content.get("codes", {})),
@@ -192,7 +198,8 @@ def known_task(model):
 
 
 def keep_ranges(task, known):
-    """A task with the ranges of grey levels that a model was trained with, unless it has its own.
+    """A task with the ranges of grey levels and the augmentation that a model was trained with,
+    unless it has its own.
 
     Args:
         task: Task.
@@ -200,7 +207,8 @@ def keep_ranges(task, known):
     """
     if known is None:
         return task
-    return replace(task, **{x: getattr(task, x) or getattr(known[0], x) for x in RANGES})
+    found = (*RANGES, "augmentation")
+    return replace(task, **{x: getattr(task, x) or getattr(known[0], x) for x in found})
 
 
 def update_thresholds(run, thresholds):
