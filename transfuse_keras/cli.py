@@ -256,7 +256,7 @@ def add_evaluate(top):
 
 def add_predict(top):
     command = add_command(
-        *(top, "predict", "write the masks of images or volumes", "docs/data.md"),
+        *(top, "predict", "write the masks of images or volumes", "docs/prediction.md"),
         "--model savedmodels/hip --input photo.png --out masks",
         "--model savedmodels/skin --input 'images/*.jpg' --out masks --no-overlays",
     )
