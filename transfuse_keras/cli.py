@@ -268,6 +268,10 @@ def add_predict(top):
     data("--seg", choices=["binary", "fractional", "none"], help=seg)
     data("--measure", action="store_true", help="write areas and diameters to measurements.csv")
     data("--sr", action="store_true", help="write them as DICOM SR beside the DICOM SEG, too")
+    outlines = "outlines to be corrected by hand, and certainty.csv, the least certain image first"
+    data("--contours", nargs="+", choices=["coco", "labelme", "geojson"], help=outlines)
+    spread = "of several models write how far they differ, STEM_spread.png, and certainty.csv"
+    data("--spread", action="store_true", help=spread)
     add_model(command)
     scoring = command.add_argument_group("scoring").add_argument
     add_threshold(scoring, "the run's, else 0.5", auto="")

@@ -44,7 +44,7 @@ def open_volume(path):
 
 
 def save_values(values, volume, path):
-    """Write integer values (X, Y, Z) or (X, Y, Z, M) on the grid of a Volume as NIfTI.
+    """Write values (X, Y, Z) or (X, Y, Z, M) on the grid of a Volume as NIfTI.
 
     A NIfTI header is kept, with its orientation, codes and units.
     """

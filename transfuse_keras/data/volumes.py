@@ -188,3 +188,10 @@ def save_masks(source, labels, exclusive, path, masks):
         kind = np.min_scalar_type(max(labels))
         values = (values * np.asarray(labels, kind)).max(axis=-1)
     nifti.save_values(values, volume, path)
+
+
+def save_on_grid(source, path, values):
+    """Write float32 values (D, H, W) as NIfTI on the grid of a volume; as `save_masks`."""
+    volume = open_volume(source)
+    own = from_slices(np.asarray(values, "float32")[..., None], volume.affine)
+    nifti.save_values(own[..., 0], volume, path)

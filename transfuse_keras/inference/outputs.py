@@ -17,15 +17,16 @@ from transfuse_keras.tasks.task import Task
 ONE_CASE = sys.platform in ("win32", "darwin")  # A.png and a.png are one file there
 
 
-def refuse_clashes(found, out, task, overlays, seg, sr=False):
+def refuse_clashes(found, out, task, overlays, seg, sr=False, name_more=None):
     """Raise InputError if two inputs would be written to one file, or over an input; the frames of
-    a file share its SEG and SR."""
+    a file share its SEG and SR. `name_more`: function of an Input to names of further files."""
     files = [path for item in found for path in item.files]
     own = {*map(place, files), *(path.resolve() for path in files)}
     folder = out.resolve()
     writer = {}
     for item in found:
-        for name in output_names(item, task, overlays, seg, sr):
+        more = name_more(item) if name_more else []
+        for name in [*output_names(item, task, overlays, seg, sr), *more]:
             if folder / name in own:
                 raise InputError(f"{out / name}: is an input; give --out another folder.")
             key = name.casefold() if ONE_CASE else name

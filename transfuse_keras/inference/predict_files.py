@@ -48,7 +48,8 @@ def predict_files(
     seg=None,
     measure=False,
     sr=False,
-    predictor=None,
+    contours=(),
+    spread=False,
 ):
     """Predict files and write their masks, each at the input's own size.
 
@@ -76,7 +77,8 @@ def predict_files(
             installed.
         measure: whether to write measurements.csv, see `measurements`.
         sr: whether to write a DICOM SR of sizes, STEM_sr.dcm, beside each SEG, see `dicom_sr`.
-        predictor: a Predictor, where the model is loaded already.
+        contours: of "coco", "labelme" and "geojson": outlines to be corrected, see `annotations`.
+        spread: whether to write how far several models differ, see `annotations`.
 
     Returns: how many sentences were logged on what could not be read or was passed over.
 
@@ -89,7 +91,13 @@ def predict_files(
         raise InputError(f"{out}: is not a folder; give --out another name.")
     found, passed = find_inputs(inputs, task)
     seg = choose_seg(seg, found, sr)
-    refuse_clashes(found, out, task, overlays, seg, sr)
+    notes = None
+    if contours or spread:
+        from transfuse_keras.inference.annotations import AnnotationWriter
+
+        notes = AnnotationWriter(out, task, tuple(contours), spread)
+        notes.refuse(found, len(members))
+    refuse_clashes(found, out, task, overlays, seg, sr, notes and notes.name_files)
     for sentence in passed:
         log.error(sentence)
     segs = None
@@ -104,12 +112,15 @@ def predict_files(
         from transfuse_keras.inference.measurements import FILE, measure_masks
 
     def save(item, image, spacing, maps):
+        maps, deviations = np.split(maps, 2, axis=-1) if spread else (maps, None)
         masks = to_masks(maps, threshold, task.exclusive)
         write(out, item, image, masks, task, overlays)
         if segs is not None and is_dicom(item.files[0]):
             segs.add(item, maps, masks)
         if measure:
             rows.extend(measure_masks(item, masks, spacing, task))
+        if notes is not None:
+            notes.add(item, maps, masks, deviations)
 
     # volumes, and images worth tiling, are large: one is predicted while the next is read
     at_once = 1 if tile or task.field is not None else AT_ONCE
@@ -122,8 +133,9 @@ def predict_files(
         if not done:
             continue
         if averaging is None:
-            predictor = predictor or average(load_members(members, precision, jit, task))
-            averaging = averaged(predictor, flips, task.mirrored_classes)
+            predictors = load_members(members, precision, jit, task)
+            predictors = [averaged(x, flips, task.mirrored_classes) for x in predictors]
+            averaging = average(predictors, spread)
             out.mkdir(parents=True, exist_ok=True)
         if task.field is None:
             maps = predict_images(averaging, [image for _, image, _ in done], tile=tile)
@@ -137,6 +149,8 @@ def predict_files(
                 failures += 1
     if rows:
         write_table(out / FILE, rows)
+    if notes is not None:
+        notes.finish()
     unfinished = segs.describe_unfinished() if segs is not None else []
     for sentence in unfinished:
         log.error(sentence)
