@@ -16,7 +16,7 @@ SPLITS = {  # of two runs on the same five images
 
 
 def make_sample(name):
-    return Sample(name, name, lambda: (np.zeros((2, 2, 3)), np.zeros((2, 2, 3))))
+    return Sample(name, name, None, lambda: (np.zeros((2, 2, 3)), np.zeros((2, 2, 3))))
 
 
 @pytest.fixture(autouse=True)

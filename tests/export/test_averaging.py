@@ -1,6 +1,7 @@
 """One file that averages several models and mirror images is what predicting with each gives."""
 
 import json
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -47,25 +48,34 @@ def wanted(models):
     return images, np.mean(maps, axis=0)
 
 
+@pytest.mark.slow
 def test_the_graph_is_the_mean_of_all(models, wanted):
     images, maps = wanted
     model = Averaged(models, "h", hip.mirrored_classes)
     np.testing.assert_allclose(model.as_predictor().run(images), maps, atol=1e-5)
     graph = serving_model(model)
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(graph(images)), maps, atol=1e-5)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(graph(images)), maps, atol=2e-4)
     both = Averaged(models[:1], "hv", hip.mirrored_classes)
     own = averaged(as_predictor(models[0]), "hv", hip.mirrored_classes)
     found = keras.ops.convert_to_numpy(serving_model(both)(images))
-    np.testing.assert_allclose(found, own.run(images), atol=1e-5)
+    np.testing.assert_allclose(found, own.run(images), atol=2e-4)
 
 
-def test_models_that_are_not_alike_are_refused(models):
-    other = lively(SMALLEST, (*SIZE, 3), 2)
-    with pytest.raises(InputError, match="b: has another classes"):
-        combine(["a", "b"], [models[0], other], "", None)
-    with pytest.raises(InputError, match="b: takes images of 64x96"):
-        combine(["a", "b"], [models[0], lively(SMALLEST, classes=3)], "", None)
-    assert combine(["a"], models[:1], "", None) is models[0]
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"classes": 2}, "b: has another classes"),
+        ({"normalization": ((0.4,), (0.2,))}, "b: has another normalization"),
+        ({"input_shape": (None, 64, 96, 3)}, "b: takes images of 64x96"),
+    ],
+)
+def test_models_that_are_not_alike_are_refused(change, words):
+    same = {"classes": 3, "normalization": ((0.5,), (0.2,)), "input_shape": (None, 32, 48, 3)}
+    one, other = SimpleNamespace(**same), SimpleNamespace(**(same | change))
+    assert combine(["a"], [one], "", None) is one
+    assert combine(["a", "b"], [one, one], "", None).models == (one, one)
+    with pytest.raises(InputError, match=words):
+        combine(["a", "b"], [one, other], "", None)
 
 
 @pytest.mark.slow
