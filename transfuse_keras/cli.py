@@ -261,7 +261,8 @@ def add_predict(top):
         "--model savedmodels/skin --input 'images/*.jpg' --out masks --no-overlays",
     )
     data = command.add_argument_group("data").add_argument
-    data("--input", required=True, nargs="+", metavar="FILE", help="files, folders or patterns")
+    files = "files, folders or patterns; videos, and cameras by their number: 0, 1, or camera:0"
+    data("--input", required=True, nargs="+", metavar="FILE", help=files)
     data("--out", required=True, metavar="DIR", help="folder for the masks")
     data("--no-overlays", action="store_true", help="write masks only, no pictures")
     seg = "DICOM SEG of DICOM images: binary (default), fractional (probabilities) or none"

@@ -27,7 +27,7 @@ def shaken(seed):
     model = lively(SMALLEST, (*SIZE, 3), len(hip.classes))
     rng = np.random.default_rng(seed)
     for weights in model.trainable_variables:
-        weights.assign(weights + 0.05 * rng.standard_normal(weights.shape).astype("float32"))
+        weights.assign(weights + 0.01 * rng.standard_normal(weights.shape).astype("float32"))
     return model
 
 

@@ -2,9 +2,9 @@
 
 import itertools
 import logging
-import sys
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from transfuse_keras.inference.predict import (
     predict_volume,
 )
 from transfuse_keras.inference.predictor import load_predictor
+from transfuse_keras.inference.progress import with_progress
+from transfuse_keras.inference.video import predict_film, refuse_films, split_films
 from transfuse_keras.runs.fitting import known_together
 from transfuse_keras.runs.metadata import keep_ranges
 
@@ -63,7 +65,7 @@ def predict_files(
     Args:
         model_path: what `load_predictor` takes, or a list of them: their mean then.
         inputs: list of paths: files, folders (all images or volumes directly in them; the DICOM
-            slices of a series are one volume) or glob patterns.
+            slices of a series are one volume), patterns, video files and cameras, see `video`.
         out: folder to write to; what it holds under the same names is replaced.
         threshold: a number in 0-1, or one for each class; by default those of the model's run or
             of the .json beside it, else 0.5.
@@ -89,7 +91,12 @@ def predict_files(
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is not a folder; give --out another name.")
-    found, passed = find_inputs(inputs, task)
+    films, images = split_films(inputs)
+    found, passed = find_inputs(images, task) if images or not films else ([], [])
+    if films:
+        refuse_films(films, out, task)
+        if contours or spread or measure or sr:
+            raise InputError(f"{films[0].source}: of a video only masks and overlays are written.")
     seg = choose_seg(seg, found, sr)
     notes = None
     if contours or spread:
@@ -122,31 +129,38 @@ def predict_files(
         if notes is not None:
             notes.add(item, maps, masks, deviations)
 
+    @cache
+    def load():
+        predictors = load_members(members, precision, jit, task)
+        predictors = [averaged(x, flips, task.mirrored_classes) for x in predictors]
+        out.mkdir(parents=True, exist_ok=True)
+        return average(predictors, spread)
+
     # volumes, and images worth tiling, are large: one is predicted while the next is read
     at_once = 1 if tile or task.field is not None else AT_ONCE
     jobs = read_ahead(found, task, at_once)
-    failures, averaging = len(passed), None
-    starts = range(0, len(found), at_once)
-    for _ in with_progress(starts):
+    failures = len(passed)
+    for _ in with_progress(len(found), "files", at_once):
         done, failed = take(itertools.islice(jobs, at_once))
         failures += failed
         if not done:
             continue
-        if averaging is None:
-            predictors = load_members(members, precision, jit, task)
-            predictors = [averaged(x, flips, task.mirrored_classes) for x in predictors]
-            averaging = average(predictors, spread)
-            out.mkdir(parents=True, exist_ok=True)
         if task.field is None:
-            maps = predict_images(averaging, [image for _, image, _ in done], tile=tile)
+            maps = predict_images(load(), [image for _, image, _ in done], tile=tile)
         else:
-            maps = (predict_volume(averaging, x, spacing, task.field) for _, x, spacing in done)
+            maps = (predict_volume(load(), x, spacing, task.field) for _, x, spacing in done)
         for (item, image, spacing), probabilities in zip(done, maps, strict=True):
             try:
                 save(item, image, spacing, probabilities)
             except InputError as error:
                 log.error(error)
                 failures += 1
+    for film in films:
+        try:
+            failures += predict_film(film, load, out, task, threshold, tile, overlays)
+        except InputError as error:
+            log.error(error)
+            failures += 1
     if rows:
         write_table(out / FILE, rows)
     if notes is not None:
@@ -199,15 +213,6 @@ def choose_seg(seg, found, sr=False):
 
     import_highdicom()
     return seg or "binary"
-
-
-def with_progress(steps):
-    """Steps as they are; on a terminal with a bar that shows how many are done."""
-    if len(steps) < 2 or not sys.stdout.isatty():
-        return steps
-    from rich.progress import track
-
-    return track(steps, "Predicting")
 
 
 def load_members(members, precision, jit, task):
