@@ -3,11 +3,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-all release-check fuzz lint
+.PHONY: demo test test-slow test-all test-jax test-torch release-check fuzz docs lint
 # a worker a core, and a thread a worker: more threads than cores only wait for each other
 PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest
 CASES ?= 400
 TESTS ?= tests
+ANY_BACKEND := tests/test_backends.py tests/weights/test_official.py tests/layers \
+	$(addprefix tests/model/test_,losses targets transfuse unet) tests/inference/test_predict.py
 
 demo: .venv/runtime
 	$(BIN)/transfuse train --task hip
@@ -20,11 +22,18 @@ test-slow: .venv/test
 
 test-all: test test-slow
 
+# model, weights, losses, training, resume, prediction on another backend of Keras
+test-jax test-torch: .venv/test
+	KERAS_BACKEND=$(subst test-,,$@) $(PYTEST) $(ANY_BACKEND) -n auto --dist worksteal -m "not release"
+
 release-check: .venv/test
 	$(PYTEST) tests tests/release_check.py -n auto --dist worksteal -m release --durations 10
 
 fuzz: .venv/test
 	$(BIN)/python -m benchmarks.reliability.fuzz --count $(CASES)
+
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 lint: .venv/test
 	$(BIN)/ruff check .
@@ -39,4 +48,8 @@ lint: .venv/test
 
 .venv/test: .venv/runtime pyproject.toml
 	$(BIN)/python -m pip install --quiet -r requirements.txt -e '.[test]'
+	touch $@
+
+.venv/docs: .venv/test
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
 	touch $@

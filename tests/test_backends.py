@@ -15,6 +15,9 @@ import pytest
 from parity import input_image, state_from_names
 
 import transfuse_keras as tk
+from transfuse_keras.devices import computing_in
+from transfuse_keras.tasks.task import Recipe
+from transfuse_keras.training.optimizer import averaged, create_optimizer
 from transfuse_keras.weights import official_state
 
 FIXTURE = Path(__file__).parent / "fixtures" / "five_steps_Ti.npz"
@@ -52,6 +55,61 @@ def test_five_steps_differ_by_no_more_than_another_order_of_summation():
     difference = np.linalg.norm(changes - stored["changes"])
     assert difference < 3 * stored["change_noise"], difference / stored["change_noise"]
     assert stored["change_noise"] < 0.1 * np.linalg.norm(stored["changes"])
+
+
+@pytest.fixture
+def pictures():
+    images = input_image((4, 3, 32, 48), key=b"train")
+    return images, (images[..., :1] > 0).astype("float32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_float32_weights(smallest, pictures, precision):
+    with computing_in(precision):
+        model = smallest((32, 48, 3))
+    model.compile(create_optimizer(Recipe(), batches=1))
+    before = values(model)
+    history = model.fit(*pictures, batch_size=4, epochs=1, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert {keras.backend.standardize_dtype(v.dtype) for v in model.weights} == {"float32"}
+    assert any((a != b).any() for a, b in zip(values(model), before, strict=True))
+
+
+@pytest.mark.slow
+def test_gradients_of_two_batches_make_one_step(smallest, pictures):
+    model = smallest((32, 48, 3), dropout=0.0)
+    model.compile(create_optimizer(Recipe(accumulate=2), batches=1))
+    kernel = model.get_layer("mask_head").classify.kernel
+    seen = [np.array(keras.ops.convert_to_numpy(kernel))]
+    for part in (slice(0, 2), slice(2, 4)):
+        model.train_on_batch(pictures[0][part], pictures[1][part])
+        seen.append(np.array(keras.ops.convert_to_numpy(kernel)))
+    assert (seen[0] == seen[1]).all() and (seen[1] != seen[2]).all()
+
+
+@pytest.mark.slow
+def test_the_mean_of_the_weights_is_that_of_its_formula(smallest, pictures):
+    model = smallest((32, 48, 3), dropout=0.0)
+    model.compile(create_optimizer(Recipe(ema=0.75), batches=1))
+    model.train_on_batch(*pictures)  # Keras' mean begins with the weights after the first step
+    before = values(model)
+    model.train_on_batch(*pictures)
+    after = values(model)
+    with averaged(model):
+        mean = values(model)
+    trained = {id(variable) for variable in model.trainable_variables}
+    for weight, a, b, c in zip(model.weights, before, after, mean, strict=True):
+        wanted = 0.75 * a + 0.25 * b if id(weight) in trained else b
+        np.testing.assert_allclose(c, wanted, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_every_batch_is_trained_at_three_sizes(smallest, pictures):
+    model = smallest((32, 48, 3))
+    model.compile(create_optimizer(Recipe(), batches=1), scales=(0.75, 1, 1.25))
+    model.fit(*pictures, batch_size=4, epochs=1, verbose=0)
+    assert int(model.optimizer.iterations) == 3
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """What the pages say about the code is so; nothing here imports Keras."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 from test_floors import FLOORS, PACKAGE
 
+import transfuse_keras.commands
+from transfuse_keras.cli import parse
 from transfuse_keras.model.variants import VARIANTS
 from transfuse_keras.tasks import Recipe
 
@@ -24,6 +27,19 @@ def test_every_path_on_a_page_exists(page):
         place = ROOT.joinpath(*name.split("."))  # of a room, a module, or a name in a module
         files = place.with_suffix(".py"), place.parent.with_suffix(".py")
         assert place.is_dir() or any(file.is_file() for file in files), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_on_a_page_has_options_that_exist(page):
+    commands = [name.removeprefix("run_") for name in dir(transfuse_keras.commands)]
+    command = re.compile(rf"(?:^|\s)transfuse ((?:{'|'.join(commands)})\b.*)")
+    for kind, block in re.findall(
+        r"```(\w*)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
+    ):
+        for line in block.replace("\\\n", " ").splitlines() if kind in ("", "sh", "shell") else ():
+            if (found := command.search(line)) and "--help" not in line:
+                words = shlex.split(found[1], comments=True)
+                parse([word for word in words if word != "..."])  # exits where one does not exist
 
 
 def test_the_drawing_has_the_floors_of_the_code():

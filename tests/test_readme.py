@@ -7,8 +7,10 @@ from pathlib import Path
 
 import keras
 import pytest
+from data.files import binary_folder, hip_folder
 
 from benchmarks.size import describe_size
+from transfuse_keras.cli import main
 from transfuse_keras.training.ablation import list_rows
 from transfuse_keras.weights import PUBLISHED
 
@@ -18,6 +20,7 @@ README = (ROOT / "README.md").read_text()
 DATA = (ROOT / "docs" / "data.md").read_text()
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
 PRECISION = (ROOT / "docs" / "precision.md").read_text()
+COMING_FROM = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
 WEIGHTS = (ROOT / "docs" / "weights.md").read_text()
 
 
@@ -53,6 +56,29 @@ def test_the_page_on_scores_runs(run_code):
 
 def test_the_page_on_precision_runs(run_code):
     assert run_code(PRECISION).split() == ["bfloat16", "float32"]
+
+
+def test_the_page_for_users_of_other_libraries_runs(run_code):
+    run_code(COMING_FROM)
+
+
+@pytest.mark.slow
+def test_its_commands_run(reference, tmp_path, monkeypatch):
+    """But those that train, which others do: tests/training/test_planning.py, test_cli.py."""
+    monkeypatch.chdir(tmp_path)
+    names = {"RUN": str(reference[1]), "DIR": str(binary_folder(tmp_path / "lungs", "abcdefghij"))}
+    names |= {"FILES": "lungs/images/a.png", "OUT": "masks"}
+    lines = {line.partition("#")[0].strip() for line in COMING_FROM.splitlines()}
+    ran = 0
+    for line in sorted(lines):
+        name = line.removeprefix("transfuse ").partition(" ")[0]
+        if line.startswith("transfuse ") and name not in ("train", "compare"):
+            words = [names.get(word, word) for word in line.split()[1:]]
+            if name in ("evaluate", "export"):  # the run is of another task than DIR
+                words += ["--data", str(hip_folder(tmp_path / "hip"))]
+            assert main(words) == 0, line
+            ran += 1
+    assert ran == 4
 
 
 @pytest.mark.slow
