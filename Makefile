@@ -9,7 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(
 CASES ?= 400
 TESTS ?= tests
 ANY_BACKEND := tests/test_backends.py tests/weights/test_official.py tests/layers \
-	$(addprefix tests/model/test_,losses targets transfuse unet) tests/inference/test_predict.py
+	$(patsubst %,tests/model/test_%.py,losses targets transfuse unet) tests/inference/test_predict.py
 
 demo: .venv/runtime
 	$(BIN)/transfuse train --task hip
