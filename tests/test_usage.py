@@ -33,6 +33,7 @@ QUESTIONS = [
     ["export", "--model", "missing", "--format", "onnx"],
     ["export", "--model", "taken", "--format", "word"],
     ["inspect", "missing"],
+    ["node", "--dicomweb", "http://x", "--modality", "DX", "--model", "missing"],
     ["benchmark", "--model", "missing"],
 ]
 

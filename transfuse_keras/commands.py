@@ -314,16 +314,16 @@ def run_node(dicomweb, model, modality, task=None, **options):
         raise InputError("--threshold auto: transfuse evaluate chooses, then the node follows it.")
     task = find_task(task) if task else None
     options = parse_prediction(options)
-    refuse_missing_model(model)
+    members = find_members(model)
     from transfuse_keras.inference.choose import choose_file
 
-    model = choose_file(Path(model))
-    if not is_exported(model):
+    members = [choose_file(path) for path in members]
+    if not all(map(is_exported, members)):
         import_tensorflow()
     from transfuse_keras.inference.node import watch
 
     modalities = [name.upper() for name in modality]
-    return 1 if watch(model, dicomweb, modalities, task, **options) else 0
+    return 1 if watch(members, dicomweb, modalities, task, **options) else 0
 
 
 def is_exported(path):

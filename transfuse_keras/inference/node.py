@@ -17,13 +17,17 @@ from pathlib import Path
 from transfuse_keras.errors import Failure, InputError
 from transfuse_keras.inference import pacs
 from transfuse_keras.inference.dicom_seg import (
-    compute_origin,
     derive_segmentation_uid,
     derive_series_uid,
     import_highdicom,
 )
 from transfuse_keras.inference.dicom_sr import derive_report_series_uid, derive_report_uid
-from transfuse_keras.inference.predict_files import load_checked, predict_files, settle
+from transfuse_keras.inference.predict_files import (
+    describe_origin,
+    load_members,
+    predict_files,
+    settle,
+)
 from transfuse_keras.tasks.task import Task
 
 log = logging.getLogger(__name__)
@@ -63,11 +67,12 @@ def watch(
         raise InputError(f"--days and --interval are above 0, not {days} and {interval}.")
     import_highdicom()
     client = pacs.connect(url)
-    task, threshold, flips = settle(model_path, task, threshold)
-    origin = compute_origin(Path(model_path), *threshold, flips or "-", False, "binary")
-    job = {"model_path": model_path, "threshold": threshold, "flips": flips, "task": task}
+    members = model_path if isinstance(model_path, list) else [model_path]
+    task, threshold, flips = settle(members, task, threshold)
+    origin = describe_origin(members, threshold, flips, False, "binary")
+    job = {"model_path": members, "threshold": threshold, "flips": flips, "task": task}
     job |= {"overlays": False, "seg": "binary", "sr": sr}
-    job["predictor"] = load_checked(model_path, None, None, task)
+    job["predictors"] = load_members(members, None, None, task)
     remove_leftovers()
     node = Node(client, task, origin, sr, job)
     looked, unanswered = date.today(), 0
@@ -98,8 +103,10 @@ def remove_leftovers():
 
     for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}*-*"):
         process = path.name.removeprefix(FOLDER).partition("-")[0]
-        alive = process.isdigit() and psutil.pid_exists(int(process))
-        if not alive or int(process) == os.getpid():  # in a container it is always the same
+        if not process.isdigit():  # not a node's
+            continue
+        # in a container the number of the process is always the same
+        if int(process) == os.getpid() or not psutil.pid_exists(int(process)):
             shutil.rmtree(path, ignore_errors=True)
 
 

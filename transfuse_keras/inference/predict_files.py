@@ -52,6 +52,7 @@ def predict_files(
     sr=False,
     contours=(),
     spread=False,
+    predictors=None,
 ):
     """Predict files and write their masks, each at the input's own size.
 
@@ -81,6 +82,7 @@ def predict_files(
         sr: whether to write a DICOM SR of sizes, STEM_sr.dcm, beside each SEG, see `dicom_sr`.
         contours: of "coco", "labelme" and "geojson": outlines to be corrected, see `annotations`.
         spread: whether to write how far several models differ, see `annotations`.
+        predictors: what `load_members` gave, where the models are loaded already.
 
     Returns: how many sentences were logged on what could not be read or was passed over.
 
@@ -109,10 +111,7 @@ def predict_files(
         log.error(sentence)
     segs = None
     if seg != "none":
-        from transfuse_keras.inference.dicom_seg import compute_origin
-
-        settings = *threshold, flips or "-", tile, seg
-        origin = " ".join(compute_origin(Path(path), *settings) for path in members)
+        origin = describe_origin(members, threshold, flips, tile, seg)
         segs = SegWriter(out, task, origin, seg, Counter(item.sources for item in found), sr)
     rows = []
     if measure:
@@ -131,10 +130,9 @@ def predict_files(
 
     @cache
     def load():
-        predictors = load_members(members, precision, jit, task)
-        predictors = [averaged(x, flips, task.mirrored_classes) for x in predictors]
+        loaded = predictors or load_members(members, precision, jit, task)
         out.mkdir(parents=True, exist_ok=True)
-        return average(predictors, spread)
+        return average([averaged(x, flips, task.mirrored_classes) for x in loaded], spread)
 
     # volumes, and images worth tiling, are large: one is predicted while the next is read
     at_once = 1 if tile or task.field is not None else AT_ONCE
@@ -193,6 +191,14 @@ def settle(members, task=None, threshold=None, flips=None, tile=False):
         threshold = known[1]
     threshold = check_thresholds(0.5 if threshold is None else threshold, task.classes)
     return task, threshold, flips
+
+
+def describe_origin(members, threshold, flips, tile, seg):
+    """What a DICOM SEG of settled options comes from besides its images, see `compute_origin`."""
+    from transfuse_keras.inference.dicom_seg import compute_origin
+
+    settings = *threshold, flips or "-", tile, seg
+    return " ".join(compute_origin(Path(path), *settings) for path in members)
 
 
 def choose_seg(seg, found, sr=False):
