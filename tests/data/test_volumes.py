@@ -188,6 +188,18 @@ def test_without_simpleitk_the_extra_is_named(tmp_path, monkeypatch):
         open_volume(tmp_path / "b.img")
 
 
+@pytest.mark.parametrize("unit", ["mm", "unknown", "micron", "meter"])
+def test_a_volume_in_another_unit_than_mm_is_refused(tmp_path, unit):
+    volume = nibabel.Nifti1Image(np.zeros((4, 5, 6), "int16"), np.eye(4))
+    volume.header.set_xyzt_units(unit)
+    nibabel.save(volume, tmp_path / "a.nii.gz")
+    if unit in ("mm", "unknown"):
+        assert open_volume(tmp_path / "a.nii.gz").shape == (4, 5, 6, 1)
+    else:
+        with pytest.raises(InputError, match=rf"a\.nii\.gz: .*{unit}"):
+            open_volume(tmp_path / "a.nii.gz")
+
+
 @pytest.mark.parametrize("normal", [1, -1])
 def test_a_series_is_sorted_by_where_its_slices_lie(tmp_path, normal):
     values = series_folder(tmp_path / "scan", normal=normal)

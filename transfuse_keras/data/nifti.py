@@ -28,6 +28,9 @@ def open_volume(path):
     if kind.kind not in "biuf" or kind.itemsize > 8:
         raise ValueError(f"its values are {kind}")
     shape = shape if len(shape) == 4 else (*shape, 1)
+    unit = file.header.get_xyzt_units()[0]
+    if unit in ("meter", "micron"):  # most files name none, and mean mm
+        raise ValueError(f"its spacing is in the unit {unit}, not mm")
     zooms = file.header.get_zooms()[:3]
     placed = bool(file.header["qform_code"] > 0 or file.header["sform_code"] > 0)
     affine = file.affine if placed else np.diag([*zooms, 1.0])
