@@ -15,7 +15,8 @@ import pytest
 from parity import input_image, state_from_names
 
 import transfuse_keras as tk
-from transfuse_keras.devices import computing_in
+from transfuse_keras.devices import all_devices, check_devices, computing_in, name_accelerators
+from transfuse_keras.errors import InputError
 from transfuse_keras.tasks.task import Recipe
 from transfuse_keras.training.optimizer import averaged, create_optimizer
 from transfuse_keras.weights import official_state
@@ -65,7 +66,13 @@ def pictures():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_trains_float32_weights(smallest, pictures, precision):
+def test_mixed_precision_trains_float32_weights_or_is_refused(smallest, pictures, precision):
+    if keras.backend.backend() == "torch" and not name_accelerators():
+        with pytest.raises(InputError, match="PyTorch"):
+            check_devices(4, precision)
+        with pytest.raises(InputError, match="--devices"):
+            all_devices()
+        return
     with computing_in(precision):
         model = smallest((32, 48, 3))
     model.compile(create_optimizer(Recipe(), batches=1))

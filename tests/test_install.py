@@ -10,7 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 from data.files import picture, save
-from nbclient import NotebookClient
+
+from notebooks.execute import execute
+from transfuse_keras import __version__
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,6 +59,18 @@ def test_a_wheel_predicts_and_reports_outside_the_clone(reference, tmp_path):
     assert (tmp_path / "masks" / "a_pelvis.png").is_file()
 
 
-def test_the_notebook_runs_from_top_to_bottom():
-    notebook = nbformat.read(ROOT / "notebooks" / "quickstart.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": ROOT}}).execute()
+def kinds(cell):
+    """What a cell shows: the types of its outputs, without the log on stderr."""
+    outputs = [x for x in cell.get("outputs", ()) if x.get("name") != "stderr"]
+    return [sorted(x["data"]) if "data" in x else x["name"] for x in outputs]
+
+
+@pytest.mark.parametrize("name", ["quickstart", "own_data"])
+def test_a_notebook_runs_and_what_it_shows_is_of_this_version(name):
+    path = ROOT / "notebooks" / f"{name}.ipynb"
+    stored, ran = nbformat.read(path, as_version=4), execute(path)
+    for before, now in zip(stored.cells, ran.cells, strict=True):
+        assert kinds(before) == kinds(now), before.source
+    shown = [x.data["text/plain"] for x in stored.cells[1].outputs if "data" in x]
+    assert shown == [repr(__version__)]
+    assert any("image/png" in x for cell in stored.cells for x in kinds(cell))

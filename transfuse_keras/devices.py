@@ -24,7 +24,13 @@ def all_devices():
     says so if there is only one, and the context then changes nothing.
 
     Returns: context manager.
+
+    Raises: InputError on PyTorch, where Keras knows no second device.
     """
+    if keras.backend.backend() == "torch":
+        raise InputError(
+            "--devices all works on the TensorFlow and JAX backends only; see docs/backends.md."
+        )
     names = keras.distribution.list_devices()
     if len(names) < 2:
         log.info(f"There is only one device here, {names[0]}: training on it alone.")
@@ -127,6 +133,13 @@ def check_devices(batch_size, precision="float32", jit_compile="auto"):
         raise InputError(
             "TensorFlow cannot compile a step on several devices with XLA: leave it off, or set "
             "KERAS_BACKEND=jax; see docs/devices.md."
+        )
+    # slow_conv2d: grad_weight must be contiguous
+    on_torch = keras.backend.backend() == "torch"
+    if on_torch and precision.startswith("mixed") and not name_accelerators():
+        raise InputError(
+            f"On a CPU PyTorch does not train convolutions in {precision}: leave it at float32, or "
+            "take another backend; see docs/backends.md."
         )
     # Keras' LossScaleOptimizer asks only the first replica whether its gradients are finite
     if precision == "mixed_float16" and has_replicas():
@@ -231,6 +244,10 @@ def compute_deterministically():
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+    elif keras.backend.backend() == "torch":
+        import torch
+
+        torch.use_deterministic_algorithms(True)
     elif keras.distribution.list_devices()[0].startswith("gpu"):
         flag = "--xla_gpu_deterministic_ops=true"
         if flag not in os.environ.get("XLA_FLAGS", ""):

@@ -1,0 +1,23 @@
+"""Run the notebooks and keep their outputs: python notebooks/execute.py [own_data ...]"""
+
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parent
+
+
+def execute(path):
+    """The notebook of a file, run from top to bottom in its folder."""
+    notebook = nbformat.read(path, as_version=4)
+    where = {"metadata": {"path": path.parent}}
+    return NotebookClient(notebook, timeout=1800, resources=where, record_timing=False).execute()
+
+
+if __name__ == "__main__":
+    names = sys.argv[1:] or sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+    for name in names:
+        path = FOLDER / f"{name}.ipynb"
+        nbformat.write(execute(path), path)
