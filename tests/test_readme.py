@@ -1,6 +1,7 @@
 """What the README and docs/ claim, run."""
 
 import re
+import runpy
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -60,6 +61,15 @@ def test_the_page_on_precision_runs(run_code):
 
 def test_the_page_for_users_of_other_libraries_runs(run_code):
     run_code(COMING_FROM)
+
+
+@pytest.mark.slow
+def test_the_example_for_the_gallery_of_keras_learns_and_draws(monkeypatch):
+    shown = []
+    monkeypatch.setattr("matplotlib.pyplot.show", lambda: shown.append(1))
+    scores = runpy.run_path(ROOT / "examples" / "keras_io.py")["scores"]
+    assert len(shown) == 2
+    assert min(dice for values in scores.values() for dice, _ in values) > 0.5
 
 
 @pytest.mark.slow

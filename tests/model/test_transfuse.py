@@ -205,6 +205,7 @@ def test_unusable_arguments_are_named(arguments, message):
         TransFuse(**{"variant": "Ti", **arguments})
 
 
+@pytest.mark.slow
 def test_a_training_step_is_traced_once(smallest, monkeypatch):
     traces = []
     step = keras.Model.train_step

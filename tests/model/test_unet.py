@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 import transfuse_keras as tk
 from transfuse_keras.model.load import load_model
@@ -42,6 +43,7 @@ def test_every_skip_connection_reaches_the_mask():
         assert np.abs(decode(*some) - whole).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_it_trains_and_comes_back_from_its_file(tmp_path):
     keras.utils.set_random_seed(0)
     model = tk.TransFuse("U-Ti", (32, 32, 3))

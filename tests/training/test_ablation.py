@@ -79,6 +79,7 @@ def test_intervals_are_over_patients(tmp_path):
     assert found == {"dice": "0.600 [0.500, 0.700] (0.600)"}
 
 
+@pytest.mark.slow
 def test_a_stopped_ablation_goes_on_row_by_row(tmp_path, monkeypatch, capsys):
     trained = []
 
