@@ -41,13 +41,13 @@ from transfuse_keras.runs.settings import (
 )
 from transfuse_keras.tasks import find_task
 from transfuse_keras.training.paper_tables import TABLES
-from transfuse_keras.versions import has_tensorflow
+from transfuse_keras.versions import backend, has_tensorflow
 
 log = logging.getLogger(__name__)
 
 
 def run_train(out=None, resume=False, source=None, devices=None, **given):
-    job = pop_job(given, out)
+    job = pop_job(given, out, devices)
     wanted = {
         "keep_checkpoints": given.pop("keep_checkpoints", False),
         "export": not given.pop("no_export", False),
@@ -116,12 +116,20 @@ def plan_if_asked(given, source, job=None):
         raise InputError("--save-task: a plan is made of --data, without --task.")
 
 
-def pop_job(given, out):
-    """(coordinator, number of processes, index of this one) by the options, None without them."""
+def pop_job(given, out, devices):
+    """(coordinator, number of processes, index of this one) by the options, or by the scheduler
+    that started several on JAX for all devices; else None."""
     names = ("coordinator", "processes", "process")
     job = {name: given.pop(name) for name in names if name in given}
     if not job:
-        return None
+        if devices != "all" or backend() != "jax":
+            return None
+        from transfuse_keras.training.hosts import find_job
+
+        found = find_job()
+        if found and out is None:
+            raise InputError("--devices all: give a run folder that all hosts see by --out.")
+        return found
     if missing := [name for name in names if name not in job]:
         raise InputError(f"{spell_all(names)} go together; give {spell_all(missing)} too.")
     if out is None:

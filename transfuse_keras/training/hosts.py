@@ -1,6 +1,7 @@
 """Training on several hosts: processes that find each other and train as one."""
 
 import logging
+import os
 from contextlib import contextmanager
 
 import keras
@@ -12,6 +13,25 @@ log = logging.getLogger(__name__)
 JOIN_SECONDS = 300  # until all processes have to be there
 SILENT_SECONDS = 60  # after which a process that gives no sign of life counts as lost
 
+# (number of tasks, index of this one), as they tell it to each of their processes
+SCHEDULERS = {
+    "Slurm": ("SLURM_NTASKS", "SLURM_PROCID"),
+    "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+}
+
+
+def find_job():
+    """(None, number of processes, index of this one) if a scheduler started several, else None.
+
+    JAX asks the scheduler itself where process 0 is; so the first is None.
+    """
+    for name, variables in SCHEDULERS.items():
+        count, index = (os.environ.get(variable, "") for variable in variables)
+        if count.isdecimal() and index.isdecimal() and int(count) > 1:
+            log.info(f"{name} started {count} processes: they train together.")
+            return None, int(count), int(index)
+    return None
+
 
 @contextmanager
 def joined(coordinator, count, index):
@@ -22,7 +42,8 @@ def joined(coordinator, count, index):
     JOIN_SECONDS, JAX says so in its own words and ends this process.
 
     Args:
-        coordinator: "HOST:PORT" of process 0, any free port, the same for all.
+        coordinator: "HOST:PORT" of process 0, any free port, the same for all; None: JAX asks the
+            scheduler, see `find_job`.
         count: number of processes.
         index: of this one, from 0.
 
@@ -33,20 +54,24 @@ def joined(coordinator, count, index):
 
     # Its handler would swallow the SIGTERM with which Slurm ends a job
     jax.config.update("jax_enable_preemption_service", False)
+    where = f" at {coordinator}" if coordinator else ""
     log.info(
-        f"Process {index} of {count}: waiting {JOIN_SECONDS} s at most for the others at "
-        f"{coordinator}. If one is lost later, JAX ends all; start all again with --resume."
+        f"Process {index} of {count}: waiting {JOIN_SECONDS} s at most for the others{where}. If "
+        "one is lost later, JAX ends all; start all again with --resume."
     )
     try:
         jax.distributed.initialize(
-            coordinator,
-            count,
-            index,
+            *((coordinator, count, index) if coordinator else ()),
             initialization_timeout=JOIN_SECONDS,
             heartbeat_timeout_seconds=SILENT_SECONDS,
             shutdown_timeout_seconds=SILENT_SECONDS,
         )
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
+        if coordinator is None:
+            raise InputError(
+                f"The scheduler does not tell JAX where process 0 is ({error}); give "
+                "--coordinator, --processes and --process."
+            ) from error
         raise InputError(
             f"--coordinator {coordinator}: no process can listen there ({error}); take another "
             "port, and an address of the host of process 0."
@@ -57,7 +82,7 @@ def joined(coordinator, count, index):
 
 def check_job(coordinator, count, index):
     """Raise InputError if a process cannot join a job with these values."""
-    host, _, port = coordinator.rpartition(":")
+    host, _, port = (coordinator or "scheduler:1").rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise InputError(f"--coordinator {coordinator}: give HOST:PORT, such as node1:12345.")
     if count < 1:
