@@ -4,10 +4,10 @@ import json
 import zipfile
 from pathlib import Path
 
-import keras
-
 from transfuse_keras.errors import InputError
 from transfuse_keras.weights.readers import refuse_bomb
+
+LONGEST = 2**24  # bytes of a config.json, a thousand times the longest; more is no JSON
 
 
 def read_model(path):
@@ -18,6 +18,8 @@ def read_model(path):
 
     Raises: InputError if there is none, or the file is damaged or holds another model.
     """
+    import keras  # not at the top: push unpacks a model without it
+
     path = Path(path)
     file = path / "model.keras" if path.is_dir() else path
     if file.suffix != ".keras" or not file.is_file():
@@ -37,7 +39,12 @@ def check_archive(file):
     """
     refuse_bomb(file)
     with zipfile.ZipFile(file) as archive, archive.open("config.json") as config:
-        content = json.loads(config.read(2**24))  # a thousand times the longest; more is no JSON
+        check_config(config.read(LONGEST))
+
+
+def check_config(text):
+    """Raise an exception unless a config.json is that of a TransFuse which brings its weights."""
+    content = json.loads(text[:LONGEST])
     if content.get("registered_name") != "transfuse_keras>TransFuse":
         raise ValueError(f"it holds a {content.get('class_name')}, not a TransFuse")
     if content["config"].get("weights") is not None:

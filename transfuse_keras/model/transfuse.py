@@ -14,6 +14,7 @@ from transfuse_keras.model.graph import check_shape, connect, create_blocks
 from transfuse_keras.model.initial_weights import load_weights
 from transfuse_keras.model.losses import StructureLoss
 from transfuse_keras.model.multiscale import Sizes, model_for, train_steps
+from transfuse_keras.model.preset import load_preset, save_preset
 from transfuse_keras.model.targets import FirstBatch, as_masks
 from transfuse_keras.model.variants import Variant, resolve_variant
 from transfuse_keras.weights import find_normalization
@@ -101,6 +102,37 @@ class TransFuse(keras.Model):
         self._normalization = find_normalization(spec.cnn if cnn is None else None, spec.vit)
         if weights is not None:
             load_weights(self, weights)
+
+    @classmethod
+    def from_preset(cls, preset: str | Path) -> "TransFuse":
+        """A trained TransFuse, or `UNet`, from a preset on the Hugging Face hub or in a folder.
+
+        No code is run that the preset brings along, as of `load_model`. HF_ENDPOINT and HF_TOKEN
+        work as for every Hugging Face tool; what was fetched is kept in their cache.
+
+        Args:
+            preset: "hf://user/model", or a folder as `save_to_preset` writes it.
+
+        Raises: InputError if there is none, it cannot be fetched, is damaged or of another model.
+
+        Example:
+            >>> import transfuse_keras as tk
+            >>> tk.TransFuse("Ti", input_shape=(32, 32, 3), classes=2).save_to_preset("preset")
+            >>> tk.TransFuse.from_preset("preset").classes
+            2
+        """
+        return load_preset(preset)
+
+    def save_to_preset(self, folder: str | Path) -> None:
+        """Write a preset: config.json, metadata.json and model.weights.h5, as Keras and keras-hub
+        lay it out, without the state of the optimiser.
+
+        Args:
+            folder: a new folder, or one that holds a preset, which is replaced as a whole.
+
+        Raises: InputError if the folder holds anything else.
+        """
+        save_preset(self, folder)
 
     @property
     def cnn(self) -> keras.Model:

@@ -20,8 +20,8 @@ def UNet(
     Its encoder is a CNN branch up to stride 16, its decoder two steps of upsampling, skip
     connection and double convolution, to stride 4. From there the head goes to the input's size,
     as TransFuse's does. All that is made for a TransFuse works with it: training, weights of
-    torchvision and timm, export. `"U-R34"`, `"U-R18"`, `"U-Ti"` and `"U-Lite"` are variants by
-    name.
+    torchvision and timm, export, `TransFuse.from_preset`. `"U-R34"`, `"U-R18"`, `"U-Ti"` and
+    `"U-Lite"` are variants by name.
 
     Args:
         cnn: a key of backbones.CNNS, a functional keras.Model with maps at strides 4, 8 and 16,
