@@ -12,7 +12,7 @@ PACKAGE = Path(transfuse_keras.__file__).parent
 FLOORS = (
     {"cli"},
     {"commands"},
-    {"training", "benchmark"},
+    {"training", "benchmark", "publishing"},
     {"evaluation"},
     {"export"},
     {"inference"},

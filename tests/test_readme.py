@@ -98,6 +98,12 @@ def test_the_page_on_weights_runs(run_code):
     assert "resnet.conv1.weight: made for RGB, adapted to 1 channels." in printed
 
 
+@pytest.mark.slow
+def test_the_page_on_the_hub_runs(run_code, tmp_path):
+    run_code((ROOT / "docs" / "hub.md").read_text())
+    assert (tmp_path / "preset" / "config.json").is_file()
+
+
 def test_the_page_on_weights_lists_every_published_file():
     rows = [
         line.strip("| ").split(" | ")

@@ -159,7 +159,7 @@ def parser():
     )
     for add in (
         *(add_plan, add_train, add_evaluate, add_predict, add_check, add_compare, add_report),
-        *(add_convert, add_export, add_inspect, add_benchmark, add_ablate, add_node),
+        *(add_convert, add_export, add_push, add_inspect, add_benchmark, add_ablate, add_node),
     ):
         add(top)
     for command in top.commands.choices.values():
@@ -349,6 +349,24 @@ def add_export(top):
     data = command.add_argument_group("data").add_argument
     data("--data", metavar="DIR", help="labelled images to verify on (default: the run's own)")
     add_flip(command, "the file averages over mirror images", "none")
+
+
+def add_push(top):
+    command = add_command(
+        *(top, "push", "publish a run on the Hugging Face hub, with a model card", "docs/hub.md"),
+        "--model savedmodels/hip --repo USER/hip",
+        "--model savedmodels/lung --repo USER/lung --license cc-by-4.0 --out lung",
+    )
+    model = command.add_argument_group("model").add_argument
+    model("--model", required=True, metavar="RUN", help="run folder")
+    hub = command.add_argument_group("hub").add_argument
+    repo = "where to upload; a new repository is private (HF_ENDPOINT: another hub)"
+    hub("--repo", metavar="USER/NAME", help=repo)
+    hub("--out", metavar="DIR", help="keep what is published in this folder, too")
+    licence = "of the weights, which follows the data's, as the hub spells it: cc-by-4.0, ..."
+    hub("--license", dest="licence", metavar="ID", help=licence)
+    pictures = "show three test images in the card (phantoms always are)"
+    hub("--pictures", action="store_true", help=pictures)
 
 
 def add_inspect(top):

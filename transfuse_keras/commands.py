@@ -384,6 +384,17 @@ def run_export(model, format, quantize=("none",), data=None, out=None, flip="non
     export_model(model, format, quantize, out, data, "" if flip == "none" else flip)
 
 
+def run_push(model, repo=None, out=None, licence=None, pictures=False):
+    if repo is None and out is None:
+        raise InputError("Give --repo USER/NAME to upload to, or --out DIR to write a folder only.")
+    refuse_missing_model(model)
+    from transfuse_keras.publishing.push import push
+
+    push(Path(model), repo, out, licence, pictures)
+    if out is not None:
+        log.info(f"Done: {out}/README.md")
+
+
 def run_inspect(files):
     for file in files:
         refuse_missing_model(file)
