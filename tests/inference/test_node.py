@@ -12,6 +12,7 @@ from data.files import dicom_image, series_folder
 from inference.test_dicom_seg import SCAN, levels, run_folder
 from onnx import TensorProto, helper
 
+from transfuse_keras.cli import main
 from transfuse_keras.errors import Failure, InputError
 from transfuse_keras.files import write_json
 from transfuse_keras.inference import node, pacs
@@ -192,6 +193,18 @@ def test_a_series_that_still_grows_is_left_alone(run_folder, tmp_path, monkeypat
         node.watch(run_folder(SCAN, (40, 32), levels), "http://x", ["CT"], interval=1)
     (seg,) = server.stored
     assert seg.NumberOfFrames == 2 * 6
+
+
+def test_the_command_stores_and_tells_what(model, tmp_path, monkeypatch, capsys):
+    server = Server(write_studies(tmp_path / "in", 1))
+    monkeypatch.setattr(pacs, "connect", lambda url: server)
+    words = ["node", "--dicomweb", "http://x", "--model", str(model), "--modality", "dx"]
+    assert main([*words, "--sr", "--once"]) == 0
+    assert [x.Modality for x in server.stored] == ["SEG", "SR"]
+    told = capsys.readouterr().out
+    assert all(x.SOPInstanceUID in told for x in server.stored)
+    server.broken.add(server.asked + 1)
+    assert main([*words, "--once"]) == 1 and "http://x" in capsys.readouterr().err
 
 
 def test_what_a_server_refuses_is_told(model, tmp_path, monkeypatch, caplog):
