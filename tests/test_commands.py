@@ -213,3 +213,58 @@ def test_an_export_is_handed_over_to_tensorflow_on_another_backend(monkeypatch, 
     monkeypatch.setattr(train, "run_with_tensorflow", lambda x: asked.append(x) or 3)
     given = ["export", "--model", str(tmp_path), "--format", "onnx", "--quantize", "none"]
     assert main(given) == 3 and asked == [given]
+
+
+def test_shards_together_are_the_whole(hips, tmp_path, capsys):
+    """Tables, scores and pictures of three shards, one of them done twice, as of one evaluation."""
+    run, data = hips
+    assert evaluate(run, "--data", data, "--all", "--out", tmp_path / "whole") == 0
+    given = ["--data", data, "--all", "--out", tmp_path / "parts", "--shard"]
+    for shard in ("2/3", "0/3"):
+        assert evaluate(run, *given, shard) == 0
+    merge = ["evaluate", "--merge", str(tmp_path / "parts")]
+    assert main(merge) == 2
+    assert "shard-1-of-3" in capsys.readouterr().err
+    assert evaluate(run, *given, "1/3") == evaluate(run, *given, "2/3") == 0
+    assert "nothing left" in capsys.readouterr().out
+    assert main(merge) == 0
+
+    whole, parts = (metrics_of(tmp_path / name) for name in ("whole", "parts"))
+    for metrics in (whole, parts):
+        del metrics["seconds_per_case"]
+    assert parts == whole
+    for name in ("cases.csv", "pictures/index.json"):
+        first, second = ((tmp_path / x / name).read_text() for x in ("whole", "parts"))
+        if name == "cases.csv":
+            assert second == first
+        else:
+            cases = [[entry["case"] for entry in json.loads(text)] for text in (first, second)]
+            assert cases[1] == sorted(cases[0])
+    assert (tmp_path / "parts" / "report.html").is_file()
+
+
+def test_what_is_no_shard_is_refused(hips, capsys):
+    run, _ = hips
+    for text in ("3/3", "1", "-1/3", "a/b", "1/0"):
+        assert evaluate(run, "--out", "x", f"--shard={text}") == 2
+        assert "--shard" in capsys.readouterr().err
+
+
+def test_shards_of_a_prediction_write_what_one_writes(hips, tmp_path):
+    run, data = hips
+    images = data / "images"
+    for out, shards in (("whole", [[]]), ("parts", [["--shard", "0/2"], ["--shard", "1/2"]])):
+        for shard in shards:
+            given = ["--model", str(run), "--input", str(images), "--out", str(tmp_path / out)]
+            assert main(["predict", *given, *shard, "--no-overlays", "--measure"]) == 0
+    whole, parts = (
+        {path.name: path.read_bytes() for path in (tmp_path / x).glob("*.png")}
+        for x in ("whole", "parts")
+    )
+    assert parts == whole and len(whole) > 5
+    rows = [(tmp_path / "whole" / "measurements.csv").read_text().splitlines()]
+    rows += [
+        (tmp_path / "parts" / f"{index}-of-2-measurements.csv").read_text().splitlines()
+        for index in range(2)
+    ]
+    assert sorted(rows[1] + rows[2][1:]) == sorted(rows[0])

@@ -247,7 +247,10 @@ def add_evaluate(top):
     everything = "score all images, also those that M was trained on"
     data("--all", dest="score_all", action="store_true", help=everything)
     data("--out", metavar="DIR", help="(default: evaluations/NAME in the run folder)")
-    add_model(command)
+    add_shard(command, "score share I of N into --out, for the tasks of a cluster")
+    merge = "pool the shards in DIR into tables and a report; takes no other option"
+    data("--merge", metavar="DIR", help=merge)
+    add_model(command, required=False)
     scoring = command.add_argument_group("scoring").add_argument
     add_threshold(scoring, "the run's, else 0.5")
     add_flip(command)
@@ -273,6 +276,7 @@ def add_predict(top):
     data("--contours", nargs="+", choices=["coco", "labelme", "geojson"], help=outlines)
     spread = "of several models write how far they differ, STEM_spread.png, and certainty.csv"
     data("--spread", action="store_true", help=spread)
+    add_shard(command, "predict share I of N, for the tasks of a cluster")
     add_model(command)
     scoring = command.add_argument_group("scoring").add_argument
     add_threshold(scoring, "the run's, else 0.5", auto="")
@@ -467,10 +471,15 @@ def add_training(command, seed=True):
     add_threshold(command.add_argument_group("scoring").add_argument, "0.5")
 
 
-def add_model(command):
+def add_shard(command, what):
+    add = command.add_argument_group("several machines").add_argument
+    add("--shard", metavar="I/N", help=f"{what}; I from 0")
+
+
+def add_model(command, required=True):
     add = command.add_argument_group("model").add_argument
     several = "; several, or a folder of --folds: the mean of their probabilities"
-    add("--model", required=True, nargs="+", metavar="M", help=MODEL_HELP + several)
+    add("--model", required=required, nargs="+", metavar="M", help=MODEL_HELP + several)
     add("--task", help=f"{TASK_HELP} (default: the run's)")
 
 

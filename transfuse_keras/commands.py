@@ -279,19 +279,41 @@ def describe_count(items, name):
     return f"{len(items)} {name}{'' if len(items) == 1 else 's'}"
 
 
-def run_evaluate(model, data=None, out=None, task=None, score_all=False, **options):
+def run_evaluate(model=None, data=None, out=None, task=None, score_all=False, **options):
+    if "merge" in options:
+        given = {"model": model, "data": data, "out": out, "task": task, **options}
+        return merge(**{name: value for name, value in given.items() if value is not None})
+    if model is None:
+        raise InputError("--model: give a run folder or a model file.")
     task = find_task(task) if task else None
     options = parse_prediction(options)
     spacing = parse_spacing(options.pop("spacing", None))
     find_members(model)
     refuse_missing_data(data)
-    refuse_taken(out)
+    shard = options.get("shard")
+    if shard is None:
+        refuse_taken(out)
+    elif out is None:
+        raise InputError("--shard: give the folder of all shards by --out.")
     import_tensorflow()
     from transfuse_keras.evaluation.evaluate_model import evaluate_model
 
     options |= {"task": task, "spacing": spacing, "everything": score_all}
     folder = evaluate_model(model, data, out=out, **options)
-    log.info(f"Done: {folder}/report.html")
+    if shard is None:
+        log.info(f"Done: {folder}/report.html")
+    else:
+        log.info(f"Done: {folder}. After the last shard: transfuse evaluate --merge {out}")
+
+
+def merge(merge, **others):
+    """Pool the shards of an evaluation in the folder `merge`."""
+    if others:
+        raise InputError(f"--merge: stands alone; leave out {spell_all(others)}.")
+    from transfuse_keras.evaluation.pooling import merge_shards
+
+    merge_shards(Path(merge))
+    log.info(f"Done: {merge}/report.html")
 
 
 def run_predict(model, input, out, task=None, no_overlays=False, runtime=None, **options):
@@ -346,6 +368,10 @@ def parse_prediction(options):
         options["flips"] = "" if flip == "none" else flip
     if "threshold" in options:
         options["threshold"] = parse_threshold(options["threshold"])
+    if "shard" in options:
+        from transfuse_keras.inference.shard import parse_shard
+
+        options["shard"] = parse_shard(options["shard"])
     return options
 
 

@@ -40,6 +40,7 @@ def evaluate_model(
     everything=False,
     masks=None,
     group=None,
+    shard=None,
 ):
     """Score a model and leave a folder with tables, pictures, a report and metrics.json.
 
@@ -59,6 +60,8 @@ def evaluate_model(
         precision, jit: as of `load_predictor`.
         everything: score all samples, also those that the run was trained on.
         masks, group: as of `find_samples`.
+        shard: Shard of the cases to score into `out`/shard-I-of-N, without a report, or None for
+            all; `merge_shards` pools them. One that is complete is not scored again.
 
     Returns: Path of the folder. "trained_on" in metrics.json counts the scored samples that were
     used in training or to choose the best epoch; it is absent where no run tells.
@@ -80,7 +83,18 @@ def evaluate_model(
     options = spacing, everything, masks, group
     samples, trained_on = choose_for_all(task, data, runs, *options)
     name = "phantom" if data is None and own_data(run) is None else Path(data or own_data(run)).name
-    folder = choose_evaluation_folder(out, find_home(model, runs), name)
+    if shard is not None:
+        folder = Path(out) / f"shard-{shard}"
+        if (folder / "metrics.json").is_file():
+            log.info(f"{folder}: is complete, there is nothing left to do.")
+            return folder
+        samples = shard.take(samples)
+        if not samples:
+            raise InputError(f"--shard: there are fewer cases than {shard.count}.")
+    else:
+        folder = choose_evaluation_folder(out, find_home(model, runs), name)
+    if threshold == "auto" and shard is not None:
+        raise InputError("--threshold auto: choose it once, before the shards; then leave it out.")
     if threshold == "auto" and len(members) > 1:
         raise InputError("--threshold auto: is for a single run; give a number for several.")
     if threshold == "auto":
@@ -109,7 +123,8 @@ def evaluate_model(
     }
     if len(members) > 1:
         metrics["protocol"] += f"; mean of {len(members)} models"
-    write_report(folder, metrics)
+    if shard is None:
+        write_report(folder, metrics)
     write_json(folder / "metrics.json", metrics)
     return folder
 

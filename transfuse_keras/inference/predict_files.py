@@ -53,6 +53,7 @@ def predict_files(
     contours=(),
     spread=False,
     predictors=None,
+    shard=None,
 ):
     """Predict files and write their masks, each at the input's own size.
 
@@ -83,6 +84,7 @@ def predict_files(
         contours: of "coco", "labelme" and "geojson": outlines to be corrected, see `annotations`.
         spread: whether to write how far several models differ, see `annotations`.
         predictors: what `load_members` gave, where the models are loaded already.
+        shard: Shard of the inputs to predict, all frames and slices of a file together; None: all.
 
     Returns: how many sentences were logged on what could not be read or was passed over.
 
@@ -107,6 +109,11 @@ def predict_files(
         notes = AnnotationWriter(out, task, tuple(contours), spread)
         notes.refuse(found, len(members))
     refuse_clashes(found, out, task, overlays, seg, sr, notes and notes.name_files)
+    if shard is not None:
+        if films or notes is not None:
+            raise InputError("--shard: leave out videos, --contours and --spread.")
+        found = shard.of(found, key=lambda item: item.sources)
+        passed = passed if shard.index == 0 else []
     for sentence in passed:
         log.error(sentence)
     segs = None
@@ -160,7 +167,7 @@ def predict_files(
             log.error(error)
             failures += 1
     if rows:
-        write_table(out / FILE, rows)
+        write_table(out / (FILE if shard is None else f"{shard}-{FILE}"), rows)
     if notes is not None:
         notes.finish()
     unfinished = segs.describe_unfinished() if segs is not None else []

@@ -1,20 +1,17 @@
 """Cross-validation: every case is scored by a model that has not seen it."""
 
 import logging
-import shutil
-from pathlib import Path
 
 import numpy as np
 
 from transfuse_keras.errors import blaming
-from transfuse_keras.evaluation.cases import read_cases, share_columns
+from transfuse_keras.evaluation.pooling import pool_confusion, pool_overlays, read_all_cases
 from transfuse_keras.evaluation.protocols import pool_protocols
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.report_files import read_metrics
-from transfuse_keras.evaluation.results import WORST
 from transfuse_keras.evaluation.statistics import mean, summarize
 from transfuse_keras.evaluation.subgroups import summarize_subgroups
-from transfuse_keras.files import read_json, replacing, write_json, write_table
+from transfuse_keras.files import write_json, write_table
 from transfuse_keras.metrics.calibration import pool_calibration
 from transfuse_keras.runs.settings import FOLDS_FILE
 from transfuse_keras.training.series import begin_series, train_series
@@ -93,19 +90,6 @@ def pool(folder, runs):
     }
 
 
-def pool_confusion(parts):
-    """The sum of what `count_confusion` gave of each fold; None if one has none."""
-    return None if None in parts else np.sum(parts, axis=0).tolist()
-
-
-def read_all_cases(runs, name):
-    """The rows of all folds, with the columns that all have."""
-    rows, missing = share_columns([row for run in runs for row in read_cases(run / name)])
-    if missing:
-        log.warning(f"Not every fold has {', '.join(missing)}; they are left out of the pool.")
-    return rows
-
-
 def mean_dice(rows):
     """Class -> mean Dice, as nnU-Net takes it: without the cases where both masks are empty."""
     scores = {row["class"]: [] for row in rows}
@@ -119,27 +103,3 @@ def improves_all(before, after):
     """Whether the mean over the classes rises, and that of no class falls."""
     worse = any(after[name] < before[name] for name in before)
     return mean(list(after.values())) > mean(list(before.values())) and not worse
-
-
-def pool_overlays(folder, parts):
-    """The best, the median of the medians and the worst of the folds' pictures."""
-    entries = []
-    for part in parts:
-        index = part / "index.json"
-        with blaming(index, "missing or damaged", "score that fold again"):
-            entries += [{**entry, "path": part / entry["file"]} for entry in read_json(index)]
-    by_rank = {
-        rank: sorted((x for x in entries if x["rank"] == rank), key=lambda x: x["score"])
-        for rank in ("best", "median", "worst")
-    }
-    medians = by_rank["median"]
-    chosen = [by_rank["best"][-1], medians[len(medians) // 2], *by_rank["worst"][:WORST]]
-    with replacing(folder) as temporary:
-        temporary.mkdir()
-        index = []
-        for number, entry in enumerate(chosen):
-            path = Path(entry.pop("path"))
-            entry["file"] = f"{number:02}{path.name[2:]}"
-            shutil.copyfile(path, temporary / entry["file"])
-            index.append(entry)
-        write_json(temporary / "index.json", index)
