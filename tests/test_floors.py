@@ -13,7 +13,7 @@ FLOORS = (
     {"cli"},
     {"commands"},
     {"training", "benchmark", "publishing"},
-    {"evaluation"},
+    {"evaluation", "serving"},
     {"export"},
     {"inference"},
     {"model"},

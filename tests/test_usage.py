@@ -34,6 +34,7 @@ QUESTIONS = [
     ["export", "--model", "taken", "--format", "word"],
     ["inspect", "missing"],
     ["node", "--dicomweb", "http://x", "--modality", "DX", "--model", "missing"],
+    ["serve", "--model", "missing"],
     ["benchmark", "--model", "missing"],
 ]
 

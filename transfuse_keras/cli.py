@@ -160,6 +160,7 @@ def parser():
     for add in (
         *(add_plan, add_train, add_evaluate, add_predict, add_check, add_compare, add_report),
         *(add_convert, add_export, add_push, add_inspect, add_benchmark, add_ablate, add_node),
+        add_serve,
     ):
         add(top)
     for command in top.commands.choices.values():
@@ -382,6 +383,23 @@ def add_inspect(top):
     data = command.add_argument_group("data").add_argument
     files = "run folder, SavedModel folder, .keras, .tflite, .onnx, OpenVINO .xml, .safetensors, "
     data("files", nargs="+", metavar="FILE", help=files + ".npz, .pth")
+
+
+def add_serve(top):
+    command = add_command(
+        *(top, "serve", "answer HTTP requests with the masks of images", "docs/serving.md"),
+        "--model savedmodels/hip",
+        "--model savedmodels/hip --host 0.0.0.0 --port 80 --max-mb 64",
+    )
+    model = command.add_argument_group("model").add_argument
+    several = "; several, or a folder of --folds: the mean of their probabilities"
+    model("--model", required=True, nargs="+", metavar="M", help=MODEL_HELP + several)
+    service = command.add_argument_group("service").add_argument
+    service("--host", help="address to listen on (default: 127.0.0.1, this machine alone)")
+    service("--port", type=int, metavar="N", help="0 is a free one (default: 8080)")
+    service("--max-mb", type=int, metavar="N", help="MiB of a request (default: 256)")
+    seconds = "seconds to receive a request, and again to predict it (default: 60)"
+    service("--timeout", type=int, metavar="S", help=seconds)
 
 
 def add_benchmark(top):

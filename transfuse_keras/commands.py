@@ -432,6 +432,15 @@ def run_inspect(files):
         print("\n".join([str(file), *(f"  {key:{width}}  {found[key]}" for key in found)]))
 
 
+def run_serve(model, host="127.0.0.1", port=8080, max_mb=256, timeout=60):
+    members = find_members(model)
+    if min(max_mb, timeout) < 1:
+        raise InputError("--max-mb and --timeout must be 1 or more.")
+    from transfuse_keras.serving.serve import serve
+
+    serve(members, host, port, max_mb, timeout)
+
+
 def run_benchmark(model, image_size=None, threads=None, rounds=30):
     refuse_missing_model(model)
     import_tensorflow()

@@ -1,0 +1,115 @@
+"""What the worker process does: it holds the model and predicts one request at a time."""
+
+import json
+import logging
+import signal
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+from transfuse_keras.errors import Failure, InputError
+from transfuse_keras.files import read_table
+from transfuse_keras.inference.choose import choose_file
+from transfuse_keras.inference.measurements import FILE
+from transfuse_keras.inference.predict_files import load_members, predict_files, settle
+from transfuse_keras.inference.runtimes import STATUS
+from transfuse_keras.runs.processor import prefer_onednn
+from transfuse_keras.versions import describe_missing
+
+GIVEN, MADE = "image", "masks"  # folders of a request: what came in, what goes out
+MEMORY = 2**31  # bytes that a request may take beside the model
+
+
+def work(models, pipe):
+    """Answer (folder, seg) with what `predict_request` gives, until the other end is closed.
+
+    An answer is ("done", rows), or ("refused", sentence). The first is ("ready", None) or
+    ("refused", sentence).
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which closes the pipe
+    try:
+        loaded = load([Path(model) for model in models])
+    except (InputError, Failure, ImportError) as error:
+        missing = describe_missing(error) if isinstance(error, ImportError) else None
+        pipe.send(("refused", missing or str(error)))
+        return
+    limit_memory()
+    pipe.send(("ready", None))
+    while True:
+        try:
+            folder, seg = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = "done", predict_request(*loaded, Path(folder), seg)
+        except (InputError, Failure) as error:
+            answer = "refused", str(error)
+        except MemoryError:
+            answer = "refused", f"Needs more than {MEMORY // 2**20} MiB of memory; make it smaller."
+        pipe.send(answer)
+
+
+def load(models):
+    """The files that predict for models, as of `choose_file`, and the Predictor of each."""
+    prefer_onednn()
+    files = [choose_file(model) for model in models]
+    return files, load_members(files, None, None, settle(files)[0])
+
+
+def limit_memory():
+    """From now on this process cannot hold more than MEMORY beside what it holds; Linux only."""
+    if sys.platform == "linux":
+        import resource
+
+        lines = STATUS.read_text(encoding="utf-8").splitlines()
+        (line,) = [line for line in lines if line.startswith("VmData")]
+        most = 1024 * int(line.split()[1]) + MEMORY
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def predict_request(files, predictors, folder, seg):
+    """Predict what lies in `folder`/GIVEN and write the files of `predict_files` to `folder`/MADE.
+
+    Args:
+        files, predictors: what `load` gave.
+        folder: Path; its GIVEN holds one file, or the DICOM slices of a series.
+        seg: as of `predict_files`.
+
+    Returns: the rows of measurements.csv, numbers as numbers.
+
+    Raises: InputError if a file cannot be used.
+    """
+    given = list((folder / GIVEN).iterdir())
+    inputs = given if len(given) == 1 else [folder / GIVEN]
+    made = folder / MADE
+    with collecting() as sentences:
+        failed = predict_files(
+            files, inputs, made, overlays=False, seg=seg, measure=True, predictors=predictors
+        )
+    if failed:
+        raise InputError(sentences[0])
+    rows = [{key: number(x) for key, x in row.items()} for row in read_table(made / FILE)]
+    (made / FILE).unlink()
+    return rows
+
+
+def number(text):
+    """A cell of a table as a number or a name, None where it is empty."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text or None
+
+
+@contextmanager
+def collecting():
+    """Within this context: the list of sentences that the package logs as errors."""
+    sentences = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: sentences.append(record.getMessage())
+    logger = logging.getLogger("transfuse_keras")
+    logger.addHandler(handler)
+    try:
+        yield sentences
+    finally:
+        logger.removeHandler(handler)
