@@ -7,6 +7,7 @@ QUANTIZATIONS = {
     "saved_model": ("none",),
     "litert": ("none", "float16", "dynamic", "int8"),
     "onnx": ("none",),
+    "onnx-any-size": ("none",),
     "openvino": ("none", "float16"),
     "web": ("none", "float16", "dynamic", "int8"),  # a page with a LiteRT file
     "pytorch": ("none",),

@@ -11,9 +11,11 @@ from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.averaging import Averaged
 from transfuse_keras.export.budgets import QUANTIZATIONS
+from transfuse_keras.export.resizing import resize_maps, resize_pixels
 from transfuse_keras.export.web import write_page
 from transfuse_keras.files import replacing
 from transfuse_keras.layers.upsampling import resizing_by
+from transfuse_keras.runs.embedded import SETTINGS
 from transfuse_keras.weights import official_state
 from transfuse_keras.weights.official import official_metadata
 
@@ -200,6 +202,54 @@ def name_values(graph):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
 
 
+def export_onnx_any_size(model, path):
+    """Write a float32 .onnx file that takes images of any size and does all that `predict` does.
+
+    Its input is `image`, uint8 RGB (batch, height, width, C). Its outputs are `probabilities`,
+    float32, and `masks`, uint8 of 0/1, both (batch, height, width, M). The thresholds are 0.5 until
+    `write_embedded` sets those of the task.
+
+    Raises: InputError if onnx or tf2onnx is not installed, or for a model of a task on volumes.
+    """
+    need("onnx", "onnx", "tf2onnx")
+    if keeps_z_scores(model.normalization):
+        raise InputError("--format onnx-any-size: takes images, and this task is on volumes.")
+    import onnx
+    import tensorflow as tf
+    import tf2onnx
+
+    serving = serving_model(model)
+    *size, channels = model.input_shape[1:]
+
+    def predict(image, thresholds, exclusive):
+        small = resize_pixels(image, size)
+        small.set_shape((None, *size, channels))
+        maps = resize_maps(serving(small, training=False), size, tf.shape(image)[1:3])
+        maps.set_shape((None, None, None, model.classes))
+        best = tf.argmax(maps, -1, "int32")[..., None] == tf.range(model.classes)
+        masks = (maps >= thresholds) & (best | ~exclusive)
+        outputs = {"probabilities": maps, "masks": tf.cast(masks, "uint8")}
+        return {name: tf.identity(value, name) for name, value in outputs.items()}
+
+    signature = [
+        tf.TensorSpec((None, None, None, channels), "uint8", "image"),
+        tf.TensorSpec((model.classes,), "float32", "thresholds"),
+        tf.TensorSpec((), "bool", "exclusive"),
+    ]
+    with builtin_resizing(), replacing(path) as temporary:
+        function = tf.function(predict, autograph=False)
+        graph, _ = tf2onnx.convert.from_function(function, signature)
+        defaults = np.full(model.classes, 0.5, "float32"), np.array(False)
+        for name, value in zip(SETTINGS, defaults, strict=True):
+            graph.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+        del graph.graph.input[1:]  # which these now are
+        graph.graph.output.sort(key=lambda value: value.name, reverse=True)
+        for value in (*graph.graph.input, *graph.graph.output):
+            for axis, name in enumerate(("batch", "height", "width")):
+                value.type.tensor_type.shape.dim[axis].dim_param = name
+        onnx.save(graph, temporary)
+
+
 def export_openvino(model, path, quantize="none"):
     """Write the serving model as OpenVINO's .xml and .bin with a free batch dimension.
 
@@ -250,6 +300,9 @@ FORMATS = {  # name -> (function of model and path, file, how it can be quantise
     "saved_model": (export_saved_model, "saved_model", QUANTIZATIONS["saved_model"]),
     "litert": (export_litert, "model.tflite", QUANTIZATIONS["litert"]),
     "onnx": (export_onnx, "model.onnx", QUANTIZATIONS["onnx"]),
+    "onnx-any-size": (
+        *(export_onnx_any_size, "model-any-size.onnx", QUANTIZATIONS["onnx-any-size"]),
+    ),
     "openvino": (export_openvino, "model.xml", QUANTIZATIONS["openvino"]),
     "web": (export_web, "web", QUANTIZATIONS["web"]),
     "pytorch": (export_pytorch, "model.safetensors", QUANTIZATIONS["pytorch"]),

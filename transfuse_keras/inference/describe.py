@@ -15,6 +15,7 @@ FORMATS = {
     "saved_model": "TensorFlow SavedModel",
     "litert": "LiteRT",
     "onnx": "ONNX",
+    "onnx-any-size": "ONNX for images of any size",
     "web": "page for browsers with a LiteRT file",
     "openvino": "OpenVINO",
     "pytorch": "weights under the names of the authors' code",

@@ -79,6 +79,12 @@ def onnx(path, threads=None):
     options.intra_op_num_threads = threads or 0  # 0: one for each core
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     (image,) = session.get_inputs()
+    if image.type == "tensor(uint8)":  # of any size: it is given images of the model's own
+        about = json.loads(session.get_modelmeta().custom_metadata_map["transfuse"])["input"]
+        shape = [*about["size"], about["channels"]]
+        return shape, lambda x: session.run(
+            ["probabilities"], {image.name: np.rint(x).astype("uint8")}
+        )[0]
     return image.shape[1:], lambda x: session.run(None, {image.name: x})[0]
 
 

@@ -15,6 +15,8 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 
 KEY = "transfuse"
+# values in an ONNX graph that its description tells under the same names -> their type
+SETTINGS = {"thresholds": "float32", "exclusive": "bool"}
 ASSET = Path("assets.extra", f"{KEY}.json")  # TensorFlow leaves this folder to users
 
 
@@ -80,18 +82,25 @@ def write_asset(path, text):
 
 
 def onnx_model():
-    """An empty ModelProto of ONNX of which only the metadata is named; Protocol Buffers keeps the
-    fields that it does not know, so nothing else of a file changes."""
+    """An empty ModelProto of ONNX of which only the metadata and the values in the graph are named;
+    Protocol Buffers keeps the fields that it does not know, so nothing else of a file changes."""
     from google.protobuf import descriptor_pb2, message_factory
 
     file = descriptor_pb2.FileDescriptorProto(name=f"{KEY}.proto", package=KEY)
-    text, repeated, message = 9, 3, 11  # of onnx.proto: field 14 is a list of pairs of texts
+    # of onnx.proto: field 14 is a list of pairs of texts, field 5 of field 7 one of tensors
+    text, binary, repeated, message = 9, 12, 3, 11
     pair = file.message_type.add(name="StringStringEntryProto")
     pair.field.add(name="key", number=1, type=text, label=1)
     pair.field.add(name="value", number=2, type=text, label=1)
     model = file.message_type.add(name="ModelProto")
     kind = f".{KEY}.{pair.name}"
     model.field.add(name="metadata_props", number=14, type=message, label=repeated, type_name=kind)
+    tensor, graph = (file.message_type.add(name=name) for name in ("TensorProto", "GraphProto"))
+    tensor.field.add(name="name", number=8, type=text, label=1)
+    tensor.field.add(name="raw_data", number=9, type=binary, label=1)
+    kinds = f".{KEY}.{tensor.name}", f".{KEY}.{graph.name}"
+    graph.field.add(name="initializer", number=5, type=message, label=repeated, type_name=kinds[0])
+    model.field.add(name="graph", number=7, type=message, label=1, type_name=kinds[1])
     return message_factory.GetMessages([file])[f"{KEY}.ModelProto"]()
 
 
@@ -110,6 +119,10 @@ def write_onnx(path, text):
     for pair in [pair for pair in model.metadata_props if pair.key == KEY]:
         model.metadata_props.remove(pair)
     model.metadata_props.add(key=KEY, value=text)
+    for tensor in model.graph.initializer:
+        if tensor.name in SETTINGS:
+            value = json.loads(text)[tensor.name]
+            tensor.raw_data = np.array(value, SETTINGS[tensor.name]).tobytes()
     with replacing(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
 

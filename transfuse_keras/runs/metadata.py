@@ -80,7 +80,7 @@ def describe_model(model, origin, kind, quantize):
         "input": {
             "size": model.input_shape[1:3],
             "channels": model.input_shape[3],
-            "dtype": "float32",
+            "dtype": "uint8" if kind == "onnx-any-size" else "float32",
             "values": Z_SCORED if keeps_z_scores(model.normalization) else RGB,
             "value_range": task.value_range,  # (black, white) of images of more than 8 bits
             "dicom_range": task.dicom_range,  # of DICOM images without a window
