@@ -48,7 +48,7 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, dr
         thresholds: a probability, or one per class.
         flips: average over mirror images, see `predict`.
         folder: where the predicted masks of volumes are written as NIfTI, or None.
-        draw: function of (sample, image, truth, masks) that is called for each case, or None.
+        draw: function of (sample, image, truth, maps, masks) called for each case, or None.
 
     Returns: Evaluation. Distances are in pixels for all as soon as one spacing is unknown.
     """
@@ -71,7 +71,7 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, dr
         if folder is not None and sample.save is not None:
             sample.save(folder / f"{sample.file_name}.nii.gz", masks)
         if draw is not None:
-            draw(sample, image, truth, masks)
+            draw(sample, image, truth, maps, masks)
         spacing = sample.spacing if in_mm else None
         scored = rows = score_case(truth, masks, spacing, task.classes)
         for protocol in task.protocols:

@@ -20,6 +20,7 @@ from transfuse_keras.runs.logfile import begin_log, logging_to_folder
 from transfuse_keras.runs.members import find_members
 from transfuse_keras.runs.metadata import keep_ranges
 from transfuse_keras.runs.samples import is_test, own_listing, own_samples, own_splits, recognize
+from transfuse_keras.runs.trust import read_trust
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +110,7 @@ def evaluate_model(
     else:
         values = known[1] if known else [0.5] * len(task.classes)
         thresholds = dict(zip(task.classes, values, strict=True))
+    trust = read_trust(members[0]) if len(members) == 1 else None
     folder.mkdir(parents=True, exist_ok=True)
     begin_log(folder)
     log.info(f"Evaluation folder: {folder}")
@@ -119,7 +121,7 @@ def evaluate_model(
         **({"averaged": list(map(str, members))} if len(members) > 1 else {}),
         **({"precision": precision} if precision else {}),
         **({} if trained_on is None else {"trained_on": trained_on}),
-        **score_samples(folder, predictor, task, samples, thresholds, flips),
+        **score_samples(folder, predictor, task, samples, thresholds, flips, trust),
     }
     if len(members) > 1:
         metrics["protocol"] += f"; mean of {len(members)} models"

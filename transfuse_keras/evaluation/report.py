@@ -105,6 +105,7 @@ def write_report(run, metrics=None):
         confusion=confusion_rows(metrics),
         curves=learning_curves(history),
         calibration=list(calibration(metrics)),
+        trust=list(trust_rows(metrics)),
         undefined=count_undefined(rows, names),
         exports=exports,
     )
@@ -180,6 +181,16 @@ def calibration(metrics):
     """The reliability of each class: (class, ECE, chart)."""
     for name, found in (metrics.get("calibration") or {}).items():
         yield name, found["ece"], draw_reliability(found["bins"], spoken(name))
+
+
+def trust_rows(metrics):
+    """The table of how well single predictions can be trusted: (class, texts of the figures)."""
+    found = metrics.get("trust") or {}
+    for name, quality in (found.get("quality") or {}).items():
+        figures = [(quality[x], 2) for x in ("correlation", "rank_correlation", "mean_error")]
+        texts = ["–" if x is None else decimals(x, digits) for x, digits in figures]
+        scaled = decimals(found["temperature"][name], 2), decimals(found["ece"][name], 4)
+        yield spoken(name), [*scaled, str(quality["cases"]), *texts]
 
 
 def count_undefined(rows, names):

@@ -64,6 +64,12 @@ def check_metrics(metrics):
                 raise ValueError(f"a bin holds {part['count']} pixels")
             if part["count"] and not all(0 <= part[x] <= 1 for x in ("confidence", "frequency")):
                 raise ValueError(f"{part} is no bin of probabilities")
+    trust = metrics.get("trust") or {}
+    for name, quality in (trust.get("quality") or {}).items():
+        check_numbers(quality)
+        check_numbers({x: trust[x][name] for x in ("temperature", "ece")})
+    for phrases in (trust.get("unlike_training") or {}).values():
+        "; ".join(phrases)
 
 
 def check_numbers(figures):

@@ -11,6 +11,7 @@ from transfuse_keras.evaluation.pictures import write_picture
 from transfuse_keras.evaluation.protocols import describe_protocol
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.evaluation.subgroups import summarize_subgroups
+from transfuse_keras.evaluation.trust import TrustCheck
 from transfuse_keras.files import replacing, write_json, write_table
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predict import predict_sample
@@ -33,7 +34,7 @@ def write_thresholds(run, thresholds, chosen):
     update_thresholds(run, thresholds)
 
 
-def score_samples(folder, predictor, task, samples, thresholds, flips=""):
+def score_samples(folder, predictor, task, samples, thresholds, flips="", trust=None):
     """Score samples and leave tables and pictures.
 
     Args:
@@ -43,13 +44,15 @@ def score_samples(folder, predictor, task, samples, thresholds, flips=""):
         samples: list of Sample.
         thresholds: class -> probability.
         flips: average over mirror images, see `predict`.
+        trust: Trust of the model, which is then checked on these samples; or None.
 
-    Writes: cases.csv, of volumes predictions/ and a cases-<name>.csv for each way of `clean_up`,
-    overlays/ of a few cases and pictures/ of all, see `write_picture`.
+    Writes: cases.csv, with a Trust quality.csv, of volumes predictions/ and a cases-<name>.csv for
+    each way of `clean_up`, overlays/ of a few cases and pictures/ of all, see `write_picture`.
 
     Returns: what metrics.json says of the scores: `summarize`, "scored": the day, "protocol",
     "thresholds", "size_unit": of the sizes in cases.csv, "calibration", "confusion", "paper",
-    "seconds_per_case", "subgroups": see `summarize_subgroups` and, if the samples are of several
+    "seconds_per_case", "subgroups": see `summarize_subgroups`, with a Trust "trust": see
+    `TrustCheck.summarize`, and, if the samples are of several
     test sets, "sets": name -> its own "n", "mean" and "classes".
     """
     log.info(f"Scoring {len(samples)} test cases")
@@ -58,14 +61,19 @@ def score_samples(folder, predictor, task, samples, thresholds, flips=""):
     values = tuple(thresholds.values())
     with replacing(folder / "pictures") as temporary:
         temporary.mkdir()
-        entries = []
+        entries, check = [], trust and TrustCheck(trust, task.classes)
 
-        def draw(*case):
+        def draw(sample, image, truth, maps, masks):
+            case = sample, image, truth, masks
             entries.append(write_picture(temporary, len(entries), *case, task.classes))
+            if check:
+                check.add(sample, image, truth, maps, masks)
 
         result = evaluate(predictor, samples, task, values, flips, folder / "predictions", draw)
         write_json(temporary / "index.json", entries)
     write_table(folder / "cases.csv", result.rows)
+    if check and check.rows:
+        write_table(folder / "quality.csv", check.rows)
     for name, rows in result.cleaned.items():
         write_table(folder / f"cases-{name}.csv", rows)
     write_overlays(folder / "overlays", predictor, task, samples, result.rows, values, flips)
@@ -82,6 +90,7 @@ def score_samples(folder, predictor, task, samples, thresholds, flips=""):
         # the first case pays for compiling
         "seconds_per_case": float(np.median(result.seconds[1:] or result.seconds)),
         "subgroups": summarize_subgroups(result.rows),
+        **({"trust": check.summarize()} if check else {}),
         **summarize_sets(result.rows),
     }
 

@@ -25,6 +25,7 @@ from transfuse_keras.runs.folder import find_run, own_data, read_config, run_thr
 from transfuse_keras.runs.members import find_members, is_cross_validation
 from transfuse_keras.runs.metadata import ModelFacts
 from transfuse_keras.runs.samples import own_samples
+from transfuse_keras.runs.trust import read_trust
 from transfuse_keras.tasks.task import Task
 
 log = logging.getLogger(__name__)
@@ -188,4 +189,5 @@ def find_model_facts(task, run, spacing, file):
         spacing,
         scores,
         file,
+        trust=read_trust(run),
     )

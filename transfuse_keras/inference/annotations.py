@@ -11,6 +11,7 @@ from transfuse_keras.data.pictures import save_png
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json, write_table
 from transfuse_keras.inference.contours import join_holes, leave_out_straight, trace
+from transfuse_keras.metrics.expected_dice import expected_dice
 from transfuse_keras.tasks.task import Task
 
 COCO_FILE, LIST = "coco.json", "certainty.csv"
@@ -19,19 +20,14 @@ COCO_FILE, LIST = "coco.json", "certainty.csv"
 def measure_certainty(maps, masks):
     """How certain the masks of an image are, a number from 0 to 1 for each class.
 
-    It is the Dice of a mask with its own probabilities, about the Dice to be expected where these
-    are calibrated (Borges and others, "Soft Dice Confidence", 2024). Of an empty mask it is how far
-    the largest probability is from 1.
+    It is the Dice to be expected where the probabilities are calibrated, see `expected_dice`.
 
     Args:
         maps: probabilities (..., M).
         masks: 0/1 of the same shape.
     """
-    axes = tuple(range(maps.ndim - 1))
-    inside, all_of = (maps * masks).sum(axes, "float64"), maps.sum(axes, "float64")
-    sizes = masks.sum(axes, "float64")
-    empty = 1 - maps.max(axes)
-    return np.where(sizes > 0, 2 * inside / np.maximum(all_of + sizes, 1e-12), empty)
+    classes = range(maps.shape[-1])
+    return np.array([expected_dice(maps[..., k], masks[..., k]) for k in classes])
 
 
 def as_coco(masks, image, first):

@@ -26,9 +26,11 @@ from transfuse_keras.inference.predict import (
 )
 from transfuse_keras.inference.predictor import load_predictor
 from transfuse_keras.inference.progress import with_progress
+from transfuse_keras.inference.review import Review
 from transfuse_keras.inference.video import predict_film, refuse_films, split_films
 from transfuse_keras.runs.fitting import known_together
 from transfuse_keras.runs.metadata import keep_ranges
+from transfuse_keras.runs.trust import read_trust
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +64,8 @@ def predict_files(
     frames they are written for each: STEM_0001.png ... Of a volume STEM.nii.gz on its own grid, see
     `volumes.save_masks`. STEM_overlay.png shows an image or the slice with most of the masks.
     STEM_seg.dcm is the DICOM SEG of a DICOM file or series, see `dicom_seg`.
-    The model is loaded when the first input has been read.
+    Where a single model comes with a Trust, review.csv lists what to look at, see `review`. The
+    model is loaded when the first input has been read.
 
     Args:
         model_path: what `load_predictor` takes, or a list of them: their mean then.
@@ -120,7 +123,8 @@ def predict_files(
     if seg != "none":
         origin = describe_origin(members, threshold, flips, tile, seg)
         segs = SegWriter(out, task, origin, seg, Counter(item.sources for item in found), sr)
-    rows = []
+    trust, rows = read_trust(members[0]) if len(members) == 1 else None, []
+    review = trust and Review(trust)
     if measure:
         from transfuse_keras.inference.measurements import FILE, measure_masks
 
@@ -130,6 +134,8 @@ def predict_files(
         write(out, item, image, masks, task, overlays)
         if segs is not None and is_dicom(item.files[0]):
             segs.add(item, maps, masks)
+        if review:
+            review.add(item.name, image, maps, masks)
         if measure:
             rows.extend(measure_masks(item, masks, spacing, task))
         if notes is not None:
@@ -170,6 +176,9 @@ def predict_files(
         write_table(out / (FILE if shard is None else f"{shard}-{FILE}"), rows)
     if notes is not None:
         notes.finish()
+    if review and review.rows:
+        sentence = review.write(out)
+        (log.warning if any(row["look"] for row in review.rows) else log.info)(sentence)
     unfinished = segs.describe_unfinished() if segs is not None else []
     for sentence in unfinished:
         log.error(sentence)

@@ -33,6 +33,7 @@ class ModelFacts:
         scores: {"n", "mean", "protocol"} of the run, None if it was not scored.
         file: Path of the .keras file, None if there is none.
         averaged: what the file averages, in words, such as "5 models"; None if nothing.
+        trust: Trust, see `runs.trust`; None if none was fitted.
     """
 
     task: Task
@@ -42,6 +43,7 @@ class ModelFacts:
     scores: dict | None = None
     file: Path | None = None
     averaged: str | None = None
+    trust: object | None = None
 
 
 def metadata_path(path):
@@ -89,6 +91,7 @@ def describe_model(model, origin, kind, quantize):
         "normalization": {"mean": mean, "std": std},
         "spacing": origin.spacing,
         "scores": origin.scores,
+        "trust": origin.trust and asdict(origin.trust),  # see `runs.trust`
         "versions": versions(*PACKAGES),
     }
 

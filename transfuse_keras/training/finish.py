@@ -6,10 +6,12 @@ from pathlib import Path
 from transfuse_keras.evaluation.evaluate import choose_thresholds
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.results import score_samples, write_thresholds
+from transfuse_keras.evaluation.trust import fit_trust
 from transfuse_keras.export.budgets import OverBudget
 from transfuse_keras.export.verification import export_verified, predict_held_out
 from transfuse_keras.files import write_json
 from transfuse_keras.runs.metadata import ModelFacts
+from transfuse_keras.runs.trust import write_trust
 
 log = logging.getLogger(__name__)
 
@@ -21,14 +23,14 @@ def write_results(run, model, task, splits, data, threshold=None, export=True, r
         run: Path of the run folder.
         model: TransFuse with its best weights.
         task: Task.
-        splits: {"val", "test"} -> list of Sample; the test samples are scored.
+        splits: {"train", "val", "test"} -> list of Sample; the test samples are scored.
         data: what they are, for the report: a folder, or "phantom".
         threshold: a probability, "auto" for the best on the validation samples, None for 0.5.
         export: whether to write saved_model/, model.tflite, a .json beside both, and export.json.
         report: whether to write report.html.
 
-    Writes: threshold.json where a threshold was given, what `score` writes, the above and, last,
-    metrics.json, which marks the run complete.
+    Writes: threshold.json where a threshold was given, trust.json if there are validation samples,
+    what `score` writes, the above and, last, metrics.json, which marks the run complete.
 
     Raises: OverBudget, at the very end, if an exported model is not the same as the Keras model.
     """
@@ -38,11 +40,15 @@ def write_results(run, model, task, splits, data, threshold=None, export=True, r
         thresholds = choose_thresholds(model, splits["val"], task, task.flips)
     if threshold is not None:
         write_thresholds(run, thresholds, threshold)
+    trust = None
+    if splits["val"]:
+        trust = fit_trust(model, splits, task, thresholds, task.flips)
+        write_trust(run, trust)
     metrics = {
         **{"task": task.name, "data": data, "variant": model.variant},
-        **score_samples(run, model, task, splits["test"], thresholds, task.flips),
+        **score_samples(run, model, task, splits["test"], thresholds, task.flips, trust),
     }
-    failure = export_results(run, model, task, splits, data, metrics) if export else None
+    failure = export_results(run, model, task, splits, data, metrics, trust) if export else None
     if report:
         write_report(run, metrics)
     write_json(run / "metrics.json", metrics)
@@ -50,13 +56,14 @@ def write_results(run, model, task, splits, data, threshold=None, export=True, r
         raise failure
 
 
-def export_results(run, model, task, splits, data, metrics):
+def export_results(run, model, task, splits, data, metrics, trust=None):
     """Write the formats that every run gets. Returns: the last OverBudget, None if all are right"""
     log.info("Exporting saved_model and model.tflite")
     against, spacing = predict_held_out(model, task, splits["test"])
     scores = {key: metrics[key] for key in ("n", "mean", "protocol")}
     thresholds, model_file = metrics["thresholds"], run / "model.keras"
-    origin = ModelFacts(task, thresholds, Path(data).name, spacing, scores, model_file)
+    data = Path(data).name
+    origin = ModelFacts(task, thresholds, data, spacing, scores, model_file, trust=trust)
     failure = None
     for name, file in (("saved_model", "saved_model"), ("litert", "model.tflite")):
         try:

@@ -1,0 +1,64 @@
+"""What an image is like in a few numbers, and whether it is like those of a training."""
+
+import numpy as np
+
+from transfuse_keras.data.resize import resize_image
+
+SIZE = (128, 128)  # at which all is measured, so that files of other sizes compare
+MARGIN = 0.25  # of the range of the training images, on each side
+FLAT = 1e-4  # the sharpness of an image of one colour
+LEAST = 0.01  # of the largest value, on each side: a range of one image has no width
+
+
+def measure_image(image):
+    """Statistics of an image or volume.
+
+    Args:
+        image: (H, W, C) in 0-255, or float32 (D, H, W, C), z-scored.
+
+    Returns: dict of name to float, measured at 128x128: mean, standard deviation and the 1 % and
+    99 % quantiles of each channel, in its own unit; the mean of each channel minus that of the
+    next, which tells colours; "sharpness": log10 of the mean difference of neighbours, relative
+    to the standard deviation; of an image "height / width" of the file.
+    """
+    slices = np.asarray(image, "float32")
+    slices = slices[None] if slices.ndim == 3 else slices
+    small = np.stack([resize_image(x, SIZE) for x in slices])
+    channels, found = small.shape[-1], {}
+    for k in range(channels):
+        values, of = small[..., k], "" if channels == 1 else f" of channel {k + 1}"
+        low, high = np.quantile(values, (0.01, 0.99))
+        found |= {f"mean{of}": values.mean(), f"standard deviation{of}": values.std()}
+        found |= {f"1 % quantile{of}": low, f"99 % quantile{of}": high}
+    means = small.mean(axis=(0, 1, 2))
+    for k in range(channels - 1):
+        found[f"channel {k + 1} - channel {k + 2}"] = means[k] - means[k + 1]
+    grey = small.mean(axis=-1)
+    steps = np.abs(np.diff(grey, axis=1)).mean() + np.abs(np.diff(grey, axis=2)).mean()
+    found["sharpness"] = np.log10(max(steps / (grey.std() or 1), FLAT))
+    if image.ndim == 3:
+        found["height / width"] = image.shape[0] / image.shape[1]
+    return {name: float(value) for name, value in found.items()}
+
+
+def find_ranges(measured):
+    """The range of each statistic over images: name -> (smallest, largest)."""
+    columns = {name: [each[name] for each in measured] for name in measured[0]}
+    return {name: (min(values), max(values)) for name, values in columns.items()}
+
+
+def describe_unlike(statistics, ranges):
+    """What makes an image unlike those of a training, as phrases; none if it is like them.
+
+    A statistic is outside if it is more than a quarter of the range away from it.
+
+    Args:
+        statistics: what `measure_image` gave.
+        ranges: what `find_ranges` gave of the training images.
+    """
+    said = []
+    for name, (low, high) in ranges.items():
+        margin = MARGIN * (high - low) + LEAST * max(1.0, abs(low), abs(high))
+        if not low - margin <= statistics[name] <= high + margin:
+            said.append(f"{name} {statistics[name]:.3g}, in training {low:.3g} to {high:.3g}")
+    return said

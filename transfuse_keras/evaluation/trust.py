@@ -1,0 +1,143 @@
+"""Trust in single predictions: fitted on validation cases, checked on cases held back."""
+
+import logging
+
+import numpy as np
+
+from transfuse_keras.data.resize import IGNORED
+from transfuse_keras.data.statistics import find_ranges, measure_image
+from transfuse_keras.inference.masks import to_masks
+from transfuse_keras.inference.predict import predict_sample
+from transfuse_keras.metrics import dice
+from transfuse_keras.metrics.calibration import BINS, count_reliability, measure_calibration
+from transfuse_keras.metrics.temperature import (
+    LOGITS,
+    count_logits,
+    fit_temperature,
+    scale_probabilities,
+)
+from transfuse_keras.runs.trust import Trust
+
+log = logging.getLogger(__name__)
+
+LARGEST = 500  # training images whose statistics are measured, evenly spread
+LOOK = 0.1  # the share of the validation cases with the smallest predicted Dice
+FEWEST = 5  # cases that a slope is fitted on
+
+
+def fit_trust(predictor, splits, task, thresholds, flips=""):
+    """Fit a Trust: temperatures and quality on validation, ranges on training images.
+
+    Args:
+        predictor: TransFuse or Predictor.
+        splits: {"train", "val"} -> list of Sample, neither empty.
+        task: Task.
+        thresholds: class -> probability.
+        flips: average over mirror images, see `predict`.
+
+    Returns: Trust.
+    """
+    validation, train = splits["val"], splits["train"]
+    log.info(f"Fitting temperature and quality estimate on {len(validation)} validation cases")
+
+    names, total, cases = task.classes, 0, {name: [] for name in task.classes}
+    for sample in validation:
+        image, truth = sample.read()
+        maps = predict_sample(predictor, sample, image, task, flips)
+        masks = to_masks(maps, tuple(thresholds.values()), task.exclusive)
+        counted = (truth != IGNORED).all(axis=-1)
+        maps, masks, truth = maps[counted], masks[counted], truth[counted] == 1
+        total += count_logits(maps, truth)
+        pixels, inside = count_logits(maps, masks).astype("uint32")
+        for k, name in enumerate(names):
+            if masks[:, k].any():
+                cases[name].append((pixels[k], inside[k], dice(truth[:, k], masks[:, k])))
+    temperature = {name: fit_temperature(*total[:, k]) for k, name in enumerate(names)}
+    quality, worst = {}, []
+    for name in names:
+        p = 1 / (1 + np.exp(-LOGITS / temperature[name]))
+        expected = [2 * (of @ p) / (of.sum() + pixels @ p) for pixels, of, _ in cases[name]]
+        slope, intercept = fit_line(expected, [true for _, _, true in cases[name]])
+        quality[name] = slope, intercept
+        worst += [np.clip(slope * x + intercept, 0, 1) for x in expected]
+    chosen = np.linspace(0, len(train) - 1, min(LARGEST, len(train))).round().astype(int)
+    return Trust(
+        len(validation),
+        temperature,
+        quality,
+        float(np.quantile(worst, LOOK)) if worst else 0.0,
+        find_ranges([measure_image(train[i].read()[0]) for i in chosen]),
+    )
+
+
+def fit_line(expected, true):
+    """(slope, intercept) of least squares from expected to true Dice.
+
+    The slope is not below 0. From fewer than FEWEST cases only the mean difference is learnt.
+    """
+    if not expected:
+        return 1.0, 0.0
+    slope = 1.0
+    if len(expected) >= FEWEST and np.ptp(expected) > 0:
+        slope = max(0.0, float(np.cov(expected, true)[0, 1] / np.var(expected, ddof=1)))
+    return slope, float(np.mean(true) - slope * np.mean(expected))
+
+
+class TrustCheck:
+    """How well a Trust does on labelled cases that it was not fitted on.
+
+    Args:
+        trust: Trust.
+        classes: names of the M classes.
+    """
+
+    def __init__(self, trust, classes):
+        self.trust, self.classes = trust, classes
+        self.rows, self.unlike = [], {}
+        self.histograms = np.zeros((3, len(classes), BINS))
+
+    def add(self, sample, image, truth, maps, masks):
+        """Take a case: its image, and truth, probabilities and 0/1 masks (..., M)."""
+        counted = (truth != IGNORED).all(axis=-1)
+        maps, masks, truth = maps[counted], masks[counted], truth[counted] == 1
+        scaled = scale_probabilities(maps, list(self.trust.temperature.values()))
+        self.histograms += count_reliability(scaled, truth)
+        if phrases := self.trust.describe_unlike(image):
+            self.unlike[sample.name] = phrases
+        for k, (name, predicted) in enumerate(self.trust.predict_dice(maps, masks).items()):
+            if truth[:, k].any():
+                true = dice(truth[:, k], masks[:, k])
+                row = {"case": sample.name, "class": name, "dice": true}
+                self.rows.append({**row, "predicted_dice": predicted})
+
+    def summarize(self):
+        """What metrics.json says of it.
+
+        Returns: {"validation_cases", "temperature": class -> T, "ece": class -> expected
+        calibration error after scaling, "quality": class -> {"cases", "correlation" (Pearson's),
+        "rank_correlation" (Spearman's), "mean_error": mean |predicted - true Dice|}, None where it
+        is not defined, "unlike_training": case -> phrases}. Cases whose truth is empty do not count
+        in the quality.
+        """
+        from scipy.stats import pearsonr, spearmanr  # takes a second
+
+        quality = {}
+        for name in self.classes:
+            rows = [row for row in self.rows if row["class"] == name]
+            true = np.array([row["dice"] for row in rows])
+            predicted = np.array([row["predicted_dice"] for row in rows])
+            defined = len(rows) > 2 and np.ptp(true) > 0 and np.ptp(predicted) > 0
+            quality[name] = {
+                "cases": len(rows),
+                "correlation": float(pearsonr(true, predicted)[0]) if defined else None,
+                "rank_correlation": float(spearmanr(true, predicted)[0]) if defined else None,
+                "mean_error": float(np.abs(true - predicted).mean()) if rows else None,
+            }
+        calibration = measure_calibration(self.histograms, self.classes)
+        return {
+            "validation_cases": self.trust.cases,
+            "temperature": self.trust.temperature,
+            "ece": {name: found["ece"] for name, found in calibration.items()},
+            "quality": quality,
+            "unlike_training": self.unlike,
+        }

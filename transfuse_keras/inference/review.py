@@ -1,0 +1,36 @@
+"""review.csv of a prediction: what to look at, least certain first."""
+
+from transfuse_keras.files import write_table
+
+FILE = "review.csv"
+DIGITS = 4
+
+
+class Review:
+    """Collects how far each predicted mask can be trusted.
+
+    Args:
+        trust: Trust of the model.
+    """
+
+    def __init__(self, trust):
+        self.trust, self.rows = trust, []
+
+    def add(self, name, image, maps, masks):
+        """Take an Input by its name: its image, and probabilities and 0/1 masks (..., M)."""
+        unlike = "; ".join(self.trust.describe_unlike(image))
+        for of_class, dice in self.trust.predict_dice(maps, masks).items():
+            look = "yes" if unlike or dice < self.trust.look_below else ""
+            row = {"name": name, "class": of_class, "predicted_dice": round(dice, DIGITS)}
+            self.rows.append({**row, "look": look, "unlike_training": unlike})
+
+    def write(self, folder):
+        """Write FILE into a folder. Returns: a sentence that says how many masks to look at."""
+        self.rows.sort(key=lambda row: (not row["unlike_training"], row["predicted_dice"]))
+        write_table(folder / FILE, self.rows)
+        look = sum(bool(row["look"]) for row in self.rows)
+        unlike = len({row["name"] for row in self.rows if row["unlike_training"]})
+        return (
+            f"Please look at {look} of {len(self.rows)} masks, see {folder / FILE}: "
+            f"{unlike} images are unlike those of the training, the others' predicted Dice is low."
+        )
