@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from conftest import FIXTURES
 from metrics.masks import all_pairs, random_pairs, square
 from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
@@ -65,6 +66,29 @@ def test_distances_are_those_of_a_plain_double_loop(ndim):
             "assd": np.mean([*missed, *extra]),
         }
         assert metrics.surface_scores(truth, prediction, spacing) == pytest.approx(wanted), name
+
+
+def test_surface_dice_is_monais():
+    """monai_surface_dice.npz: `compute_surface_dice` of MONAI 1.5 for tolerances 0.5 and 2; of two
+    empty masks it gives nan."""
+    golden = np.load(FIXTURES / "monai_surface_dice.npz")["nsd"]
+    for (name, truth, prediction, spacing), wanted in zip(all_pairs(), golden, strict=True):
+        found = [metrics.nsd(truth, prediction, tolerance, spacing) for tolerance in (0.5, 2)]
+        if not (truth.any() or prediction.any()):
+            assert found == [1, 1] and np.isnan(wanted).all()
+            continue
+        assert found == pytest.approx(list(wanted), abs=1e-6), name
+
+
+def test_a_surface_that_is_moved_by_the_tolerance_is_right_and_by_more_is_not():
+    a, b = square(2, 2), square(4, 2)  # a frame of 12 pixels, two rows lower
+    # of each square the two rows that stand on the other's sides are nearer than 2 pixels
+    assert metrics.nsd(a, b, 2) == 1 and metrics.nsd(a, b, 2, spacing=1.01) < 1
+    assert metrics.nsd(a, b, 1, spacing=0.5) == metrics.nsd(a, a, 0) == 1
+    assert metrics.nsd(a, EMPTY, 5) == metrics.nsd(EMPTY, a, 5) == 0
+    for tolerance in (-1, math.nan):
+        with pytest.raises(ValueError, match="tolerance"):
+            metrics.nsd(a, b, tolerance)
 
 
 def test_agrees_with_medpy():

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Any
 from transfuse_keras.metrics.overlap import dice, iou, pixel_accuracy, precision, recall
 from transfuse_keras.metrics.pranet import pranet_curves, pranet_scores
 from transfuse_keras.metrics.saliency import e_curve, saliency_scores
-from transfuse_keras.metrics.surface import asd, assd, hd, hd95, surface_distances, surface_scores
+from transfuse_keras.metrics.surface import (
+    asd,
+    assd,
+    hd,
+    hd95,
+    nsd,
+    surface_distances,
+    surface_scores,
+)
 
 if TYPE_CHECKING:
     from transfuse_keras.metrics.streaming import DiceScore, IoUScore
@@ -20,6 +28,7 @@ __all__ = [
     "hd",
     "hd95",
     "iou",
+    "nsd",
     "pixel_accuracy",
     "pranet_curves",
     "pranet_scores",
