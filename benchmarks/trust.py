@@ -8,10 +8,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import transfuse_keras as tk
 from transfuse_keras.files import read_json
+from transfuse_keras.runs.folder import read_config
 from transfuse_keras.runs.trust import read_trust
 
 OTHERS = ("hip", "polyp", "skin")  # tasks whose phantoms are RGB
-COUNT, SIZE, SEED = 64, (192, 256), 7
+COUNT, SEED = 64, 7
 
 
 def count_unlike(trust, images):
@@ -30,6 +31,7 @@ if __name__ == "__main__":
         )
         print(", ".join(f"{key} {value:.3f}" for key, value in quality.items()))
     print(f"unlike the training: {len(found['unlike_training'])} of {metrics['n']} held back")
+    size = tuple(read_config(run)["recipe"]["image_size"])  # that its own phantoms have
     for task in OTHERS:
-        images = tk.phantoms(task, COUNT, SIZE, SEED)[0]
+        images = tk.phantoms(task, COUNT, size, SEED)[0]
         print(f"unlike the training: {count_unlike(trust, images)} of {COUNT} phantoms of {task}")

@@ -13,10 +13,17 @@ def test_an_image_that_is_half_black_and_half_white():
     assert found["mean of channel 1"] == 127.5 and found["mean of channel 3"] == 25.5
     assert found["standard deviation of channel 2"] == 127.5
     assert (found["1 % quantile of channel 3"], found["99 % quantile of channel 3"]) == (0, 51)
-    # one step of the whole contrast in 127 columns, none along the rows
-    assert found["sharpness"] == pytest.approx(np.log10((1 / 127) / 0.5))
     assert found["channel 2 - channel 3"] == 102 and found["height / width"] == 1
-    assert measure_image(np.full((9, 9, 1), 7, "uint8"))["sharpness"] == -4
+    # differences of channels are 0 on the left, and 0 and 204 on the right
+    assert found["colours, channel 1 - channel 2"] == 0
+    assert found["colours, channel 2 - channel 3"] == pytest.approx(np.log10(102))
+    # a mean over 3 pixels moves a third of the step into the column on each side of it
+    step = np.sqrt(2 / 128) / 3 / 0.5
+    assert found["texture of 3 pixels"] == pytest.approx(np.log10(step), abs=1e-4)
+
+
+def test_an_image_of_one_colour_has_no_texture():
+    assert measure_image(np.full((9, 9, 1), 7, "uint8"))["texture of 3 pixels"] == -2
 
 
 def test_the_size_of_the_file_does_not_matter():
@@ -42,8 +49,11 @@ def test_no_image_of_the_training_is_unlike_it(training):
     [
         (lambda x: x // 4, "mean of channel 1"),
         (lambda x: x[..., ::-1], "channel 1 - channel 2"),
-        (lambda x: cv2.GaussianBlur(x, (0, 0), 12), "sharpness"),
-        (lambda x: np.random.default_rng(0).integers(0, 256, x.shape, "uint8"), "sharpness"),
+        (lambda x: cv2.GaussianBlur(x, (0, 0), 12), "texture of 3 pixels"),
+        (
+            lambda x: np.random.default_rng(0).integers(0, 256, x.shape, "uint8"),
+            "texture of 3 pixels",
+        ),
         (lambda x: np.ascontiguousarray(x[:, :32]), "height / width"),
     ],
 )

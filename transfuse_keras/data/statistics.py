@@ -1,12 +1,15 @@
 """What an image is like in a few numbers, and whether it is like those of a training."""
 
+import cv2
 import numpy as np
 
 from transfuse_keras.data.resize import resize_image
 
 SIZE = (128, 128)  # at which all is measured, so that files of other sizes compare
 MARGIN = 0.25  # of the range of the training images, on each side
-FLAT = 1e-4  # the sharpness of an image of one colour
+WIDTHS = (3, 9, 27)  # of textures, in pixels
+GREY = 1.0  # grey levels by which channels may differ, as those of a grey JPEG do
+FLAT = 1e-2  # the texture of an image of one colour
 LEAST = 0.01  # of the largest value, on each side: a range of one image has no width
 
 
@@ -16,10 +19,11 @@ def measure_image(image):
     Args:
         image: (H, W, C) in 0-255, or float32 (D, H, W, C), z-scored.
 
-    Returns: dict of name to float, measured at 128x128: mean, standard deviation and the 1 % and
-    99 % quantiles of each channel, in its own unit; the mean of each channel minus that of the
-    next, which tells colours; "sharpness": log10 of the mean difference of neighbours, relative
-    to the standard deviation; of an image "height / width" of the file.
+    Returns: dict of name to float, measured at 128x128: of each channel mean, standard deviation,
+    1 % and 99 % quantile, in its own unit; of each channel minus the next the mean, and as log10
+    the standard deviation, which is smallest for grey; "texture of N pixels": log10 of the standard
+    deviation of what a mean over N pixels takes away, relative to that of all; of an image
+    "height / width" of the file.
     """
     slices = np.asarray(image, "float32")
     slices = slices[None] if slices.ndim == 3 else slices
@@ -30,15 +34,22 @@ def measure_image(image):
         low, high = np.quantile(values, (0.01, 0.99))
         found |= {f"mean{of}": values.mean(), f"standard deviation{of}": values.std()}
         found |= {f"1 % quantile{of}": low, f"99 % quantile{of}": high}
-    means = small.mean(axis=(0, 1, 2))
     for k in range(channels - 1):
-        found[f"channel {k + 1} - channel {k + 2}"] = means[k] - means[k + 1]
-    grey = small.mean(axis=-1)
-    steps = np.abs(np.diff(grey, axis=1)).mean() + np.abs(np.diff(grey, axis=2)).mean()
-    found["sharpness"] = np.log10(max(steps / (grey.std() or 1), FLAT))
+        difference, of = small[..., k] - small[..., k + 1], f"channel {k + 1} - channel {k + 2}"
+        found |= {of: difference.mean(), f"colours, {of}": log10(difference.std(), GREY)}
+    rest = small.mean(axis=-1)
+    contrast = rest.std() or 1
+    for width in WIDTHS:
+        smooth = np.stack([cv2.blur(x, (width, width)) for x in rest])
+        found[f"texture of {width} pixels"] = log10((rest - smooth).std() / contrast, FLAT)
+        rest = smooth
     if image.ndim == 3:
         found["height / width"] = image.shape[0] / image.shape[1]
     return {name: float(value) for name, value in found.items()}
+
+
+def log10(value, least):
+    return np.log10(max(value, least))
 
 
 def find_ranges(measured):
