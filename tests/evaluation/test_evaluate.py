@@ -1,5 +1,6 @@
 import csv
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from transfuse_keras.evaluation.protocols import describe_protocol
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.files import write_table
 from transfuse_keras.inference.predictor import Predictor
-from transfuse_keras.metrics import dice, iou, pranet_scores
+from transfuse_keras.metrics import dice, iou, nsd, pranet_scores
 from transfuse_keras.metrics.calibration import count_reliability, measure_calibration
 from transfuse_keras.tasks import Task, hip, polyp, prostate, skin
 
@@ -223,3 +224,19 @@ def test_a_model_that_predicts_nothing_scores_zero_by_every_protocol():
         assert zeros and all(summary["mean"][key] == 0 for key in zeros if "pranet" not in key)
         assert math.isnan(summary["mean"]["hd_mm"])
     assert iou(grey_sample().masks, 0 * grey_sample().masks) == 0
+
+
+def test_nsd_is_scored_where_the_task_has_a_tolerance_and_the_spacing_is_known():
+    truth, prediction = np.zeros((2, 20, 20, 1), "uint8")
+    truth[4:10, 4:10], prediction[6:12, 4:10] = 1, 1  # two rows lower: 2 mm at 1 mm, 4 mm at 2 mm
+    (row,) = score_case(truth, prediction, (1.0, 1.0), ("block",), 2.0)
+    assert row["nsd"] == 1
+    (row,) = score_case(truth, prediction, (2.0, 1.0), ("block",), 2.0)
+    assert row["nsd"] == nsd(truth[..., 0], prediction[..., 0], 2.0, (2.0, 1.0)) < 1
+    for spacing, tolerance in ((None, 2.0), ((1.0, 1.0), None)):
+        (row,) = score_case(truth, prediction, spacing, ("block",), tolerance)
+        assert "nsd" not in row
+    task = replace(hip, tolerance=2.0)
+    thresholds = dict.fromkeys(hip.classes, 0.5)
+    assert "within 2 mm" in describe_protocol(task, thresholds, "mm", "")
+    assert "nsd" not in describe_protocol(task, thresholds, "px", "")

@@ -3,6 +3,7 @@
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from rich.progress import track
@@ -12,7 +13,7 @@ from transfuse_keras.evaluation.cases import SUBGROUP
 from transfuse_keras.evaluation.protocols import OVERLAP, PROTOCOLS
 from transfuse_keras.inference.masks import clean_up, to_masks
 from transfuse_keras.inference.predict import predict_sample
-from transfuse_keras.metrics import dice, surface_scores
+from transfuse_keras.metrics import dice, nsd, surface_scores
 from transfuse_keras.metrics.calibration import BINS, count_reliability, measure_calibration
 from transfuse_keras.metrics.confusion import count_confusion
 
@@ -73,7 +74,8 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, dr
         if draw is not None:
             draw(sample, image, truth, maps, masks)
         spacing = sample.spacing if in_mm else None
-        scored = rows = score_case(truth, masks, spacing, task.classes)
+        with_truth = partial(score_case, truth, classes=task.classes, tolerance=task.tolerance)
+        scored = rows = with_truth(masks, spacing)
         for protocol in task.protocols:
             scores = PROTOCOLS[protocol][1](predictor, image, truth, maps, thresholds)
             rows = [{**row, **more} for row, more in zip(rows, scores, strict=True)]
@@ -82,7 +84,7 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, dr
         if task.field is not None:
             for name, kept in clean_up(masks).items():
                 same = np.array_equal(kept, masks)
-                rows = scored if same else score_case(truth, kept, spacing, task.classes)
+                rows = scored if same else with_truth(kept, spacing)
                 result.cleaned.setdefault(name, []).extend(case | row for row in rows)
     result.calibration = measure_calibration(histograms, task.classes)
     result.confusion = None if overlapping else confusion.tolist()
@@ -95,7 +97,7 @@ def describe_case(sample, attributes):
     return {"case": sample.name, "group": str(sample.group), **subgroups}
 
 
-def score_case(truth, prediction, spacing, classes):
+def score_case(truth, prediction, spacing, classes, tolerance=None):
     """Scores of one image or volume.
 
     Args:
@@ -103,6 +105,7 @@ def score_case(truth, prediction, spacing, classes):
             left out of the overlaps; for the distances both masks are empty there.
         spacing: millimetres per pixel along each axis; None scores distances in pixels.
         classes: names of the M classes.
+        tolerance: in mm, of the score "nsd", which a case without `spacing` does not have; or None.
 
     Returns: one dict per class: "class", "truth_empty", "prediction_empty"; "truth_size" and
     "prediction_size": area or volume of the masks, and "diagonal" of the image, in the unit of the
@@ -118,6 +121,9 @@ def score_case(truth, prediction, spacing, classes):
     for i, name in enumerate(classes):
         masks = truth[..., i] == 1, prediction[..., i].astype(bool) & counted
         distances = surface_scores(*masks, spacing)
+        within = {}
+        if tolerance is not None and spacing is not None:
+            within["nsd"] = nsd(*masks, tolerance, spacing)
         if not whole:
             masks = tuple(mask[counted] for mask in masks)
         rows.append(
@@ -129,6 +135,7 @@ def score_case(truth, prediction, spacing, classes):
                 "prediction_size": float(masks[1].sum() * sides.prod()),
                 "diagonal": diagonal,
                 **{metric: function(*masks) for metric, function in OVERLAP.items()},
+                **within,
                 **{f"{metric}_{unit}": distance for metric, distance in distances.items()},
             }
         )

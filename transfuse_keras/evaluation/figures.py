@@ -18,7 +18,8 @@ BLUE, ORANGE, GREY, DARK = "#0072b2", "#d55e00", "#777777", "#222222"
 WIDTH = 4.6  # inches: two beside each other on A4, one on a phone, with the text still readable
 MOST_SETS = 12  # that are told apart
 MANY_DOTS = 3000  # from here on dots are pixels, for the size of the file
-WORDS = {"iou": "IoU", "mae": "MAE", "pranet": "PraNet", "dice": "Dice", "e": "E", "f": "F"}
+WORDS = {"iou": "IoU", "mae": "MAE", "nsd": "NSD", "pranet": "PraNet", "dice": "Dice"}
+WORDS |= {"e": "E", "f": "F"}
 STYLE = {
     "font.size": 10,
     "axes.edgecolor": "#999999",

@@ -81,8 +81,11 @@ def describe_protocol(task, thresholds, unit, flips):
         thresholds=describe_thresholds(thresholds),
         unit="mm" if unit == "mm" else "pixels",
     )
+    surfaces = []
+    if task.tolerance is not None and unit == "mm":
+        surfaces = [f"nsd is the share of both surfaces within {task.tolerance:g} mm of the other"]
     mirrored = [f"mean over mirror images ({', '.join(flips)})"] if flips else []
-    return "; ".join([text, *(PROTOCOLS[name][0] for name in task.protocols), *mirrored])
+    return "; ".join([text, *surfaces, *(PROTOCOLS[name][0] for name in task.protocols), *mirrored])
 
 
 def describe_thresholds(thresholds):

@@ -183,6 +183,6 @@ def nsd(
 
 
 def share_within(distances, tolerance):
-    """The share of the surface pixels of both masks, see `surface_distances`, within a tolerance."""
+    """The share of the distances, both of `surface_distances` together, within a tolerance."""
     slack = 1 + 1e-9  # of rounding, where coordinates are multiples of the spacing
     return float((np.concatenate(distances) <= tolerance * slack).mean())

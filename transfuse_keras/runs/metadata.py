@@ -77,6 +77,7 @@ def describe_model(model, origin, kind, quantize):
         "flips": task.flips,
         "augmentation": task.augmentation and asdict(task.augmentation),
         "protocols": task.protocols,
+        "tolerance": task.tolerance,
         "ignore": task.ignore,
         "codes": task.codes,
         "input": {
@@ -180,6 +181,7 @@ def read_metadata(path):
             flips=content["flips"],
             augmentation=augmentation and Augmentation(**tuples(augmentation)),
             protocols=tuple(content["protocols"]),
+            tolerance=content.get("tolerance"),
             ignore=content.get("ignore"),
             codes=tuples(content.get("codes", {})),
             **{name: x and tuple(map(float, x)) for name, x in ranges.items()},

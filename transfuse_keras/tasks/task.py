@@ -1,6 +1,7 @@
 """What a segmentation task is: plain data."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 
@@ -152,6 +153,7 @@ class Task:
             beginning, r"p\d+" for p07_left; files of one patient never part in a split. None:
             found out from tables, DICOM headers, folders and names, see `transfuse check`.
         protocols: what is scored besides the general scores, keys of evaluation.PROTOCOLS.
+        tolerance: in mm: how far surfaces may be apart for the score NSD; None: it is not computed.
         flips: predict the mean over mirror images when scoring: "" for none, "h", "v" or "hv";
             "h" only where a mirrored image could be a real one.
         threshold: probability from which on a pixel belongs to a class, "auto" for the best of each
@@ -188,6 +190,7 @@ class Task:
     channel_suffixes: tuple[str, ...] = ()
     patient: str | None = None
     protocols: tuple[str, ...] = ()
+    tolerance: float | None = None
     flips: str = ""
     threshold: float | str | None = None
     codes: dict = dataclasses.field(default_factory=dict)
@@ -207,6 +210,8 @@ class Task:
         labels = range(len(self.classes) + 1 if self.field is None else 1)
         if self.ignore in labels:
             raise ValueError(f"Task {self.name}: ignore={self.ignore} is the label of a class.")
+        if self.tolerance is not None and not 0 < self.tolerance < math.inf:
+            raise ValueError(f"Task {self.name}: tolerance is a number of mm, more than 0.")
         for name in ("value_range", "dicom_range"):
             found = getattr(self, name)
             if found is not None and not found[0] < found[1]:
