@@ -6,7 +6,6 @@ Each is the definition of its authors' MATLAB code, with its epsilon, as PySODMe
 """
 
 import numpy as np
-from scipy import ndimage
 
 from transfuse_keras.metrics.pranet import stretched
 
@@ -96,6 +95,8 @@ def weighted_f(truth, probabilities):
     """Weighted F-measure of a truth and a map that are `stretched`; see `saliency_scores`."""
     if not truth.any():
         return 0.0
+    from scipy import ndimage  # takes a second, which `predict` need not wait
+
     distance, nearest = ndimage.distance_transform_edt(~truth, return_indices=True)
     error = np.abs(probabilities - truth)
     # outside the object an error depends on that of the nearest pixel of the object

@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 Spacing = float | Sequence[float] | None
 
@@ -60,6 +59,8 @@ def surface_distances(
         raise ValueError(f"Pixel spacing must be positive, not {pixel}.")
     if not truth.any() or not prediction.any():
         return np.empty(0), np.empty(0)
+    from scipy.spatial import cKDTree  # takes a second, which `predict` need not wait
+
     a, b = surface_points(truth, pixel), surface_points(prediction, pixel)
     return cKDTree(b).query(a)[0], cKDTree(a).query(b)[0]
 
