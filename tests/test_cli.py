@@ -37,6 +37,7 @@ def test_the_run_folder_is_whole(run):
     assert files == {
         *("config.json", "split.csv", "log.txt", "logs", "history.csv", "model.keras"),
         "checkpoints",  # which this run keeps
+        *("trust.json", "quality.csv"),
         *(
             "cases.csv",
             "overlays",

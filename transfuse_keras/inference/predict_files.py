@@ -177,7 +177,7 @@ def predict_files(
     if notes is not None:
         notes.finish()
     if review and review.rows:
-        sentence = review.write(out)
+        sentence = review.write(out / ("review.csv" if shard is None else f"{shard}-review.csv"))
         (log.warning if any(row["look"] for row in review.rows) else log.info)(sentence)
     unfinished = segs.describe_unfinished() if segs is not None else []
     for sentence in unfinished:

@@ -2,7 +2,6 @@
 
 from transfuse_keras.files import write_table
 
-FILE = "review.csv"
 DIGITS = 4
 
 
@@ -24,13 +23,13 @@ class Review:
             row = {"name": name, "class": of_class, "predicted_dice": round(dice, DIGITS)}
             self.rows.append({**row, "look": look, "unlike_training": unlike})
 
-    def write(self, folder):
-        """Write FILE into a folder. Returns: a sentence that says how many masks to look at."""
+    def write(self, path):
+        """Write the rows. Returns: a sentence that says how many masks to look at."""
         self.rows.sort(key=lambda row: (not row["unlike_training"], row["predicted_dice"]))
-        write_table(folder / FILE, self.rows)
+        write_table(path, self.rows)
         look = sum(bool(row["look"]) for row in self.rows)
         unlike = len({row["name"] for row in self.rows if row["unlike_training"]})
         return (
-            f"Please look at {look} of {len(self.rows)} masks, see {folder / FILE}: "
+            f"Please look at {look} of {len(self.rows)} masks, see {path}: "
             f"{unlike} images are unlike those of the training, the others' predicted Dice is low."
         )
