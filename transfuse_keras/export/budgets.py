@@ -10,6 +10,7 @@ QUANTIZATIONS = {
     "onnx-any-size": ("none",),
     "openvino": ("none", "float16"),
     "web": ("none", "float16", "dynamic", "int8"),  # a page with a LiteRT file
+    "triton": ("none",),  # a model repository with an ONNX file
     "pytorch": ("none",),
 }
 

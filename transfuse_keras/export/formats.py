@@ -15,9 +15,18 @@ from transfuse_keras.export.resizing import resize_maps, resize_pixels
 from transfuse_keras.export.web import write_page
 from transfuse_keras.files import replacing
 from transfuse_keras.layers.upsampling import resizing_by
-from transfuse_keras.runs.embedded import SETTINGS
+from transfuse_keras.runs.embedded import IN_REPOSITORY, SETTINGS
 from transfuse_keras.weights import official_state
 from transfuse_keras.weights.official import official_metadata
+
+# the batch axis is not among the dims; requests that wait are put into one batch
+TRITON = """\
+backend: "onnxruntime"
+max_batch_size: 8
+input {{ name: "image" data_type: TYPE_FP32 dims: [ {} ] }}
+output {{ name: "probabilities" data_type: TYPE_FP32 dims: [ {} ] }}
+dynamic_batching {{ }}
+"""
 
 
 def serving_model(model):
@@ -191,6 +200,20 @@ def export_onnx(model, path):
         onnx.save(graph, temporary)
 
 
+def export_triton(model, path):
+    """Write a model repository of Triton with the model as ONNX, see `export_onnx`.
+
+    Its config.pbtxt names no model, so the folder in it may be renamed.
+    """
+    with replacing(path) as folder:
+        file = folder / IN_REPOSITORY
+        file.parent.mkdir(parents=True)
+        export_onnx(model, file)
+        image, maps = model.input_shape[1:], (*model.input_shape[1:3], model.classes)
+        config = TRITON.format(*(", ".join(map(str, shape)) for shape in (image, maps)))
+        (file.parents[1] / "config.pbtxt").write_text(config, encoding="utf-8")
+
+
 def name_values(graph):
     """Name the output of an ONNX graph and the batch axis, for which tf2onnx has numbers."""
     (image,), (maps,) = graph.input, graph.output
@@ -305,5 +328,6 @@ FORMATS = {  # name -> (function of model and path, file, how it can be quantise
     ),
     "openvino": (export_openvino, "model.xml", QUANTIZATIONS["openvino"]),
     "web": (export_web, "web", QUANTIZATIONS["web"]),
+    "triton": (export_triton, "triton", QUANTIZATIONS["triton"]),
     "pytorch": (export_pytorch, "model.safetensors", QUANTIZATIONS["pytorch"]),
 }

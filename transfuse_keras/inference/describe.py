@@ -17,6 +17,7 @@ FORMATS = {
     "onnx": "ONNX",
     "onnx-any-size": "ONNX for images of any size",
     "web": "page for browsers with a LiteRT file",
+    "triton": "model repository of Triton with an ONNX file",
     "openvino": "OpenVINO",
     "pytorch": "weights under the names of the authors' code",
 }

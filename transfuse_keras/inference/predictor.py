@@ -10,7 +10,7 @@ from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.data.quiet import silenced
 from transfuse_keras.errors import InputError
 from transfuse_keras.inference import runtimes
-from transfuse_keras.runs.embedded import find_model_of_page
+from transfuse_keras.runs.embedded import find_inner_model
 
 EXPORTED = {".tflite": runtimes.litert, ".onnx": runtimes.onnx, ".xml": runtimes.openvino}
 
@@ -52,13 +52,13 @@ def load_predictor(path, precision=None, jit=None):
             raise InputError(f"{path}: --{option} is for .keras models; an export has its own.")
     if (path / "saved_model.pb").is_file():
         return exported(path, runtimes.saved_model)
-    if (inner := find_model_of_page(path)) is not None:
-        return exported(inner, runtimes.litert)
+    if (inner := find_inner_model(path)) is not None:
+        return exported(inner, EXPORTED[inner.suffix])
     if path.suffix in EXPORTED and path.is_file():
         return exported(path, EXPORTED[path.suffix])
     raise InputError(
         f"{path}: no such model; give a run folder, a .keras, .tflite, .onnx or .xml file, or the "
-        "folder of a SavedModel or a page."
+        "folder of a SavedModel, a page or a Triton repository."
     )
 
 

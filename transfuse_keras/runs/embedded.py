@@ -17,6 +17,7 @@ from transfuse_keras.files import replacing
 KEY = "transfuse"
 # values in an ONNX graph that its description tells under the same names -> their type
 SETTINGS = {"thresholds": "float32", "exclusive": "bool"}
+IN_REPOSITORY = Path("transfuse", "1", "model.onnx")  # a model, its version, its file
 ASSET = Path("assets.extra", f"{KEY}.json")  # TensorFlow leaves this folder to users
 
 
@@ -59,9 +60,18 @@ def find_places(path):
     """(function that reads, function that writes) of the format of a file, or None."""
     if (path / "saved_model.pb").is_file():
         return read_asset, write_asset
-    if (inner := find_model_of_page(path)) is not None:
-        return lambda _: read_litert(inner), lambda _, text: write_litert(inner, text)
+    if (inner := find_inner_model(path)) is not None:
+        read, write = PLACES[inner.suffix]
+        return lambda _: read(inner), lambda _, text: write(inner, text)
     return PLACES.get(path.suffix) if path.is_file() else None
+
+
+def find_inner_model(path):
+    """The model file in the folder of a page or of a Triton model repository (`--format web`,
+    `triton`); None for anything else."""
+    if (path / IN_REPOSITORY).is_file():
+        return path / IN_REPOSITORY
+    return find_model_of_page(path)
 
 
 def find_model_of_page(path):
