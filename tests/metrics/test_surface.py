@@ -69,8 +69,8 @@ def test_distances_are_those_of_a_plain_double_loop(ndim):
 
 
 def test_surface_dice_is_monais():
-    """monai_surface_dice.npz: `compute_surface_dice` of MONAI 1.5 for tolerances 0.5 and 2; of two
-    empty masks it gives nan."""
+    """monai_surface_dice.npz: `compute_surface_dice` of MONAI 1.6.1 for tolerances 0.5 and 2; of
+    two empty masks it gives nan."""
     golden = np.load(FIXTURES / "monai_surface_dice.npz")["nsd"]
     for (name, truth, prediction, spacing), wanted in zip(all_pairs(), golden, strict=True):
         found = [metrics.nsd(truth, prediction, tolerance, spacing) for tolerance in (0.5, 2)]
