@@ -222,6 +222,8 @@ def add_train(top):
     run("--out", metavar="DIR", help="run folder (default: savedmodels/TASK, TASK-2, ...)")
     resume = "go on with the run in --out, or start it there; with more --epochs, for longer"
     run("--resume", action="store_true", help=resume)
+    limit = "end in this time, such as 2h or 1h30m: the epochs are chosen by measured steps"
+    run("--time-limit", metavar="T", help=limit)
     kept = "keep the checkpoints of a complete run, so that it can go on for longer"
     run("--keep-checkpoints", action="store_true", help=kept)
     run("--from", dest="source", metavar="CONFIG.json", help="repeat the run that wrote this file")

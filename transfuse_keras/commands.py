@@ -61,6 +61,10 @@ def run_train(out=None, resume=False, source=None, devices=None, **given):
         plan_if_asked(given, source, job)
     if run is None:
         settings = find_settings(given, source)
+        if source is not None:
+            settings = replace(settings, time_limit=None)  # it has the epochs that were chosen
+        if job and settings.time_limit:
+            raise InputError("--time-limit: is for one machine; give --epochs for several.")
         if not job or job[2] == 0:  # the others find what process 0 has begun
             refuse_taken(out)
         own = recipe_of(settings.task, settings.data)
@@ -201,6 +205,8 @@ def train_folds(given, out, resume, source, devices, job, wanted):
     from transfuse_keras.training.cross_validation import cross_validate
     from transfuse_keras.training.train import train
 
+    if settings.time_limit:
+        settings = replace(settings, time_limit=settings.time_limit / count)
     folder = Path(out) if out else choose_run_folder(None, f"{settings.task.name}-folds")
     cross_validate(
         lambda run, fold, resume: train(

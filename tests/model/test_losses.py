@@ -85,3 +85,36 @@ def test_saves_and_loads_by_name():
     config = keras.saving.serialize_keras_object(StructureLoss())
     loss = keras.saving.deserialize_keras_object(config)
     assert isinstance(loss, StructureLoss)
+
+
+def test_classes_have_weights_in_the_mean_over_them():
+    wanted = GOLDEN["wbce"] + GOLDEN["wiou"]
+    weights = np.arange(1.0, wanted.shape[1] + 1)
+    found = StructureLoss(reduction=None, class_weights=weights.tolist())(
+        GOLDEN["mask"], GOLDEN["logits"]
+    )
+    assert relative_error(found, np.average(wanted, axis=1, weights=weights)) < 1e-6
+    ones = np.ones(GOLDEN["mask"].shape[:3], "float32")  # the way of pixels with weights
+    loss = StructureLoss(reduction=None, class_weights=weights.tolist())
+    assert relative_error(loss(GOLDEN["mask"], GOLDEN["logits"], ones), found) < 1e-3
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_focal_term_is_that_of_lin(weighted):
+    mask, z = (GOLDEN[name].astype("float64") for name in ("mask", "logits"))
+    weight = np.asarray(boundary_weight(ops.array(GOLDEN["mask"])), "float64")
+    p = 1 / (1 + np.exp(-z))
+    right = np.where(mask > 0, p, 1 - p)
+    focal = -((1 - right) ** 2) * np.log(right)
+    wbce = (weight * focal).sum((1, 2)) / weight.sum((1, 2))
+    pixels = [np.ones(mask.shape[:3], "float32")] if weighted else []
+    found = StructureLoss(reduction=None, focal=2.0)(GOLDEN["mask"], GOLDEN["logits"], *pixels)
+    plain = StructureLoss(reduction=None)(GOLDEN["mask"], GOLDEN["logits"], *pixels)
+    added = (wbce - GOLDEN["wbce"]).mean(axis=1)
+    np.testing.assert_allclose(np.asarray(found) - np.asarray(plain), added, rtol=1e-4, atol=1e-5)
+
+
+def test_terms_are_saved_with_the_loss():
+    loss = StructureLoss(class_weights=(1.0, 4.0), focal=2.0)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    assert list(again.class_weights) == [1.0, 4.0] and again.focal == 2.0

@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,7 @@ from pydicom.sr.codedict import codes
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError
+from transfuse_keras.runs.settings import Settings
 from transfuse_keras.tasks import TASKS, Augmentation, Task, find_task, hip, polyp, prostate, skin
 from transfuse_keras.tasks.task import as_task
 
@@ -124,3 +125,18 @@ def test_real_folders_are_found(name, counts):
     assert tuple(len(samples) for samples in splits.values()) == counts
     image, masks = splits["test"][0].read()
     assert image.shape[-1] == task.channels and masks.any()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"class_weights": (1.0, 2.0)}, "class_weights"),  # of three classes
+        ({"class_weights": (1.0, 0.0, 2.0)}, "class_weights"),
+        ({"focal": 0.5}, "focal"),
+    ],
+)
+def test_terms_of_the_loss_that_cannot_be_are_refused(change, word):
+    good = replace(hip.recipe, class_weights=(1.0, 2.0, 2.0), focal=2.0)
+    Settings(hip, recipe=good).check()
+    with pytest.raises(InputError, match=word):
+        Settings(hip, recipe=replace(good, **change)).check()

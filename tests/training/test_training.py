@@ -6,16 +6,22 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import keras
+import numpy as np
 import pytest
+from conftest import SMALLEST
 
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json
+from transfuse_keras.model.losses import StructureLoss
+from transfuse_keras.model.transfuse import LOSS_WEIGHTS
+from transfuse_keras.model.variants import VARIANTS
 from transfuse_keras.runs.folder import COMPLETE, CONFIG
 from transfuse_keras.runs.settings import Settings, describe_settings, read_settings
 from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import Recipe
 from transfuse_keras.training import train
 from transfuse_keras.training.checkpoints import Progress
+from transfuse_keras.training.fit import create_model
 from transfuse_keras.training.optimizer import create_learning_rate, create_optimizer
 from transfuse_keras.training.train import find_run_splits, lengthen
 
@@ -119,3 +125,18 @@ def test_a_run_goes_on_for_longer(tmp_path, progress, capsys):
 def test_a_warm_up_that_leaves_no_steps_is_refused(warm_up):
     with pytest.raises(InputError, match="warm_up must be from 0 to below 1, not"):
         Settings(TASKS["skin"], recipe=Recipe(warm_up=warm_up)).check()
+
+
+@pytest.mark.slow
+def test_the_terms_of_the_recipe_are_in_the_loss_of_every_head(monkeypatch):
+    monkeypatch.setitem(VARIANTS, "smallest", SMALLEST)
+    terms = {"class_weights": (1.0, 4.0, 2.0), "focal": 2.0}
+    recipe = Recipe("smallest", image_size=(32, 32), **terms)
+    model = create_model(Settings(TASKS["hip"], recipe=recipe), batches=1)
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((2, 32, 32, 3)).astype("float32")
+    masks = (rng.random((2, 32, 32, 3)) < 0.3).astype("float32")
+    outputs, loss = model(images), StructureLoss(**terms)
+    wanted = sum(share * float(loss(masks, outputs[x])) for x, share in LOSS_WEIGHTS.items())
+    found = model.evaluate(images, masks, verbose=0, return_dict=True)["loss"]
+    assert found == pytest.approx(wanted, rel=1e-4)

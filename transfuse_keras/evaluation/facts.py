@@ -20,7 +20,7 @@ def facts(metrics, config, sessions, split):
     found = {
         "Model": describe_model(metrics["variant"], config),
         "Training": describe_training(recipe, config),
-        "Loss": LOSS if recipe else "",
+        "Loss": describe_loss(recipe) if recipe else "",
         "Augmentation": describe_augmentation((config.get("task") or {}).get("augmentation")),
         "Images": describe_split(split),
         "Split": " ".join(config.get("split") or ()),
@@ -32,6 +32,15 @@ def facts(metrics, config, sessions, split):
         "Prediction": f"{seconds:.2g} s per case" if seconds else "",
     }
     return {name: text for name, text in found.items() if text}
+
+
+def describe_loss(recipe):
+    parts = [LOSS]
+    if recipe.get("focal"):
+        parts.append(f"focal cross entropy of power {recipe['focal']:g}")
+    if recipe.get("class_weights"):
+        parts.append(f"classes weighted {', '.join(f'{x:g}' for x in recipe['class_weights'])}")
+    return "; ".join(parts)
 
 
 def name_model(variant):

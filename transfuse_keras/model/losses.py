@@ -1,5 +1,6 @@
 """Boundary-weighted IoU + binary cross entropy (paper, Loss Function; Qin et al. 2019)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -45,6 +46,12 @@ class StructureLoss(keras.losses.Loss):
     that a weight of 2 everywhere doubles the loss. Pixels of weight 0 count nothing; to the 31x31
     neighbourhoods of others they are background.
 
+    Args:
+        class_weights: M numbers, how much each class counts in the mean over the classes: more for
+            those that are rare or small. None: all the same.
+        focal: the cross entropy of a pixel is multiplied by its error |mask - probability| to this
+            power, so that what is easy counts less (Lin et al. 2017 take 2). 0: it is not.
+
     Raises: InputError if the mask is a NumPy array of another shape or other values.
 
     Example:
@@ -60,9 +67,16 @@ class StructureLoss(keras.losses.Loss):
         self,
         name: str = "structure_loss",
         reduction: str | None = "sum_over_batch_size",
+        class_weights: Sequence[float] | None = None,
+        focal: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, reduction=reduction, **kwargs)
+        self.class_weights, self.focal = class_weights, focal
+
+    def get_config(self):
+        terms = {"class_weights": self.class_weights, "focal": self.focal}
+        return {**super().get_config(), **terms}
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         classes = y_pred.shape[-1]
@@ -77,24 +91,40 @@ class StructureLoss(keras.losses.Loss):
         """The loss of each image; `y_true` is the mask, or (mask, weights of the pixels)."""
         logits = ops.cast(y_pred, "float32")
         if isinstance(y_true, tuple):
-            return weighted_loss(*(ops.cast(x, "float32") for x in y_true), logits)
+            mask, pixel_weight = (ops.cast(x, "float32") for x in y_true)
+            return self.average(weighted_loss(mask, pixel_weight, logits, self.focal))
         mask = ops.cast(y_true, "float32")
         weight = boundary_weight(mask)
 
         def total(x):
             return ops.sum(weight * x, axis=(1, 2))
 
-        # softplus(z) - z y is the cross entropy of sigmoid(z), stable for any z
-        wbce = total(ops.softplus(logits) - logits * mask) / ops.sum(weight, axis=(1, 2))
+        wbce = total(cross_entropy(mask, logits, self.focal)) / ops.sum(weight, axis=(1, 2))
         probability = ops.sigmoid(logits)
         intersection = total(probability * mask)
         union = total(probability + mask) - intersection
         wiou = 1.0 - (intersection + 1.0) / (union + 1.0)
-        return ops.mean(wbce + wiou, axis=-1)
+        return self.average(wbce + wiou)
+
+    def average(self, losses):
+        """The mean (B,) over the classes of (B, M)."""
+        if self.class_weights is None:
+            return ops.mean(losses, axis=-1)
+        weights = np.asarray(self.class_weights, "float32")
+        return ops.sum(losses * (weights / weights.sum()), axis=-1)
 
 
-def weighted_loss(mask, pixel_weight, logits):
-    """The loss (B,) of each image where every pixel has a weight, see StructureLoss.
+def cross_entropy(mask, logits, focal=0.0):
+    """The cross entropy of each pixel, (B, H, W, M); `focal` as of StructureLoss."""
+    # softplus(z) - z y is that of sigmoid(z), stable for any z
+    values = ops.softplus(logits) - logits * mask
+    if not focal:
+        return values
+    return values * ops.power(ops.sigmoid((1.0 - 2.0 * mask) * logits), focal)
+
+
+def weighted_loss(mask, pixel_weight, logits, focal=0.0):
+    """The loss (B, M) of each image and class where every pixel has a weight, see StructureLoss.
 
     Args:
         mask, logits: (B, H, W, M).
@@ -110,11 +140,11 @@ def weighted_loss(mask, pixel_weight, logits):
         return ops.sum(weight * x, axis=(1, 2))
 
     wbce = ops.divide_no_nan(
-        total(ops.softplus(logits) - logits * mask), ops.sum(weight, axis=(1, 2))
+        total(cross_entropy(mask, logits, focal)), ops.sum(weight, axis=(1, 2))
     )
     probability = ops.sigmoid(logits)
     intersection = total(probability * mask)
     union = total(probability + mask) - intersection
     # the mean stands for the 1 of the loss without weights, so that only ratios matter here
     wiou = 1.0 - ops.divide_no_nan(intersection + mean, union + mean)
-    return ops.mean(mean * (wbce + wiou), axis=-1)
+    return mean * (wbce + wiou)

@@ -1,5 +1,6 @@
 """Options of the command line as the Settings of a training, and which differ from a run's."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ OF_SETTINGS = (
     *("skip_heads", "seed", "limit", "precision", "jit", "deterministic"),
     *("masks", "group"),
 )
+UNITS = {"h": 3600, "m": 60, "min": 60, "s": 1}  # seconds
 CHANGED_BY_RECIPE = {name for changes in RECIPE_CHANGES.values() for name in changes}
 FOUND_ON_DATA = ("augmentation", "value_range")  # of a task
 DEFAULT_FOLDS = 5
@@ -45,6 +47,17 @@ def parse_threshold(text):
     if not 0 <= threshold <= 1:
         raise InputError(f"--threshold {text}: give a number from 0 to 1, or auto.")
     return threshold
+
+
+def parse_duration(text):
+    """Seconds by an option such as 2h, 90m, 1h30m or 45s; None as it is."""
+    if text is None:
+        return None
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(h|min|m|s)", str(text))
+    seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
+    if "".join(map("".join, parts)) != "".join(str(text).split()) or not seconds:
+        raise InputError(f"--time-limit {text}: give hours, minutes or seconds, as 2h, 1h30m, 45s.")
+    return seconds
 
 
 def parse_spacing(numbers):
@@ -123,6 +136,8 @@ def parse_settings(given, task=None):
         task = find_task(given["task"])
     if task is None:
         raise InputError("Give --task, or --data alone to have a task planned for it.")
+    if {"time_limit", "epochs"} <= given.keys():
+        raise InputError("--time-limit chooses the epochs; leave out --epochs.")
     data = given.get("data")
     own = recipe_of(task, data)
     weights = given.get("weights", own.weights)
@@ -139,6 +154,7 @@ def parse_settings(given, task=None):
         spacing=parse_spacing(given.get("spacing")),
         threshold=parse_threshold(given.get("threshold", task.threshold if judged else None)),
         validation=judged,
+        time_limit=parse_duration(given.get("time_limit")),
         fold=parse_fold(**{name: given[name] for name in ("fold", "folds") if name in given}),
         **{name: given[name] for name in OF_SETTINGS if name in given},
     )

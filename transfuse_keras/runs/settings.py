@@ -45,6 +45,7 @@ class Settings:
             for longer than it was begun for.
         downloads: name of downloaded weights -> {"revision", "sha256"} of what was loaded, which
             a repeated run is held to; see `weights.hub`.
+        time_limit: seconds that the whole run may take: the recipe's epochs were chosen by it.
         masks, group: which folder holds the masks and what tells the patients, see `find_samples`.
     """
 
@@ -64,6 +65,7 @@ class Settings:
     validation: bool = True
     restart: int = 0
     downloads: dict | None = None
+    time_limit: float | None = None
     masks: str | None = None
     group: str | None = None
 
@@ -100,6 +102,16 @@ class Settings:
         for name, share in shares.items():
             if share is not None and not 0 <= share < 1:
                 raise InputError(f"The {name} must be from 0 to below 1, not {share}.")
+        weights = recipe.class_weights
+        if weights is not None and (
+            len(weights) != len(self.task.classes) or not all(x > 0 for x in weights)
+        ):
+            raise InputError(
+                f"The recipe's class_weights are a positive number for each of "
+                f"{', '.join(self.task.classes)}, not {weights}."
+            )
+        if recipe.focal is not None and not recipe.focal >= 1:
+            raise InputError(f"The recipe's focal must be 1 or more, not {recipe.focal}.")
         if not self.validation and (self.threshold == "auto" or recipe.patience):
             raise InputError(
                 "Without validation images there is nothing to choose thresholds or the end of the "

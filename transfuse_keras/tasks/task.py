@@ -72,6 +72,10 @@ class Recipe:
         accumulate: the gradients of so many batches are averaged for one step of the optimiser.
         foreground: share of each batch whose images show a class at least; where one does not,
             another takes its place (nnU-Net: 0.33). None: as they come.
+        class_weights: how much each class counts in the loss, in the order of the task's classes,
+            (1.0, 4.0) for a second one that is rare. None: all the same.
+        focal: power of the focal loss, such as 2.0: pixels that are easy count less, see
+            `StructureLoss`. None: none. Its IoU term does what a Dice term does.
         scales: train every batch at these multiples of the image size, a step each; see
             `TransFuse.compile`.
         counts: phantoms in (training, validation, test), where a recipe is for phantoms.
@@ -102,6 +106,8 @@ class Recipe:
     clip_value: float | None = None
     accumulate: int = 1
     foreground: float | None = None
+    class_weights: tuple[float, ...] | None = None
+    focal: float | None = None
     scales: tuple[float, ...] | None = None
     counts: tuple[int, int, int] | None = None
     weights: str | None = None

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -25,8 +26,9 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.metrics.streaming import DiceScore, IoUScore
 from transfuse_keras.model.initial_weights import pin_downloads
 from transfuse_keras.model.load import load_weights
-from transfuse_keras.model.transfuse import TransFuse
-from transfuse_keras.runs.folder import begin_run
+from transfuse_keras.model.losses import StructureLoss
+from transfuse_keras.model.transfuse import LOSS_WEIGHTS, TransFuse
+from transfuse_keras.runs.folder import CONFIG, begin_run
 from transfuse_keras.runs.settings import JIT
 from transfuse_keras.training import checkpoints
 from transfuse_keras.training.callbacks import (
@@ -40,6 +42,7 @@ from transfuse_keras.training.callbacks import (
 )
 from transfuse_keras.training.live import LIVE, DrawCases, TellEpoch
 from transfuse_keras.training.optimizer import create_optimizer
+from transfuse_keras.training.time_limit import EndInTime, choose_epochs, measure_epoch
 from transfuse_keras.versions import has_tensorflow
 
 log = logging.getLogger(__name__)
@@ -70,6 +73,7 @@ def fit_model(settings, splits, run, progress, distributed):
 
     Returns: the model as it is after the last epoch.
     """
+    begun = time.perf_counter()
     if settings.deterministic:
         compute_deterministically()
     keras.utils.set_random_seed(settings.seed)
@@ -83,6 +87,15 @@ def fit_model(settings, splits, run, progress, distributed):
         log.info(describe_computing(model, settings.precision, settings.jit))
         training, validation, prints = read_batches(settings, splits, model.normalization, order)
         callbacks = [BeginEpoch(order), StopOnNonFiniteLoss()]
+        if settings.time_limit and not (run / CONFIG).is_file():  # a run keeps what was chosen
+            seconds = measure_epoch(model, training, validation, len(order))
+            used = time.perf_counter() - begun
+            epochs, left = choose_epochs(settings.time_limit, used, seconds)
+            recipe = replace(recipe, epochs=epochs)
+            settings = replace(settings, recipe=recipe)
+            compile_model(model, settings, len(order))
+            if is_first():
+                callbacks.append(EndInTime(left, run))
         if recipe.ema:
             callbacks.append(ScoreMeanWeights())
         if recipe.patience:
@@ -189,12 +202,12 @@ def create_model(settings, batches, load=True):
 
     Raises: InputError if a value cannot be used.
     """
-    task, recipe, classes = settings.task, settings.recipe, len(settings.task.classes)
+    task, recipe = settings.task, settings.recipe
     try:
         model = TransFuse(
             recipe.variant,
             (*recipe.image_size, task.channels),
-            classes,
+            len(task.classes),
             dropout=recipe.dropout,
             normalization=task.normalization,
         )
@@ -202,13 +215,27 @@ def create_model(settings, batches, load=True):
             load_weights(model, settings.weights, settings.skip_heads, settings.downloads)
     except ValueError as error:
         raise InputError(str(error)) from error
+    compile_model(model, settings, batches)
+    return model
+
+
+def compile_model(model, settings, batches):
+    """Compile a TransFuse as settings want it; `batches` as of `create_model`."""
+    recipe, classes = settings.recipe, len(settings.task.classes)
     # Keras puts the head's name before them only where there are several heads
     head = "" if len(model.output) > 1 else "mask_"
     scores = [DiceScore(classes, name=f"{head}dice"), IoUScore(classes, name=f"{head}iou")]
+    own = {}
+    if recipe.class_weights or recipe.focal:
+        loss = StructureLoss(class_weights=recipe.class_weights, focal=recipe.focal or 0.0)
+        own = {
+            "loss": dict.fromkeys(model.output, loss),
+            "loss_weights": {head: LOSS_WEIGHTS[head] for head in model.output},
+        }
     model.compile(
         create_optimizer(recipe, batches, settings.restart),
         weighted_metrics={"mask": scores},
         jit_compile=JIT[settings.jit],
         scales=recipe.scales,
+        **own,
     )
-    return model

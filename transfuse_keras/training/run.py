@@ -28,6 +28,7 @@ from transfuse_keras.training.planning import plan_folder
 log = logging.getLogger(__name__)
 
 OPTIONS = {*OF_RECIPE, *OF_SETTINGS, "weights", "recipe", "threshold", "spacing", "fold", "folds"}
+OPTIONS |= {"time_limit"}
 OF_PLAN = ("weights", "spacing", "masks", "group")
 SHOWN = 4  # pictures in a notebook
 
