@@ -13,7 +13,17 @@ def execute(path):
     """The notebook of a file, run from top to bottom in its folder."""
     notebook = nbformat.read(path, as_version=4)
     where = {"metadata": {"path": path.parent}}
-    return NotebookClient(notebook, timeout=1800, resources=where, record_timing=False).execute()
+    NotebookClient(notebook, timeout=1800, resources=where, record_timing=False).execute()
+    for cell in notebook.cells:
+        if "outputs" in cell:
+            cell.outputs = [x for x in cell.outputs if not is_chatter(x)]
+    return notebook
+
+
+def is_chatter(output):
+    """Whether an output is what TensorFlow tells of the machine at its start."""
+    text = output.get("text", "") if output.get("name") == "stderr" else ""
+    return any(word in text for word in ("absl::", "cuda_platform", "cpu_feature_guard"))
 
 
 if __name__ == "__main__":
