@@ -23,6 +23,10 @@ from transfuse_keras.weights import official_state
 
 FIXTURE = Path(__file__).parent / "fixtures" / "five_steps_Ti.npz"
 SHAPE, STEPS = (64, 64, 3), 5
+elsewhere = pytest.mark.skipif(
+    keras.backend.backend() == "tensorflow",
+    reason="on TensorFlow tests/test_precision.py, model/test_multiscale.py and training/ show it",
+)
 
 
 def train(order):
@@ -65,7 +69,7 @@ def pictures():
     return images, (images[..., :1] > 0).astype("float32")
 
 
-@pytest.mark.slow
+@elsewhere
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains_float32_weights_or_is_refused(smallest, pictures, precision):
     if keras.backend.backend() == "torch" and not name_accelerators():
@@ -84,7 +88,7 @@ def test_mixed_precision_trains_float32_weights_or_is_refused(smallest, pictures
     assert any((a != b).any() for a, b in zip(values(model), before, strict=True))
 
 
-@pytest.mark.slow
+@elsewhere
 def test_gradients_of_two_batches_make_one_step(smallest, pictures):
     model = smallest((32, 48, 3), dropout=0.0)
     model.compile(create_optimizer(Recipe(accumulate=2), batches=1))
@@ -96,7 +100,7 @@ def test_gradients_of_two_batches_make_one_step(smallest, pictures):
     assert (seen[0] == seen[1]).all() and (seen[1] != seen[2]).all()
 
 
-@pytest.mark.slow
+@elsewhere
 def test_the_mean_of_the_weights_is_that_of_its_formula(smallest, pictures):
     model = smallest((32, 48, 3), dropout=0.0)
     model.compile(create_optimizer(Recipe(ema=0.75), batches=1))
@@ -112,7 +116,7 @@ def test_the_mean_of_the_weights_is_that_of_its_formula(smallest, pictures):
         np.testing.assert_allclose(c, wanted, atol=1e-6)
 
 
-@pytest.mark.slow
+@elsewhere
 def test_every_batch_is_trained_at_three_sizes(smallest, pictures):
     model = smallest((32, 48, 3))
     model.compile(create_optimizer(Recipe(), batches=1), scales=(0.75, 1, 1.25))

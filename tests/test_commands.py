@@ -176,7 +176,7 @@ def test_predict_gives_the_masks_that_were_scored(hips, tmp_path):
     assert mask.shape == (30, 40) and set(np.unique(mask)) <= {0, 255}
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_two_folds(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(VARIANTS, "smallest", SMALLEST)
     data = hip_folder(tmp_path / "data", patients=8)
