@@ -34,6 +34,10 @@ def test_differences_are_paired_by_case(tmp_path, capsys):
     assert rows["a"]["difference"] == pytest.approx((second - first)[:, 0].mean())
     assert rows["b"]["difference"] == pytest.approx((second - first)[1:, 1].mean())
     assert rows["b"]["n"] == 19 and rows["mean"]["n"] == 20
+    # over cases, then over classes, as the scores of a run are
+    assert rows["mean"]["first"] == pytest.approx((first[:, 0].mean() + first[1:, 1].mean()) / 2)
+    for row in rows.values():
+        assert row["second"] - row["first"] == pytest.approx(row["difference"])
     assert rows["mean"]["low"] > 0.03 and rows["mean"]["p"] <= 1e-4
     assert main(["compare", str(a), str(b)]) == 0
     head, _, first_row, *_ = capsys.readouterr().out.splitlines()

@@ -6,7 +6,7 @@ import numpy as np
 
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.cases import PENALIZED, add_penalties, list_metrics, read_cases
-from transfuse_keras.evaluation.statistics import adjust_holm, paired
+from transfuse_keras.evaluation.statistics import adjust_holm, mean_of_classes, paired
 from transfuse_keras.files import format_table
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,8 @@ def compare(first, second):
             a, b = (select_values(table, cases, names, metric) for table in tables)
             both = ~np.isnan(a) & ~np.isnan(b)
             if both.any():
-                means = {"first": float(a[both].mean()), "second": float(b[both].mean())}
+                own = (float(mean_of_classes(np.where(both, x, np.nan))) for x in (a, b))
+                means = dict(zip(("first", "second"), own, strict=True))
                 name = names[0] if len(names) == 1 else "mean"
                 rows.append({"metric": metric, "class": name, **means, **paired(a, b, groups)})
     for row, p in zip(rows, adjust_holm([row["p"] for row in rows]), strict=True):
