@@ -8,10 +8,12 @@ from pathlib import Path
 
 import keras
 import pytest
+from conftest import SMALLEST
 from data.files import binary_folder, hip_folder
 
 from benchmarks.size import describe_size
 from transfuse_keras.cli import main
+from transfuse_keras.model.variants import VARIANTS
 from transfuse_keras.training.ablation import list_rows
 from transfuse_keras.weights import PUBLISHED
 
@@ -76,6 +78,7 @@ def test_the_example_for_the_gallery_of_keras_learns_and_draws(monkeypatch):
 def test_its_commands_run(reference, tmp_path, monkeypatch):
     """But those that train, which others do: tests/training/test_planning.py, test_cli.py."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(VARIANTS, "smallest", SMALLEST)  # of the run
     names = {"RUN": str(reference[1]), "DIR": str(binary_folder(tmp_path / "lungs", "abcdefghij"))}
     names |= {"FILES": "lungs/images/a.png", "OUT": "masks"}
     lines = {line.partition("#")[0].strip() for line in COMING_FROM.splitlines()}
