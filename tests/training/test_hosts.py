@@ -29,19 +29,22 @@ def nowhere(monkeypatch):
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_one_of_several_tasks_knows_its_place(scheduler, monkeypatch):
-    count, index = SCHEDULERS[scheduler]
-    assert find_job() is None
-    monkeypatch.setenv(count, "1")
-    monkeypatch.setenv(index, "0")
+    count, index, first = SCHEDULERS[scheduler]
     assert find_job() is None
     monkeypatch.setenv(count, "4")
     monkeypatch.setenv(index, "3")
+    assert find_job() is None  # the script that asked for four tasks is none of them
+    monkeypatch.setenv(first, "node[1-4]")
     assert find_job() == (None, 4, 3)
+    monkeypatch.setenv(count, "1")
+    monkeypatch.setenv(index, "0")
+    assert find_job() is None
 
 
 def test_a_folder_that_all_see_is_asked_for(monkeypatch, capsys):
     monkeypatch.setenv("SLURM_NTASKS", "2")
     monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_STEP_NODELIST", "node[1-2]")
     monkeypatch.setattr("transfuse_keras.commands.backend", lambda: "jax")
     assert main(["train", "--task", "hip", "--devices", "all"]) == 2
     assert "--out" in capsys.readouterr().err

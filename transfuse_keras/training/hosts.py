@@ -13,10 +13,11 @@ log = logging.getLogger(__name__)
 JOIN_SECONDS = 300  # until all processes have to be there
 SILENT_SECONDS = 60  # after which a process that gives no sign of life counts as lost
 
-# (number of tasks, index of this one), as they tell it to each of their processes
+# (number of tasks, index of this one), as they tell it to each of their processes, and what JAX
+# finds process 0 by; a batch script of Slurm has the first two, but not what srun tells its tasks
 SCHEDULERS = {
-    "Slurm": ("SLURM_NTASKS", "SLURM_PROCID"),
-    "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    "Slurm": ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST"),
+    "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_MCA_orte_hnp_uri"),
 }
 
 
@@ -26,8 +27,8 @@ def find_job():
     JAX asks the scheduler itself where process 0 is; so the first is None.
     """
     for name, variables in SCHEDULERS.items():
-        count, index = (os.environ.get(variable, "") for variable in variables)
-        if count.isdecimal() and index.isdecimal() and int(count) > 1:
+        count, index, first = (os.environ.get(variable, "") for variable in variables)
+        if first and count.isdecimal() and index.isdecimal() and int(count) > 1:
             log.info(f"{name} started {count} processes: they train together.")
             return None, int(count), int(index)
     return None

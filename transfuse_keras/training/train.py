@@ -220,7 +220,7 @@ def lengthen(settings, run, epochs, progress, first):
 def finish(settings, run, splits, model, keep_checkpoints, export, report):
     """Score, export and report a run, all epochs of which are trained.
 
-    `model` is the trained one, which is given its best weights: to build another takes ten
+    `model` is the trained one, which is given its best weights: to build another takes
     seconds. Without it the best is loaded.
     """
     data = "phantom" if settings.data is None else str(settings.data)
