@@ -288,7 +288,7 @@ def describe_count(items, name):
 def run_evaluate(model=None, data=None, out=None, task=None, score_all=False, **options):
     if "merge" in options:
         given = {"model": model, "data": data, "out": out, "task": task, **options}
-        return merge(**{name: value for name, value in given.items() if value is not None})
+        return merge_evaluation(**{name: x for name, x in given.items() if x is not None})
     if model is None:
         raise InputError("--model: give a run folder or a model file.")
     task = find_task(task) if task else None
@@ -312,8 +312,8 @@ def run_evaluate(model=None, data=None, out=None, task=None, score_all=False, **
         log.info(f"Done: {folder}. After the last shard: transfuse evaluate --merge {out}")
 
 
-def merge(merge, **others):
-    """Pool the shards of an evaluation in the folder `merge`."""
+def merge_evaluation(merge, **others):
+    """Pool the shards of an evaluation in the folder that --merge names."""
     if others:
         raise InputError(f"--merge: stands alone; leave out {spell_all(others)}.")
     from transfuse_keras.evaluation.pooling import merge_shards

@@ -8,7 +8,9 @@ from pathlib import Path
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.evaluate import choose_thresholds
+from transfuse_keras.evaluation.pooling import refuse_other_evaluation
 from transfuse_keras.evaluation.report import write_report
+from transfuse_keras.evaluation.report_files import read_metrics
 from transfuse_keras.evaluation.results import score_samples, write_thresholds
 from transfuse_keras.files import first_free, write_json
 from transfuse_keras.inference.ensemble import average
@@ -84,11 +86,9 @@ def evaluate_model(
     options = spacing, everything, masks, group
     samples, trained_on = choose_for_all(task, data, runs, *options)
     name = "phantom" if data is None and own_data(run) is None else Path(data or own_data(run)).name
+    count = len(samples)
     if shard is not None:
         folder = Path(out) / f"shard-{shard}"
-        if (folder / "metrics.json").is_file():
-            log.info(f"{folder}: is complete, there is nothing left to do.")
-            return folder
         samples = shard.take(samples)
         if not samples:
             raise InputError(f"--shard: there are fewer cases than {shard.count}.")
@@ -111,18 +111,25 @@ def evaluate_model(
         values = known[1] if known else [0.5] * len(task.classes)
         thresholds = dict(zip(task.classes, values, strict=True))
     trust = read_trust(members[0]) if len(members) == 1 else None
-    folder.mkdir(parents=True, exist_ok=True)
-    begin_log(folder)
-    log.info(f"Evaluation folder: {folder}")
-    metrics = {
+    about = {
         **{"task": task.name, "data": str(data) if data else own_data(run) or "phantom"},
         "variant": describe_variants(runs),
         "model": str(members[0]),
         **({"averaged": list(map(str, members))} if len(members) > 1 else {}),
         **({"precision": precision} if precision else {}),
         **({} if trained_on is None else {"trained_on": trained_on}),
-        **score_samples(folder, predictor, task, samples, thresholds, flips, trust),
+        **({} if shard is None else {"of_cases": count}),
     }
+    if shard is not None and (folder / "metrics.json").is_file():
+        done = {**about, "thresholds": thresholds}
+        refuse_other_evaluation(folder, read_metrics(folder / "metrics.json"), done)
+        log.info(f"{folder}: is complete, there is nothing left to do.")
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    begin_log(folder)
+    log.info(f"Evaluation folder: {folder}")
+    scores = score_samples(folder, predictor, task, samples, thresholds, flips, trust)
+    metrics = {**about, **scores}
     if len(members) > 1:
         metrics["protocol"] += f"; mean of {len(members)} models"
     if shard is None:

@@ -13,14 +13,15 @@ from transfuse_keras.evaluation.report_files import read_metrics
 from transfuse_keras.evaluation.results import WORST, summarize_sets
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.evaluation.subgroups import summarize_subgroups
-from transfuse_keras.files import read_json, replacing, write_json, write_table
+from transfuse_keras.evaluation.trust import pool_trust
+from transfuse_keras.files import read_json, read_table, replacing, write_json, write_table
 from transfuse_keras.metrics.calibration import pool_calibration
 
 log = logging.getLogger(__name__)
 
 # what two shards of one evaluation have in common
-COMMON = ("task", "data", "variant", "model", "averaged", "precision", "protocol", "thresholds")
-COMMON += ("unit", "size_unit", "paper", "trained_on")
+COMMON = ("task", "data", "variant", "model", "averaged", "precision", "trained_on", "thresholds")
+COMMON += ("unit", "size_unit", "protocol", "paper")
 
 
 def merge_shards(folder):
@@ -32,18 +33,17 @@ def merge_shards(folder):
     Writes: cases.csv, overlays/, pictures/, predictions/ of volumes, report.html and, last,
     metrics.json, as an evaluation of all cases in one process does.
 
-    Raises: InputError if a shard is missing or not complete, or if one was scored otherwise.
+    Raises: InputError if a shard is missing or not complete, if one was scored otherwise, or if the
+    images changed between them.
     """
     shards = find_shards(folder)
     parts = [read_metrics(shard / "metrics.json") for shard in shards]
     for shard, part in zip(shards, parts, strict=True):
-        for key in COMMON:
-            if part.get(key) != parts[0].get(key):
-                raise InputError(
-                    f"{shard}: has another {key} than {shards[0].name}: score both with the same "
-                    "options."
-                )
+        refuse_other_evaluation(shard, part, parts[0])
     rows = sorted(read_all_cases(shards, "cases.csv"), key=lambda row: row["case"])
+    cases = [(row["case"], row["class"]) for row in rows]
+    if len(set(cases)) < len(cases) or len({case for case, _ in cases}) != parts[0]["of_cases"]:
+        raise InputError(f"{folder}: its shards are of other images; score all of them again.")
     write_table(folder / "cases.csv", rows)
     for table in sorted(path.name for path in shards[0].glob("cases-*.csv")):
         write_table(folder / table, read_all_cases(shards, table))
@@ -64,8 +64,30 @@ def merge_shards(folder):
         "seconds_per_case": float(np.median([part["seconds_per_case"] for part in parts])),
         **summarize_sets(rows),
     }
+    if all("trust" in part for part in parts):
+        tables = [shard / "quality.csv" for shard in shards]
+        quality = [row for path in tables if path.is_file() for row in read_table(path)]
+        quality.sort(key=lambda row: row["case"])
+        metrics["trust"] = pool_trust([part["trust"] for part in parts], quality)
+        if quality:
+            write_table(folder / "quality.csv", quality)
     write_report(folder, metrics)
     write_json(folder / "metrics.json", metrics)
+
+
+def refuse_other_evaluation(shard, part, other):
+    """Raise InputError if a shard was not scored as another one was.
+
+    Args:
+        shard: its folder.
+        part, other: both contents; of `other` only what is there is compared.
+    """
+    for key in (*COMMON, "of_cases"):
+        if key in other and part.get(key) != other[key]:
+            raise InputError(
+                f"{shard}: was scored with another {key} ({part.get(key)}, not {other[key]}); give "
+                "all shards the same options and images, or another --out."
+            )
 
 
 def find_shards(folder):

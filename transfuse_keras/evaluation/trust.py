@@ -9,7 +9,12 @@ from transfuse_keras.data.statistics import find_ranges, measure_image
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predict import predict_sample
 from transfuse_keras.metrics import dice
-from transfuse_keras.metrics.calibration import BINS, count_reliability, measure_calibration
+from transfuse_keras.metrics.calibration import (
+    BINS,
+    count_reliability,
+    measure_calibration,
+    pool_calibration,
+)
 from transfuse_keras.metrics.temperature import (
     LOGITS,
     count_logits,
@@ -114,30 +119,59 @@ class TrustCheck:
         """What metrics.json says of it.
 
         Returns: {"validation_cases", "temperature": class -> T, "ece": class -> expected
-        calibration error after scaling, "quality": class -> {"cases", "correlation" (Pearson's),
-        "rank_correlation" (Spearman's), "mean_error": mean |predicted - true Dice|}, None where it
-        is not defined, "unlike_training": case -> phrases}. Cases whose truth is empty do not count
-        in the quality.
+        calibration error after scaling, "histogram": class -> see `measure_calibration`, "quality":
+        see `rate_quality`, "unlike_training": case -> phrases}.
         """
-        from scipy.stats import pearsonr, spearmanr  # takes a second
-
-        quality = {}
-        for name in self.classes:
-            rows = [row for row in self.rows if row["class"] == name]
-            true = np.array([row["dice"] for row in rows])
-            predicted = np.array([row["predicted_dice"] for row in rows])
-            defined = len(rows) > 2 and np.ptp(true) > 0 and np.ptp(predicted) > 0
-            quality[name] = {
-                "cases": len(rows),
-                "correlation": float(pearsonr(true, predicted)[0]) if defined else None,
-                "rank_correlation": float(spearmanr(true, predicted)[0]) if defined else None,
-                "mean_error": float(np.abs(true - predicted).mean()) if rows else None,
-            }
         calibration = measure_calibration(self.histograms, self.classes)
         return {
             "validation_cases": self.trust.cases,
             "temperature": self.trust.temperature,
-            "ece": {name: found["ece"] for name, found in calibration.items()},
-            "quality": quality,
+            **pick_calibration(calibration),
+            "quality": rate_quality(self.rows, self.classes),
             "unlike_training": self.unlike,
         }
+
+
+def pick_calibration(calibration):
+    return {
+        key: {name: of[key] for name, of in calibration.items()} for key in ("ece", "histogram")
+    }
+
+
+def rate_quality(rows, classes):
+    """How well predicted Dice fits the true one.
+
+    Args:
+        rows: {"class", "dice", "predicted_dice"} of cases whose truth is not empty.
+        classes: names.
+
+    Returns: class -> {"cases", "correlation" (Pearson's), "rank_correlation" (Spearman's),
+    "mean_error": mean |predicted - true Dice|}, None where it is not defined.
+    """
+    from scipy.stats import pearsonr, spearmanr  # takes a second
+
+    quality = {}
+    for name in classes:
+        own = [row for row in rows if row["class"] == name]
+        true, predicted = (np.array([float(x[k]) for x in own]) for k in ("dice", "predicted_dice"))
+        defined = len(own) > 2 and np.ptp(true) > 0 and np.ptp(predicted) > 0
+        quality[name] = {
+            "cases": len(own),
+            "correlation": float(pearsonr(true, predicted)[0]) if defined else None,
+            "rank_correlation": float(spearmanr(true, predicted)[0]) if defined else None,
+            "mean_error": float(np.abs(true - predicted).mean()) if own else None,
+        }
+    return quality
+
+
+def pool_trust(parts, rows):
+    """What `TrustCheck.summarize` gave of several shards, as one; `rows` of all their quality.csv."""
+    classes = list(parts[0]["temperature"])
+    histograms = [{x: {"histogram": part["histogram"][x]} for x in classes} for part in parts]
+    unlike = {case: of for part in parts for case, of in part["unlike_training"].items()}
+    return {
+        **{key: parts[0][key] for key in ("validation_cases", "temperature")},
+        **pick_calibration(pool_calibration(histograms)),
+        "quality": rate_quality(rows, classes),
+        "unlike_training": dict(sorted(unlike.items())),
+    }
