@@ -165,7 +165,7 @@ def rate_quality(rows, classes):
 
 
 def pool_trust(parts, rows):
-    """What `TrustCheck.summarize` gave of several shards, as one; `rows` of all their quality.csv."""
+    """What `TrustCheck.summarize` gave of shards, as one; `rows` are those of their quality.csv."""
     classes = list(parts[0]["temperature"])
     histograms = [{x: {"histogram": part["histogram"][x]} for x in classes} for part in parts]
     unlike = {case: of for part in parts for case, of in part["unlike_training"].items()}
