@@ -149,5 +149,5 @@ def test_pixels_that_the_task_leaves_out_do_not_count(trust):
         return image, truth
 
     check = TrustCheck(trust, TASK.classes)
-    evaluate(PREDICTOR, [Sample("s", "s", None, read)], TASK, draw=check.add)
+    evaluate(PREDICTOR, [Sample("s", "s", None, read)], TASK, visit=check.add)
     assert check.rows[0]["dice"] == 1

@@ -39,7 +39,7 @@ class Evaluation:
     seconds: list[float] = field(default_factory=list)
 
 
-def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, draw=None):
+def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, visit=None):
     """Predict and score samples.
 
     Args:
@@ -49,7 +49,7 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, dr
         thresholds: a probability, or one per class.
         flips: average over mirror images, see `predict`.
         folder: where the predicted masks of volumes are written as NIfTI, or None.
-        draw: function of (sample, image, truth, maps, masks) called for each case, or None.
+        visit: function of (sample, image, truth, maps, masks) called for each case, or None.
 
     Returns: Evaluation. Distances are in pixels for all as soon as one spacing is unknown.
     """
@@ -71,8 +71,8 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, dr
             confusion += count_confusion(truth[counted] > 0, masks[counted] > 0)
         if folder is not None and sample.save is not None:
             sample.save(folder / f"{sample.file_name}.nii.gz", masks)
-        if draw is not None:
-            draw(sample, image, truth, maps, masks)
+        if visit is not None:
+            visit(sample, image, truth, maps, masks)
         spacing = sample.spacing if in_mm else None
         with_truth = partial(score_case, truth, classes=task.classes, tolerance=task.tolerance)
         scored = rows = with_truth(masks, spacing)

@@ -63,13 +63,13 @@ def score_samples(folder, predictor, task, samples, thresholds, flips="", trust=
         temporary.mkdir()
         entries, check = [], trust and TrustCheck(trust, task.classes)
 
-        def draw(sample, image, truth, maps, masks):
+        def visit(sample, image, truth, maps, masks):
             case = sample, image, truth, masks
             entries.append(write_picture(temporary, len(entries), *case, task.classes))
             if check:
                 check.add(sample, image, truth, maps, masks)
 
-        result = evaluate(predictor, samples, task, values, flips, folder / "predictions", draw)
+        result = evaluate(predictor, samples, task, values, flips, folder / "predictions", visit)
         write_json(temporary / "index.json", entries)
     write_table(folder / "cases.csv", result.rows)
     if check and check.rows:
