@@ -141,6 +141,18 @@ def test_messages_go_to_stdout_and_warnings_to_stderr(monkeypatch, capsys, optio
         assert said.out.splitlines() == out and said.err.splitlines() == err
 
 
+def test_no_line_is_said_twice_whatever_a_library_does_to_the_root(monkeypatch, capsys):
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with cli.printing():
+        logging.basicConfig(level=logging.INFO)  # as logging.info() does in TensorFlow's exports
+        logging.getLogger("transfuse_keras.export").info("Wrote a file")
+        logging.getLogger("transfuse_keras.export").warning("Look")
+        logging.getLogger("another").warning("Beware")
+    said = capsys.readouterr()
+    assert said.out == "Wrote a file\n" and said.err == "Look\nBeware\n"
+    assert logging.root.handlers == []
+
+
 def test_without_the_command_line_only_warnings_are_seen():
     code = f"""
 import logging, transfuse_keras, transfuse_keras.cli

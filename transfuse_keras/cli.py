@@ -86,12 +86,24 @@ class Printer(logging.Handler):
 PRINTER = Printer()
 
 
+def print_others():
+    """A handler that prints the warnings of other libraries, as Python does where there is none."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.addFilter(lambda record: not record.name.startswith("transfuse_keras"))
+    return handler
+
+
 @contextmanager
 def printing(level=logging.INFO):
     """Within this context what the package logs at `level` and above is printed."""
     logger = logging.getLogger("transfuse_keras")
     before, added = (logger.level, PRINTER.level), PRINTER not in logger.handlers
     logger.addHandler(PRINTER)
+    # where the root has none, an export by TensorFlow adds one, which repeats our lines
+    others = None if logging.root.handlers else print_others()
+    if others:
+        logging.root.addHandler(others)
     logger.setLevel(min(level, logging.INFO))  # for log.txt, which --quiet does not shorten
     PRINTER.setLevel(level)
     try:
@@ -101,6 +113,8 @@ def printing(level=logging.INFO):
         PRINTER.setLevel(before[1])
         if added:
             logger.removeHandler(PRINTER)
+        if others:
+            logging.root.removeHandler(others)
 
 
 @contextmanager
