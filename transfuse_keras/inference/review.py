@@ -28,8 +28,8 @@ class Review:
         self.rows.sort(key=lambda row: (not row["unlike_training"], row["predicted_dice"]))
         write_table(path, self.rows)
         look = sum(bool(row["look"]) for row in self.rows)
-        unlike = len({row["name"] for row in self.rows if row["unlike_training"]})
+        unlike = sum(bool(row["unlike_training"]) for row in self.rows)
         return (
-            f"Please look at {look} of {len(self.rows)} masks, see {path}: "
-            f"{unlike} images are unlike those of the training, the others' predicted Dice is low."
+            f"Please look at {look} of {len(self.rows)} masks, see {path}: {unlike} of images that "
+            f"are unlike those of the training, {look - unlike} with a low predicted Dice."
         )
