@@ -11,7 +11,7 @@ PACKAGE = Path(transfuse_keras.__file__).parent
 # From the top down; docs/architecture.md draws them. Rooms on one floor do not know each other.
 FLOORS = (
     {"cli"},
-    {"commands"},
+    {"commands", "arguments"},
     {"training", "benchmark", "publishing"},
     {"evaluation", "serving"},
     {"export"},

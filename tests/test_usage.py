@@ -11,6 +11,7 @@ import pytest
 
 from transfuse_keras import cli, commands
 from transfuse_keras.errors import InputError
+from transfuse_keras.training import begin
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = list(cli.parser().commands.choices)
@@ -205,8 +206,8 @@ def test_tensorflow_is_silent_unless_asked(monkeypatch):
 
 def test_a_complete_training_says_what_to_type_next(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [".venv/bin/transfuse"])
-    monkeypatch.setattr(commands.shutil, "which", lambda name: None)
-    commands.log_next_commands(Path("my run"))
+    monkeypatch.setattr(begin.shutil, "which", lambda name: None)
+    begin.log_next_commands(Path("my run"))
     lines = capsys.readouterr().out.splitlines()
     typed = [line.partition("#")[0].split() for line in lines[1:]]
     assert [words[:2] for words in typed] == [
@@ -217,7 +218,7 @@ def test_a_complete_training_says_what_to_type_next(monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_tensorflow_starts_without_a_line_on_stderr():
-    code = "from transfuse_keras import commands; commands.import_tensorflow()"
+    code = "from transfuse_keras.runs.processor import import_tensorflow; import_tensorflow()"
     found = [
         subprocess.run(
             [sys.executable, "-c", code + "; import tensorflow as tf; tf.ones(2)"],

@@ -1,4 +1,4 @@
-"""What the commands of cli.py do with the options that were given.
+"""What the commands do with the options that were given.
 
 Keras is imported by the part that a command needs, after all that can be told without it.
 """
@@ -6,218 +6,34 @@ Keras is imported by the part that a command needs, after all that can be told w
 import logging
 import os
 import shlex
-import shutil
-import sys
-from dataclasses import replace
 from pathlib import Path
 
-from transfuse_keras.errors import InputError, blaming
-from transfuse_keras.files import read_json
-from transfuse_keras.runs.folder import (
-    COMPLETE,
-    CONFIG,
-    choose_run_folder,
-    find_unfinished,
-    refuse_taken,
-)
+from transfuse_keras.errors import InputError
+from transfuse_keras.runs.folder import choose_run_folder, refuse_taken
 from transfuse_keras.runs.members import find_members
 from transfuse_keras.runs.options import (
-    describe_recipe,
-    find_settings,
     parse_settings,
     parse_spacing,
     parse_threshold,
-    recipe_of,
     refuse_missing_data,
-    refuse_other_settings,
     spell_all,
 )
-from transfuse_keras.runs.settings import (
-    ABLATION_FILE,
-    FOLDS_FILE,
-    log_other_versions,
-    plain_settings,
-    read_settings,
-)
+from transfuse_keras.runs.processor import import_tensorflow
+from transfuse_keras.runs.settings import ABLATION_FILE
 from transfuse_keras.tasks import find_task
+from transfuse_keras.training.begin import begin, plan_data
 from transfuse_keras.training.paper_tables import TABLES
-from transfuse_keras.versions import backend, has_tensorflow
 
 log = logging.getLogger(__name__)
 
 
-def run_train(out=None, resume=False, source=None, devices=None, **given):
-    job = pop_job(given, out, devices)
-    wanted = {
-        "keep_checkpoints": given.pop("keep_checkpoints", False),
-        "export": not given.pop("no_export", False),
-        "report": not given.pop("no_report", False),
-    }
-    if "folds" in given and "fold" not in given:
-        return train_folds(given, out, resume, source, devices, job, wanted)
-    longer = None
-    run = find_begun(out, resume, source, given)
-    if run is None:
-        plan_if_asked(given, source, job)
-    if run is None:
-        settings = find_settings(given, source)
-        if source is not None:
-            settings = replace(settings, time_limit=None)  # it has the epochs that were chosen
-        if job and settings.time_limit:
-            raise InputError("--time-limit: is for one machine; give --epochs for several.")
-        if not job or job[2] == 0:  # the others find what process 0 has begun
-            refuse_taken(out)
-        own = recipe_of(settings.task, settings.data)
-        if source is None and (sentence := describe_recipe(given, own)):
-            log.info(sentence)
-    else:
-        settings = read_settings(run / CONFIG)
-        if given.get("epochs", settings.recipe.epochs) != settings.recipe.epochs:
-            longer = given.pop("epochs")
-        refuse_other_settings(run, settings, given, source)
-        if (run / COMPLETE).is_file() and longer is None:
-            log.info(f"{run}: is complete, there is nothing left to do.")
-            return
-    settings.check()
-    refuse_missing_data(settings.data)
-    import_tensorflow()
-    if job:
-        from transfuse_keras.training.hosts import check_job
-
-        check_job(*job)
-    from transfuse_keras.training.train import exported_elsewhere, train
-
-    if run is not None or source is not None:
-        log_other_versions(run / CONFIG if run is not None else Path(source))
-    run = train(settings, run or out, run is not None, devices, job, longer, **wanted)
-    if not exported_elsewhere(wanted["export"]):  # else another process has said it
-        log_next_commands(run)
+def run_train(**given):
+    return begin(**given)
 
 
 def run_plan(data, save_task=None, **given):
     file = plan_data(data, save_task, given, alone=True)
     log.info(f"Next: transfuse train --task {shlex.quote(str(file))} --data {shlex.quote(data)}")
-
-
-def plan_data(data, save_task, given, alone=False):
-    """Plan a task for a folder. Returns: Path of the task file."""
-    spacing = parse_spacing(given.get("spacing"))
-    refuse_missing_data(data)
-    import_tensorflow()
-    from transfuse_keras.training.planning import plan_folder
-
-    names = ("weights", "masks", "group")
-    options = {name: given[name] for name in names if name in given}
-    return plan_folder(data, save_task, spacing=spacing, alone=alone, **options)
-
-
-def plan_if_asked(given, source, job=None):
-    """Without a task, but with data, plan one: `given` has its file as the task then."""
-    save_task = given.pop("save_task", None)
-    if "task" not in given and "data" in given and source is None and not job:
-        given["task"] = str(plan_data(given["data"], save_task, given))
-    elif save_task is not None:
-        raise InputError("--save-task: a plan is made of --data, without --task.")
-
-
-def pop_job(given, out, devices):
-    """(coordinator, number of processes, index of this one) by the options, or by the scheduler
-    that started several on JAX for all devices; else None."""
-    names = ("coordinator", "processes", "process")
-    job = {name: given.pop(name) for name in names if name in given}
-    if not job:
-        if devices != "all" or backend() != "jax":
-            return None
-        from transfuse_keras.training.hosts import find_job
-
-        found = find_job()
-        if found and out is None:
-            raise InputError("--devices all: give a run folder that all hosts see by --out.")
-        return found
-    if missing := [name for name in names if name not in job]:
-        raise InputError(f"{spell_all(names)} go together; give {spell_all(missing)} too.")
-    if out is None:
-        raise InputError("--coordinator: give a run folder that all hosts see by --out.")
-    return tuple(job[name] for name in names)
-
-
-def find_begun(out, resume, source, given):
-    """The folder of the run to go on with; None to start one, as without --resume.
-
-    --resume starts the run in --out that is not there yet, so that a script which is started again
-    and again needs one command only.
-    """
-    if not resume:
-        return None
-    if out is not None:
-        if (Path(out) / CONFIG).is_file():
-            return Path(out)
-        if not {"task", "data"} & given.keys() and source is None:
-            raise InputError(
-                f"{out}: has no {CONFIG}, so there is no run to go on with; give --task or --data "
-                "and all other options to start it."
-            )
-        return None
-    if source is not None:
-        return find_unfinished(None, read_settings(source).task.name)
-    if "task" not in given:
-        raise InputError("--resume: give the run folder by --out, or --task for its newest run.")
-    return find_unfinished(None, find_task(given["task"]).name)
-
-
-def log_next_commands(run):
-    """Say what can be done with a complete run."""
-    own = Path(sys.argv[0])
-    program = str(own) if own.name == "transfuse" and not shutil.which("transfuse") else "transfuse"
-    run = shlex.quote(str(run))
-    log.info(
-        f"Next:\n"
-        f"  {program} predict --model {run} --input FILES --out DIR   # masks of your images\n"
-        f"  {program} evaluate --model {run} --data DIR               # scores on other data\n"
-        f"  {program} report {run}                                    # the report again"
-    )
-
-
-def train_folds(given, out, resume, source, devices, job, wanted):
-    """Cross-validation, from the start or gone on with."""
-    if job:
-        raise InputError("--coordinator: train one fold at a time, by --fold.")
-    if resume and out is None:
-        raise InputError("--resume: give the folder to go on in by --out.")
-    file = Path(out or "") / FOLDS_FILE
-    if resume and file.is_file():
-        plain = read_json(file)
-        settings = read_settings(file)
-        with blaming(file, "does not tell the number of folds"):
-            count = int(plain["folds"])
-        refuse_other_settings(Path(out), settings, given, source, count)
-        if (Path(out) / COMPLETE).is_file():
-            log.info(f"{out}: is complete, there is nothing left to do.")
-            return
-    else:
-        plan_if_asked(given, source)
-        settings, count = find_settings(given, source), given["folds"]
-        plain = {**plain_settings(settings), "folds": count}
-        refuse_taken(out, FOLDS_FILE)
-    settings.check()
-    refuse_missing_data(settings.data)
-    import_tensorflow()
-    from transfuse_keras.training.cross_validation import cross_validate
-    from transfuse_keras.training.train import train
-
-    if settings.time_limit:
-        settings = replace(settings, time_limit=settings.time_limit / count)
-    folder = Path(out) if out else choose_run_folder(None, f"{settings.task.name}-folds")
-    cross_validate(
-        lambda run, fold, resume: train(
-            replace(settings, fold=fold), run, resume, devices, **wanted
-        ),
-        plain,
-        folder,
-        count,
-        resume,
-    )
-    log.info(f"Done: {folder}/report.html")
 
 
 def run_ablate(
@@ -455,16 +271,3 @@ def run_benchmark(model, image_size=None, threads=None, rounds=30):
 
     result = benchmark(Path(model), image_size, threads, rounds)
     print("\n".join(["", *format_benchmark(result)]))
-
-
-def import_tensorflow():
-    """Import TensorFlow, see `silenced`; nothing is done on another backend or without it."""
-    other = os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow"
-    if other or not has_tensorflow():
-        return
-    from transfuse_keras.data.quiet import silenced
-    from transfuse_keras.runs.processor import prefer_onednn
-
-    prefer_onednn()
-    with silenced():
-        import tensorflow  # noqa: F401

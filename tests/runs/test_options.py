@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import pytest
 from data.files import hip_folder
 
-from transfuse_keras import commands
 from transfuse_keras.cli import main
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json
@@ -42,7 +41,7 @@ def trained(monkeypatch, tmp_path):
         module = SimpleNamespace(**{names[name]: function, "exported_elsewhere": lambda _: False})
         monkeypatch.setitem(sys.modules, f"transfuse_keras.training.{name}", module)
     for name in ("import_tensorflow", "log_next_commands"):
-        monkeypatch.setattr(commands, name, lambda *given: None)
+        monkeypatch.setattr(f"transfuse_keras.training.begin.{name}", lambda *given: None)
     monkeypatch.setattr(settings, "backend", lambda: "tensorflow")  # without importing Keras
     monkeypatch.chdir(tmp_path)
     return calls

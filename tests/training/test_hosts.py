@@ -45,7 +45,7 @@ def test_a_folder_that_all_see_is_asked_for(monkeypatch, capsys):
     monkeypatch.setenv("SLURM_NTASKS", "2")
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("SLURM_STEP_NODELIST", "node[1-2]")
-    monkeypatch.setattr("transfuse_keras.commands.backend", lambda: "jax")
+    monkeypatch.setattr("transfuse_keras.training.begin.backend", lambda: "jax")
     assert main(["train", "--task", "hip", "--devices", "all"]) == 2
     assert "--out" in capsys.readouterr().err
 

@@ -1,10 +1,12 @@
-"""This machine's processor: its name, and the instruction sets that decide how fast models run."""
+"""This machine's processor: its name, its instruction sets, and TensorFlow as it suits them."""
 
 import logging
 import os
 import platform
 import sys
 from pathlib import Path
+
+from transfuse_keras.versions import has_tensorflow
 
 log = logging.getLogger(__name__)
 
@@ -50,3 +52,15 @@ def prefer_onednn():
     if "AVX2" in sets and not {"AVX-512", "VNNI"} & set(sets):
         os.environ[ONEDNN] = "1"
         log.info(f"TensorFlow computes by oneDNN, faster on this processor; {ONEDNN}=0 stops that.")
+
+
+def import_tensorflow():
+    """Import TensorFlow, see `silenced`; nothing is done on another backend or without it."""
+    other = os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow"
+    if other or not has_tensorflow():
+        return
+    from transfuse_keras.data.quiet import silenced  # which imports Pillow
+
+    prefer_onednn()
+    with silenced():
+        import tensorflow  # noqa: F401

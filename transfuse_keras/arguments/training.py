@@ -1,0 +1,99 @@
+"""Options of the commands that train: train, ablate."""
+
+from transfuse_keras.arguments.data import add_save_task
+from transfuse_keras.arguments.parser import add_command
+from transfuse_keras.arguments.shared import (
+    TASK_HELP,
+    add_image_size,
+    add_reading,
+    add_spacing,
+    add_speed,
+    add_threshold,
+    add_weights,
+)
+from transfuse_keras.model.variants import ABLATIONS, VARIANTS
+from transfuse_keras.tasks.task import RECIPE_CHANGES
+from transfuse_keras.training.paper_tables import TABLES
+
+
+def add_train(top):
+    command = add_command(
+        *(top, "train", "train a model, score it and export it", "docs/data.md"),
+        "--data DIR",
+        "--task skin --data ISIC2018 --epochs 50 --out runs/skin --resume",
+    )
+    data = add_data(command, "; without it a task is planned for --data")
+    add_save_task(data)
+    data("--folds", type=int, metavar="N", help="cross-validation with N folds")
+    data("--fold", type=int, metavar="K", help="only fold K (from 0) of --folds (default: 5)")
+    add_training(command)
+    run = command.add_argument_group("run").add_argument
+    run("--out", metavar="DIR", help="run folder (default: savedmodels/TASK, TASK-2, ...)")
+    resume = "go on with the run in --out, or start it there; with more --epochs, for longer"
+    run("--resume", action="store_true", help=resume)
+    limit = "end in this time, such as 2h or 1h30m: the epochs are chosen by measured steps"
+    run("--time-limit", metavar="T", help=limit)
+    kept = "keep the checkpoints of a complete run, so that it can go on for longer"
+    run("--keep-checkpoints", action="store_true", help=kept)
+    run("--from", dest="source", metavar="CONFIG.json", help="repeat the run that wrote this file")
+    run("--no-export", action="store_true", help="do not write saved_model and model.tflite")
+    run("--no-report", action="store_true", help="do not write report.html")
+    speed = add_speed(command)
+    speed("--devices", choices=["all"], help="train on all devices of this host (default: one)")
+    hosts = command.add_argument_group("several machines").add_argument
+    hosts("--coordinator", metavar="HOST:PORT", help="address of process 0")
+    hosts("--processes", type=int, metavar="N", help="how many processes train together")
+    hosts("--process", type=int, metavar="I", help="which of them this is, from 0")
+
+
+def add_ablate(top):
+    command = add_command(
+        *(top, "ablate", "train the rows of the paper's Tables 5 and 6", "docs/results.md"),
+        "--list",
+        "--task skin --data ISIC2017 --table 6 --out runs/table-6",
+    )
+    rows = command.add_argument_group("rows").add_argument
+    rows("--table", type=int, nargs="+", choices=list(TABLES), help="(default: both)")
+    rows("--rows", nargs="+", choices=list(ABLATIONS), metavar="ROW", help="(default: all)")
+    rows("--seeds", type=int, metavar="N", help="trainings of each row (default: 2)")
+    listed = "print the rows with their parameters; train nothing"
+    rows("--list", dest="only_list", action="store_true", help=listed)
+    add_data(command)
+    add_training(command, seed=False)
+    run = command.add_argument_group("run").add_argument
+    run("--out", metavar="DIR", help="(default: savedmodels/ablation-TASK)")
+    run("--resume", action="store_true", help="go on in --out; what is complete is kept")
+    add_speed(command)
+
+
+def add_data(command, without=""):
+    add = command.add_argument_group("data").add_argument
+    add("--task", help=TASK_HELP + without)
+    add("--data", metavar="DIR", help="folder in a known layout (default: artificial phantoms)")
+    add_spacing(add)
+    add_reading(add)
+    add("--limit", type=int, metavar="N", help="use at most N training images")
+    return add
+
+
+def add_training(command, seed=True):
+    add = command.add_argument_group("model").add_argument
+    add("--variant", help=f"{', '.join(VARIANTS)} (default: the task's)")
+    add_image_size(add, "the task's; multiples of 16")
+    add_weights(add, "the task's, else none")
+    add("--skip-heads", action="store_true", help="do not load the weights of the three heads")
+    add = command.add_argument_group("training").add_argument
+    recipe = "paper (default with pretrained weights) or scratch (default on data without them)"
+    add("--recipe", choices=list(RECIPE_CHANGES), help=recipe)
+    add("--epochs", type=int, metavar="N", help="(default: the task's)")
+    add("--patience", type=int, metavar="N", help="stop when N epochs brought no better score")
+    validation = "none: train on the validation images too and keep the last epoch"
+    add("--val", choices=["none"], help=validation)
+    add("--batch-size", type=int, metavar="N", help="(default: the task's)")
+    add("--accumulate", type=int, metavar="N", help="average the gradients of N batches a step")
+    add("--lr", type=float, dest="learning_rate", metavar="X", help="learning rate")
+    if seed:
+        add("--seed", type=int, metavar="N", help="of weights, order and changes (default: 0)")
+    repeat = "use only operations that give the same result each time"
+    add("--deterministic", action="store_true", help=repeat)
+    add_threshold(command.add_argument_group("scoring").add_argument, "0.5")
