@@ -6,7 +6,7 @@
 Copy this file, the .tflite and its .json; besides it takes NumPy, OpenCV and ai-edge-litert. The
 numbers are those of transfuse_keras: the same reading, resizing, thresholds and outlines. What
 OpenCV would read otherwise is refused: a TIFF with transparency, several pages or unusual colours,
-a CMYK JPEG, an animated PNG, DICOM, and every other kind of file.
+a CMYK JPEG, an animated PNG, a BMP of 16 bits, DICOM, and every other kind of file.
 """
 
 import argparse
@@ -185,6 +185,8 @@ def read_image(path, value_range=None):
         raise InputError(f"{path}: an animated PNG; save the picture that counts.")
     if is_cmyk_jpeg(content):
         raise InputError(f"{path}: a JPEG of four colours (CMYK); save it as RGB.")
+    if is_masked_bmp(content):
+        raise InputError(f"{path}: a BMP of 16 bits or unusual colours; save it as PNG.")
     if pixels.dtype != np.uint8:
         pixels = to_8_bits(pixels, path, value_range)
         pixels = 255 - pixels if tags.get(PHOTOMETRIC) == 0 else pixels
@@ -263,6 +265,15 @@ def is_cmyk_jpeg(content):
             return content[place + 9] == 4
         place += 2 + length
     return False
+
+
+def is_masked_bmp(content):
+    """Whether the colours of a BMP lie in other bits than in bytes of blue, green and red."""
+    if content[:2] != b"BM" or content[14:18] == b"\x0c\0\0\0":  # OS/2 has bytes only
+        return False
+    bits, masked = content[28], content[30] in (3, 6)
+    usual = struct.pack("<3I", 0xFF0000, 0xFF00, 0xFF)
+    return bits == 16 or (masked and content[54:66] != usual)
 
 
 def segment_files(segmenter, paths, out, overlays=True):

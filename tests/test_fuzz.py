@@ -10,7 +10,7 @@ from benchmarks.reliability.fuzz import fuzz, judge, markdown
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Pillow and pydicom, on damaged files
 QUICK = ("png", "jpeg", "tiff", "bmp", "nifti", "nifti.gz", "dicom", "npz", "safetensors", "h5")
-QUICK += ("run", "report", "folder", "decathlon", "coco", "labelme", "cvat", "arguments")
+QUICK += ("pth", "run", "report", "folder", "decathlon", "coco", "labelme", "cvat", "arguments")
 
 
 @pytest.mark.parametrize("kind", QUICK)

@@ -30,6 +30,7 @@ from transfuse_keras.model.load import load_model
 from transfuse_keras.runs.metadata import known_task, read_metadata, update_thresholds
 from transfuse_keras.tasks import Task, hip, prostate
 from transfuse_keras.weights import load_timm
+from transfuse_keras.weights.readers import read_tensors
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,13 @@ class Target:
                 raise AssertionError("no sentence of ours") from error
             raise InputError(str(error)) from error
         self.branch.set_weights(before)
+
+
+def tensors(path):
+    try:
+        read_tensors(path)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def masks(path):
@@ -137,7 +145,9 @@ KINDS = {
     "safetensors": Kind(
         "a.safetensors", seeds.safetensors, WEIGHTS, hostile_weights.hostile_safetensors
     ),
-    "pth": Kind("a.pth", seeds.pth, WEIGHTS, hostile_weights.hostile_pth, mutate_inside),
+    "pth": Kind(
+        "a.pth", seeds.pth, (tensors, *WEIGHTS), hostile_weights.hostile_pth, mutate_inside
+    ),
     "h5": Kind("a.weights.h5", seeds.h5, (Target(load_h5),)),
     "keras": Kind(
         "a.keras", seeds.own_keras, (load_model,), hostile_weights.hostile_keras, mutate_inside, 0.1

@@ -151,6 +151,8 @@ def test_unreadable_files_are_one_sentence(tmp_path, ramp):
         ({"SamplesPerPixel": 65535}, "it has 65535 values a pixel"),
         ({"WindowWidth": float("nan"), "WindowCenter": 1}, "leaves undefined values"),
         ({"RescaleSlope": float("nan"), "RescaleIntercept": 0}, "leaves undefined values"),
+        ({"RescaleSlope": 0, "RescaleIntercept": 5}, "slope is 0"),
+        ({"HighBit": 15}, "higher bits"),
     ],
 )
 def test_what_a_header_claims_is_checked_before_pixels_are_decoded(tmp_path, ramp, tags, message):
@@ -202,6 +204,24 @@ def test_grey_images_are_shown_as_dcmtk_shows_them(tmp_path, ramp, tags, option)
     assert np.ptp(shown) > 100
     wanted = dcmtk(path, *option.split())
     assert np.abs(shown.astype(int) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [8, 10, 16])
+@pytest.mark.parametrize("factor", [1, 20])
+def test_tables_of_grey_levels_are_applied_as_dcmtk_does(tmp_path, ramp, bits, factor):
+    """Also those of 8 bits with more places than 8 bits count, and values behind the last place."""
+    table = pydicom.Dataset()
+    table.LUTDescriptor = [3000, 100, bits]
+    top = 2**bits - 1
+    table.LUTData = np.linspace(top, 0, 3000).round().astype("<u2").tobytes()
+    table["LUTData"].VR = "OW"
+    values = (factor * ramp.astype("uint32")).astype("uint16" if factor == 1 else "uint32")
+    size = 8 * values.itemsize
+    stored = {"BitsAllocated": size, "BitsStored": size, "HighBit": size - 1}
+    write_dicom(tmp_path / "a.dcm", values, **stored, VOILUTSequence=[table])
+    shown = read_dicom(tmp_path / "a.dcm")
+    assert np.ptp(shown) > 200
+    assert np.abs(shown.astype(int) - dcmtk(tmp_path / "a.dcm", "+Wl", "1")).max() <= 1
 
 
 EIGHT = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
@@ -257,6 +277,21 @@ def test_palettes(tmp_path, syntax):
     if not big:  # pydicom's own pipeline takes the words of both for little endian
         wanted = apply_color_lut(indices, pydicom.dcmread(tmp_path / "a.dcm")) >> 8
         np.testing.assert_array_equal(read_dicom(tmp_path / "a.dcm"), wanted)
+
+
+@pytest.mark.parametrize("count", [255, 256, 4096])
+def test_palettes_of_8_bits_for_values_of_16(tmp_path, count):
+    """Values behind the last colour have the last."""
+    values = np.random.default_rng(0).integers(0, 4500, (30, 40), dtype="uint16")
+    palette = np.random.default_rng(1).integers(0, 256, (3, count), dtype="uint8")
+    tags = {"PhotometricInterpretation": "PALETTE COLOR", "BitsStored": 16, "HighBit": 15}
+    for name, colours in zip(("Red", "Green", "Blue"), palette, strict=True):
+        tags[f"{name}PaletteColorLookupTableDescriptor"] = [count, 0, 8]
+        tags[f"{name}PaletteColorLookupTableData"] = colours.tobytes() + bytes(count % 2)
+    write_dicom(tmp_path / "a.dcm", values, **tags)
+    shown = read_dicom(tmp_path / "a.dcm")
+    np.testing.assert_array_equal(shown, palette.T[np.minimum(values, count - 1)])
+    np.testing.assert_array_equal(shown, dcmtk(tmp_path / "a.dcm"))
 
 
 def lossless_jpeg(values):

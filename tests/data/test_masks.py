@@ -1,5 +1,7 @@
 """Masks as people have them: read as their standard says, or refused; never silently wrong."""
 
+import struct
+import zlib
 from dataclasses import replace
 
 import cv2
@@ -136,6 +138,54 @@ def test_0_and_1_as_jpeg_are_never_an_empty_mask(tmp_path, quality):
     Image.fromarray(rows_of_labels()).save(path, "JPEG", quality=quality)
     with pytest.raises(InputError, match="a.png: JPEG"):
         read_masks((path,), THREE)
+
+
+@pytest.mark.parametrize("quality", [100, 50])
+def test_jpeg_inside_a_tiff_is_jpeg(tmp_path, quality):
+    for name, values in (("a.tif", SHAPE), ("b.tif", rows_of_labels()), ("c.tif", 255 * SHAPE)):
+        options = {"compression": "jpeg", "compressionargs": {"level": quality}}
+        tifffile.imwrite(tmp_path / name, values, photometric="minisblack", **options)
+    if tifffile.imread(tmp_path / "a.tif").any():
+        with pytest.raises(InputError, match="a.tif: .*JPEG"):
+            read_one(tmp_path / "a.tif")
+    with pytest.raises(InputError, match="b.tif: JPEG"):
+        read_masks((tmp_path / "b.tif",), THREE)
+    wanted = tifffile.imread(tmp_path / "c.tif") > 127
+    np.testing.assert_array_equal(read_one(tmp_path / "c.tif"), wanted)
+
+
+def write_small(path, values, bits):
+    """A grey PNG of fewer than 8 bits (https://www.w3.org/TR/png-3); no library here writes it."""
+    rows = np.unpackbits(values[..., None], axis=2)[..., 8 - bits :].reshape(len(values), -1)
+    rows = np.pad(np.packbits(rows, axis=1), ((0, 0), (1, 0)))  # each begins with its filter
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", *values.shape[::-1], bits, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows.tobytes())),
+        (b"IEND", b""),
+    )
+    chunks = [
+        struct.pack(">I", len(x)) + k + x + struct.pack(">I", zlib.crc32(k + x)) for k, x in parts
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_labels_of_few_bits_are_what_is_stored(tmp_path, bits):
+    path, top = tmp_path / "a.png", 2**bits - 1
+    write_small(path, rows_of_labels(), bits)
+    shown = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(shown, rows_of_labels() * (255 // top))
+    masks = read_masks((path,), THREE)
+    np.testing.assert_array_equal(masks, rows_of_labels()[..., None] == [1, 2, 3])
+    assert "stored" in describe_masks((path,), THREE)[0]
+    with pytest.raises(InputError, match="a.png: .*label map"):
+        read_one(path)
+    many = tuple(f"c{i}" for i in range(255 // top))  # of which one may be meant
+    with pytest.raises(InputError, match="a.png: .*8 bits"):
+        read_masks((path,), many)
+    for value in (1, top):
+        write_small(path, value * SHAPE, bits)
+        np.testing.assert_array_equal(read_one(path), SHAPE)
 
 
 def test_labels_that_are_whole_but_for_rounding(tmp_path):

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -200,6 +201,16 @@ def tiff(pixels, **options):
     return file.getvalue()
 
 
+def bmp(bits, masks):
+    """A BMP (BITMAPINFOHEADER, https://learn.microsoft.com/windows/win32/gdi) of 8 x 6 pixels of
+    which masks tell the bits of red, green and blue."""
+    data = np.random.default_rng(0).bytes(6 * 8 * bits // 8)
+    sizes = 40, 8, 6, 1, bits, 3, len(data), 0, 0, 0, 0
+    header = struct.pack("<IiiHHIIiiII", *sizes) + struct.pack("<3I", *masks)
+    return struct.pack("<2sIII", b"BM", 66 + len(data), 0, 66) + header + data
+
+
+SIDEWAYS = {"extratags": [(274, "H", 1, 6, True)]}  # orientation: the first row is the right side
 COLOUR = Image.fromarray(picture((30, 44)))
 GRAY = COLOUR.convert("L")
 DEEP = np.asarray(GRAY).astype("uint16") * 16
@@ -225,7 +236,10 @@ FILES = {
     "8bit-white-is-0.tif": tiff(np.asarray(GRAY), photometric="miniswhite"),
     "float.tif": tiff(np.asarray(GRAY).astype("float32") / 255),
     "float255.tif": tiff(np.asarray(GRAY).astype("float32")),
+    "8bit-sideways.tif": tiff(np.asarray(GRAY), **SIDEWAYS),
+    "16bit-sideways.tif": tiff(DEEP, **SIDEWAYS),
     "rgb.bmp": encode(COLOUR, "BMP"),
+    "masked.bmp": bmp(32, (0xFF0000, 0xFF00, 0xFF)),
     **{f"turned-{n}.png": encode(COLOUR, "PNG", **rotated(n)) for n in range(2, 9)},
 }
 
@@ -254,6 +268,8 @@ def test_a_lossless_file_is_read_as_the_package_reads_it(name, value_range, tmp_
         ("float-rgb.tif", lambda: tiff(np.float32(COLOUR) / 255, photometric="rgb")),
         ("planes.tif", lambda: tiff(PLANES, photometric="rgb", planarconfig="separate")),
         ("animated.png", lambda: encode(GRAY, "PNG", save_all=True, append_images=[TURNED])),
+        ("16bit.bmp", lambda: bmp(16, (0xF800, 0x7E0, 0x1F))),
+        ("masked.bmp", lambda: bmp(32, (0xFF000000, 0xFF0000, 0xFF00))),
         ("image.gif", lambda: encode(GRAY, "GIF")),
         ("image.webp", lambda: encode(COLOUR, "WEBP")),
         ("image.jp2", lambda: encode(COLOUR, "JPEG2000")),

@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from transfuse_keras.data.class_names import is_background, plain
-from transfuse_keras.data.decode import LOSSY, decode
+from transfuse_keras.data.decode import decode
 from transfuse_keras.errors import InputError, blaming
 
 FILES = ("labelmap.txt", "label_colors.txt", "class_dict.csv", "classes.txt")
@@ -35,8 +35,8 @@ def read_coloured(path, classes):
     picture = decode(path, "mask")
     if picture.mode not in ("P", "RGB", "RGBA") or picture.info["deep"]:
         return None
-    if picture.format in LOSSY:
-        raise InputError(f"{path}: {picture.format} has changed its colours; save masks as PNG.")
+    if lossy := picture.info["lossy"]:
+        raise InputError(f"{path}: {lossy} may have changed its colours; save masks as PNG.")
     pixels = np.asarray(picture.convert("RGBA"))
     if np.ptp(pixels[..., 3]):
         raise InputError(f"{path}: is transparent in places; save the mask without transparency.")
@@ -116,7 +116,7 @@ def find_classes(paths):
     for path in paths:
         picture = decode(path, "mask")
         pixels = np.asarray(picture.convert("RGB"))
-        if picture.format in LOSSY or not np.ptp(pixels, axis=2).any():
+        if picture.info["lossy"] or not np.ptp(pixels, axis=2).any():
             continue
         codes.update(np.unique(pack(pixels)).tolist())
         if len(codes) > MOST + 1:

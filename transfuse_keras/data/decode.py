@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from transfuse_keras.data.quiet import LARGEST, reading
 from transfuse_keras.errors import InputError
@@ -10,17 +10,22 @@ from transfuse_keras.errors import InputError
 MOST_SCANS = 2**32  # pixels times scans of a progressive JPEG: each scan goes over all pixels
 # only these: Pillow would start Ghostscript for PostScript, whatever a file is called
 IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")
-LOSSY = {"JPEG", "MPO", "WEBP", "JPEG2000"}  # formats that may change values
-PHOTOMETRIC, BITS, PLANES, EXTRA_SAMPLES = 262, 258, 284, 338  # TIFF tags
-MIN_IS_WHITE, SEPARATE, PREMULTIPLIED = 0, 2, 1  # their values
+# formats and compressions of TIFF that may change values, and their names
+LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "WEBP": "WebP", "JPEG2000": "JPEG 2000"}
+LOSSY |= {"jpeg": "JPEG", "tiff_jpeg": "JPEG", "webp": "WebP"}
+PHOTOMETRIC, BITS, PLANES, EXTRA_SAMPLES, SAMPLE_FORMAT = 262, 258, 284, 338, 339  # TIFF tags
+MIN_IS_WHITE, SEPARATE, PREMULTIPLIED, SIGNED = 0, 2, 1, 2  # their values
+STEPS = {2: 85, 4: 17}  # bits of a grey pixel: distance of the levels that Pillow makes of them
 
 
 def decode(path, what):
     """A file as a Pillow image, decoded and upright.
 
-    Its `format` is the file's. Of a grey image of more than 8 bits, info["negative"] tells whether
-    0 is white: Pillow inverts such TIFF files of up to 8 bits only. A colour image of 16 bits has
-    info["deep"]: Pillow has dropped its lower bytes, `decode_deep_colours` has not.
+    info["lossy"] names what may have changed values, or is None. Of a grey image of more than 8
+    bits, info["negative"] tells whether 0 is white: Pillow inverts such TIFF files of up to 8 bits
+    only. Of 2 or 4 bits, info["step"] is the distance of the grey levels, which Pillow spreads over
+    8 bits; else it is 1. A colour image of 16 bits has info["deep"]: Pillow has dropped its lower
+    bytes, `decode_deep_colours` has not.
 
     Args:
         path: Path.
@@ -30,7 +35,9 @@ def decode(path, what):
     """
     remedy = "replace it or take out its image too" if what == "mask" else "replace or remove it"
     try:
-        with reading(), Image.open(path, formats=IMAGE_FORMATS) as picture:
+        # an open file: Pillow maps the pixels of a path into memory, and takes those of a grey TIFF
+        # on its side for rows of another length
+        with reading(), path.open("rb") as file, Image.open(file, formats=IMAGE_FORMATS) as picture:
             refuse_bomb(picture, path)
             # the further pictures of an MPO, which cameras write, are previews
             count = getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1
@@ -42,8 +49,11 @@ def decode(path, what):
             if picture.format == "JPEG2000" and not is_grey_and_deep(picture):
                 refuse_deep_jpeg_2000(path)
             upright = ImageOps.exif_transpose(picture)
-            upright.format = picture.format
             tags = getattr(picture, "tag_v2", {})
+            refuse_signed_bytes(upright, tags, path)
+            compression = picture.info.get("compression")
+            upright.info["lossy"] = LOSSY.get(picture.format) or LOSSY.get(compression)
+            upright.info["step"] = STEPS.get(grey_bits(picture, path), 1)
             upright.info["negative"] = is_grey_and_deep(picture) and (
                 tags.get(PHOTOMETRIC) == MIN_IS_WHITE
             )
@@ -53,6 +63,8 @@ def decode(path, what):
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error ...
         reason = str(error).partition("\n")[0].replace(str(path), "").strip(" :'")
+        if isinstance(error, UnidentifiedImageError):  # names the open file
+            reason = "its kind of file or of pixels is not known"
         raise InputError(f"{path}: not a readable {what} ({reason}); {remedy}.") from error
 
 
@@ -78,15 +90,36 @@ def refuse_deep_jpeg_2000(path):
         raise InputError(f"{path}: has colours of more than 8 bits; save it as PNG or with 8 bits.")
 
 
+def refuse_signed_bytes(picture, tags, path):
+    """Raise InputError if a decoded TIFF has negative values of 8 bits; Pillow makes them large."""
+    signed = tags.get(SAMPLE_FORMAT) == (SIGNED,) and picture.mode == "L"
+    if signed and picture.getextrema()[1] > 127:
+        raise InputError(f"{path}: has negative values; save it without.")
+
+
 def is_grey_and_deep(picture):
     return picture.mode == "F" or picture.mode.startswith("I")
+
+
+def grey_bits(picture, path):
+    """The bits of a pixel of an opened grey image, for Pillow 8 of all up to 8."""
+    if picture.mode == "L" and picture.format == "PNG":
+        return png_bits(path)
+    if picture.mode == "L" and picture.format == "TIFF":
+        return picture.tag_v2.get(BITS, (8,))[0]
+    return 8
+
+
+def png_bits(path):
+    """The bits of a sample, of the header of a PNG file."""
+    with path.open("rb") as file:
+        return file.read(25)[24]
 
 
 def has_deep_colours(picture, path):
     """Whether an opened image with colours or transparency has 16 bits."""
     if picture.format == "PNG" and picture.mode in ("LA", "RGB", "RGBA"):
-        with path.open("rb") as file:
-            return file.read(25)[24:] == b"\x10"  # of the header: bits of a sample
+        return png_bits(path) == 16
     if picture.format == "TIFF" and picture.mode in ("RGB", "RGBA"):
         return max(picture.tag_v2.get(BITS, (8,))) > 8
     return False

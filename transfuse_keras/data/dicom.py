@@ -7,7 +7,7 @@ import pydicom
 from pydicom.encaps import get_frame
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import _read_file_meta_info, read_file_meta_info, read_preamble
-from pydicom.pixels import apply_modality_lut, get_decoder, pixel_array
+from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
@@ -16,7 +16,7 @@ from pydicom.uid import (
 )
 
 from transfuse_keras.data.dicom_decoder import add_decoder, check_size, missing_packages
-from transfuse_keras.data.dicom_display import has_voi_lut, has_window, is_grey, show
+from transfuse_keras.data.dicom_display import has_voi_lut, has_window, is_grey, rescale, show
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 
@@ -145,7 +145,7 @@ def read_unwindowed(path):
     header = open_image(path)
     with decoding(path):
         header.update(frame_attributes(header, 0))
-        return apply_modality_lut(decode(path, header, 0), header)
+        return rescale(decode(path, header, 0), header)
 
 
 def frame_attributes(header, frame):
@@ -173,6 +173,8 @@ def decode(path, header, frame):
     syntax, colour = header.file_meta.get("TransferSyntaxUID"), header.PhotometricInterpretation
     if syntax is None:
         raise ValueError("it does not say how they are encoded")
+    if not syntax.is_encapsulated and header.get("HighBit", 0) >= header.get("BitsStored", 64):
+        raise ValueError("its values lie in higher bits than the lowest")  # pydicom takes these
     add_decoder()
     # a deflated file has been unpacked with its header; of other plain ones only the frame is read
     source = header if syntax == DeflatedExplicitVRLittleEndian else path

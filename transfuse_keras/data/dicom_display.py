@@ -1,11 +1,13 @@
 """DICOM values as they are shown: pydicom's colours, lookup tables, windows and inversion."""
 
 import numpy as np
+from pydicom import Dataset
 from pydicom.pixels import (
     apply_color_lut,
     apply_modality_lut,
     apply_presentation_lut,
-    apply_voi_lut,
+    apply_voi,
+    apply_windowing,
 )
 
 LEVELS = 2**16  # of grey between the window and the presentation LUT
@@ -26,7 +28,7 @@ def show(values, header, value_range=None):
     """
     colour = header.PhotometricInterpretation
     if colour == "PALETTE COLOR":
-        order_palette_bytes(header)
+        widen_palette(header)
         shown = apply_color_lut(values, header)[..., :3]  # the fourth is transparency
         return to_8_bits(shown, 8 * shown.itemsize)
     if values.ndim == 3:
@@ -40,15 +42,22 @@ def is_grey(header):
     return header.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")
 
 
-def order_palette_bytes(header):
-    """Swap the words of the palette of a big endian file, which pydicom reads as little endian."""
-    if header.file_meta.TransferSyntaxUID.is_little_endian:
-        return
+def widen_palette(header):
+    """Make the tables of a palette little endian words of 16 bits.
+
+    pydicom reads those of big endian files as little endian, and counts the places in a table of 8
+    bits in 8 bits, too.
+    """
+    count = first(header.RedPaletteColorLookupTableDescriptor) or 2**16
+    big = not header.file_meta.TransferSyntaxUID.is_little_endian
     for colour in ("Red", "Green", "Blue", "Alpha"):
         element = header.get_item(f"{colour}PaletteColorLookupTableData")
-        if element is not None:
-            words = np.frombuffer(element.value, ">u2").astype("<u2")
-            header[element.tag].value = words.tobytes()
+        if element is None:
+            continue
+        entries = np.frombuffer(element.value, ">u2" if big else "<u2").astype("<u2")
+        if 2 * len(entries) <= count + 1:  # bytes, of which the last may be padding
+            entries = entries.view("uint8")[:count].astype("<u2") * 257
+        header[element.tag].value = entries.tobytes()
 
 
 def to_8_bits(values, bits):
@@ -62,16 +71,15 @@ def to_8_bits(values, bits):
 
 def show_grey(values, header, value_range):
     """Grey values (H, W) as uint8: modality LUT, window or VOI LUT, presentation LUT."""
-    values = apply_modality_lut(values, header)
+    values = rescale(values, header)
     if has_voi_lut(header):
-        bits = header.VOILUTSequence[0].LUTDescriptor[2]
-        low, high = 0, 2**bits - 1
-        values = apply_voi_lut(values, header)
+        low, high = 0, 2 ** header.VOILUTSequence[0].LUTDescriptor[2] - 1
+        values = apply_table(values, header)
     elif has_window(header):
         with np.errstate(over="ignore"):
             # far out on both sides; a negative slope exchanges them
-            low, high = apply_voi_lut(np.array([-1e30, 1e30]), header)
-            values = apply_voi_lut(values, header)
+            low, high = apply_windowing(np.array([-1e30, 1e30]), header)
+            values = apply_windowing(values, header)
     else:
         low, high = value_range or (values.min(), values.max())
     low, high, values = float(low), float(high), values.astype("float64")
@@ -81,6 +89,26 @@ def show_grey(values, header, value_range):
     values /= (high - low) or 1
     levels = np.round(np.clip(values, 0, 1, out=values) * (LEVELS - 1)).astype("uint16")
     return presentation(header)[levels]
+
+
+def rescale(values, header):
+    """Stored values as the modality LUT, or slope and intercept, make them."""
+    if header.get("RescaleSlope") == 0 and not header.get("ModalityLUTSequence"):
+        raise ValueError("its rescale slope is 0")
+    return apply_modality_lut(values, header)
+
+
+def apply_table(values, header):
+    """Values through the (first) VOI LUT. pydicom counts the places in a table of 8 bits in 8 bits,
+    too, and those of any other in 16, so it is given 16, and no place behind the last."""
+    item = header.VOILUTSequence[0]
+    count, start, _ = item.LUTDescriptor
+    wide = Dataset()
+    wide.file_meta, wide.VOILUTSequence = header.file_meta, [Dataset()]
+    wide.VOILUTSequence[0].LUTDescriptor = [count, start, 16]
+    wide.VOILUTSequence[0]["LUTData"] = item["LUTData"]
+    last = start + (count or 2**16) - 1
+    return apply_voi(np.minimum(values.astype("float64"), last).astype("int64"), wide)
 
 
 def has_voi_lut(header):

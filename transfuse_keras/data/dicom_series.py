@@ -3,9 +3,9 @@
 from collections import defaultdict
 
 import numpy as np
-from pydicom.pixels import apply_modality_lut
 
 from transfuse_keras.data.dicom import decode, open_image
+from transfuse_keras.data.dicom_display import rescale
 from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.orientation import Volume
 from transfuse_keras.data.quiet import reading
@@ -45,7 +45,7 @@ def open_series(source):
     def read():
         values = np.empty(shape, "float32")
         for k, (path, header) in enumerate(slices):
-            values[:, :, k, 0] = apply_modality_lut(decode(path, header, 0), header).T
+            values[:, :, k, 0] = rescale(decode(path, header, 0), header).T
         return values
 
     return Volume(where, shape, affine, True, read)

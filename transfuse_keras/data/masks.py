@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from transfuse_keras.data.colours import REMEDY, read_coloured
-from transfuse_keras.data.decode import LOSSY, decode
+from transfuse_keras.data.decode import decode
 from transfuse_keras.data.palettes import palette_values
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.errors import InputError
@@ -72,7 +72,7 @@ def read_labels(path, classes, ignore=None):
     """A label map: (array (H, W), how it was read)."""
     values, how, lossy = read_values(path, len(classes))
     if lossy:
-        raise InputError(f"{path}: {lossy} has blurred the labels; save label maps as PNG.")
+        raise InputError(f"{path}: {lossy} may have changed its labels; save label maps as PNG.")
     labels = snap(values, path)
     check_labels(labels, classes, path, ignore)
     return labels, how or "labels"
@@ -121,7 +121,7 @@ def cut(values, path, ignore=None, lossy=None):
     values = snap(values, path)
     found = list_values(values)
     if lossy and ignore is not None:
-        raise InputError(f"{path}: {lossy} has blurred its values; save masks with ignore as PNG.")
+        raise InputError(f"{path}: {lossy} may have changed its values; save it as PNG.")
     found = found if ignore is None else found[found != ignore]
     top = found.max(initial=0)
     if found.min(initial=0) < 0:
@@ -132,8 +132,8 @@ def cut(values, path, ignore=None, lossy=None):
     full = 1 if top <= 1 else 255 if top <= 255 else 65535
     if lossy and 0 < top <= 255 / 2:
         raise InputError(
-            f"{path}: its largest value is {show(top)}: {lossy} has blurred a mask of so few grey "
-            "levels; save it as PNG."
+            f"{path}: its largest value is {show(top)}: {lossy} may have blurred a mask of so few "
+            "grey levels; save it as PNG."
         )
     if full / 8 < top <= full / 2:
         raise InputError(
@@ -192,12 +192,10 @@ def read_values(path, count):
     the last two may be None.
     """
     picture = decode(path, "mask")
-    lossy = None
-    if picture.format in LOSSY:
-        lossy = "JPEG" if picture.format == "MPO" else picture.format
+    lossy = picture.info["lossy"]
     if picture.info["deep"]:
         raise InputError(
-            f"{path}: is a colour image of 16 bits; save the mask as a single channel."
+            f"{path}: has 16 bits and several channels; save the mask as a single channel."
         )
     if picture.mode == "P":
         found = palette_values(picture, count, path)
@@ -213,7 +211,29 @@ def read_values(path, count):
     if picture.mode not in ("1", "L", "F") and not picture.mode.startswith("I"):
         colours = np.asarray(picture.convert("RGB")).astype("int64")
         return grey_values(colours, path, JPEG_NOISE if lossy else 0), None, lossy
+    if picture.info["step"] > 1:
+        return *unspread(np.asarray(picture), picture.info["step"], count, path), lossy
     return np.asarray(picture), None, lossy
+
+
+def unspread(values, step, count, path):
+    """The values of a grey image of 2 or 4 bits as they are stored, 0 ... 3 or 0 ... 15, and a word
+    on it; black and white alone, of a mask of one class, as they are.
+
+    Args:
+        values: uint8 (H, W), multiples of `step`.
+        step: distance of the grey levels.
+        count: number of classes.
+        path: for messages.
+    """
+    if count == 1 and np.isin(values, (0, 255)).all():
+        return values, None
+    if count >= step:
+        raise InputError(
+            f"{path}: has so few bits a pixel that its label 1 may be meant as {step}; save it "
+            "with 8 bits."
+        )
+    return values // step, "labels of fewer than 8 bits, as they are stored"
 
 
 def transparent_values(pixels, count, path):

@@ -6,6 +6,7 @@ from PIL import Image
 from transfuse_keras.data.decode import decode, decode_deep_colours, is_grey_and_deep
 from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.masks import read_masks
+from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 
 CHUNK = 2**20  # pixels that are converted at a time
@@ -44,7 +45,8 @@ def picture_pixels(picture, channels, value_range=None, path="image"):
         pixels = pixels[..., :1] if picture.mode == "LA" else pixels
     else:
         mode = "L" if picture.mode in ("1", "L", "LA") else "RGB"
-        pixels = np.atleast_3d(np.asarray(picture.convert(mode)))
+        with reading():  # Pillow would rather keep the transparency of a palette
+            pixels = np.atleast_3d(np.asarray(picture.convert(mode)))
     return with_channels(pixels, channels)
 
 
