@@ -123,6 +123,48 @@ def test_without_an_orientation_the_axes_are_taken_as_they_stand(tmp_path):
     assert any("case_00" in x and "how it lies" in x for x in listing.warnings)
 
 
+def test_a_qform_that_turns_otherwise_than_the_sform_is_told(tmp_path):
+    """The sform is taken, as by nibabel; SimpleITK takes the qform of this one."""
+    values, labels = phantom()
+    decathlon_folder(tmp_path, 3, channels=1)
+    mirrored = AFFINE @ np.diag([-1, 1, 1, 1])
+    mirrored[0, 3] = AFFINE[0, 3] + AFFINE[0, 0] * (labels.shape[0] - 1)
+    for part, array in (("imagesTr", values), ("labelsTr", labels)):
+        volume = nibabel.Nifti1Image(array, AFFINE)
+        volume.set_qform(mirrored, "scanner")
+        volume.set_sform(AFFINE, "aligned")
+        nibabel.save(volume, tmp_path / part / "case_00.nii.gz")
+    path = tmp_path / "imagesTr" / "case_00.nii.gz"
+    assert SimpleITK.ReadImage(str(path)).GetDirection()[0] == 1  # to the left
+    np.testing.assert_allclose(nibabel.load(path).affine, AFFINE, rtol=1e-6)
+    listing = find_samples(ONE, tmp_path)
+    masks = listing.samples[0].read()[1]
+    np.testing.assert_array_equal(masks[..., 0], (labels == 1).transpose(2, 1, 0))
+    assert any("case_00" in x and "sform" in x for x in listing.warnings)
+    volume.header["quatern_b"] = 3  # of a damaged qform only the sform is left
+    nibabel.save(volume, tmp_path / "a.nii")
+    assert open_volume(tmp_path / "a.nii").doubt == ""
+
+
+PLACED = """space: left-posterior-superior
+space directions: (0.7,0,0) (0,0.8,0) (0,0,3.5)
+"""
+
+
+@pytest.mark.parametrize("lines", ["spacings: 0.7 0.8 3.5\n", PLACED])
+def test_an_nrrd_that_names_no_space_is_told(tmp_path, lines):
+    values = phantom()[0].transpose(2, 1, 0).astype("<f4")
+    kind = "type: float\nendian: little\nencoding: raw\ndimension: 3\nsizes: 24 20 6\n"
+    (tmp_path / "a.nrrd").write_bytes(f"NRRD0004\n{kind}{lines}\n".encode() + values.tobytes())
+    volume = open_volume(tmp_path / "a.nrrd")
+    assert ("no space" in volume.doubt) == (lines != PLACED)
+    slices, spacing = read_slices([tmp_path / "a.nrrd"], 1)
+    found = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "a.nrrd")))
+    wanted = (found - found.mean()) / found.std()
+    np.testing.assert_allclose(slices[..., 0], wanted[:, ::-1, ::-1], atol=1e-4)
+    assert spacing == pytest.approx((3.5, 0.8, 0.7))
+
+
 def test_masks_keep_the_header_of_the_image(tmp_path):
     values, labels = phantom()
     image = nibabel.Nifti1Image(values, None)

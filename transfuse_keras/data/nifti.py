@@ -3,9 +3,16 @@
 import nibabel
 import numpy as np
 from nibabel.affines import voxel_sizes
+from nibabel.spatialimages import HeaderDataError
 
-from transfuse_keras.data.orientation import Volume
+from transfuse_keras.data.orientation import Volume, find_turn
 from transfuse_keras.files import replacing
+
+UNPLACED = (
+    "does not say how it lies in space: its axes are taken to run to the right, anterior and "
+    "superior"
+)
+TWO_WAYS = "its qform turns its axes otherwise than its sform, which is taken"
 
 
 def open_volume(path):
@@ -32,7 +39,8 @@ def open_volume(path):
     if unit in ("meter", "micron"):  # most files name none, and mean mm
         raise ValueError(f"its spacing is in the unit {unit}, not mm")
     zooms = file.header.get_zooms()[:3]
-    placed = bool(file.header["qform_code"] > 0 or file.header["sform_code"] > 0)
+    codes = [file.header[f"{name}_code"] > 0 for name in ("qform", "sform")]
+    placed = any(codes)
     affine = file.affine if placed else np.diag([*zooms, 1.0])
     if placed and not np.allclose(voxel_sizes(affine), zooms, rtol=0.01):
         raise ValueError(f"its spacing is {zooms} by pixdim, another by its sform")
@@ -43,7 +51,16 @@ def open_volume(path):
         placed,
         lambda: np.asarray(file.dataobj, "float32").reshape(shape, order="F"),
         file.header,
+        UNPLACED if not placed else TWO_WAYS if all(codes) and differ(file.header) else "",
     )
+
+
+def differ(header):
+    """Whether the qform and the sform of a header exchange or mirror axes in different ways."""
+    try:
+        return bool((find_turn(header.get_qform()) != find_turn(header.get_sform())).any())
+    except (HeaderDataError, ValueError):  # a damaged qform leaves no choice
+        return False
 
 
 def save_values(values, volume, path):

@@ -32,9 +32,10 @@ class Volume:
         path: for messages.
         shape: (X, Y, Z, C) as stored.
         affine: (4, 4), from stored voxels to mm, RAS.
-        placed: whether the header says how the volume lies; else its axes are taken for RAS.
+        placed: whether the header says how the volume lies.
         read: function without arguments -> float32 (X, Y, Z, C).
         header: of a NIfTI file, for masks on its grid; None for other formats.
+        doubt: what the header leaves open, and how it is taken, in words; else empty.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class Volume:
     placed: bool
     read: Callable
     header: Nifti1Header | None = None
+    doubt: str = ""
 
 
 def find_turn(affine):

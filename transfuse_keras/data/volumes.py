@@ -91,13 +91,13 @@ def refuse_other_grid(image, other):
 
 
 def describe(sources):
-    """Of a case, by its headers: number of slices, spacing (slice, row, column) in mm, and
-    whether it is known how it lies in space.
+    """Of a case, by its headers: number of slices, spacing (slice, row, column) in mm, and what
+    the first leaves open of how it lies in space, in words, or "".
 
     Raises: InputError as `open_channels`.
     """
     volume = open_channels(sources)[0]
-    return *describe_slices(volume.shape[:3], volume.affine), volume.placed
+    return *describe_slices(volume.shape[:3], volume.affine), volume.doubt
 
 
 def read_volume(sources, mask_source, classes, channels, labels, ignore=None):

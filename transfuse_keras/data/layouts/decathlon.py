@@ -3,6 +3,7 @@
 imagesTr/ and labelsTr/ hold volumes of any format; a case is one image, or one for each channel.
 """
 
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def find(task, directory, spacing=None):
         return None
     if task.field is None:
         raise InputError(f"{directory}: holds volumes, but the task {task.name} is on images.")
-    listing, unplaced = Listing(), []
+    listing, doubts = Listing(), defaultdict(list)
     cases, labels = read_description(folder / "dataset.json", task)
     for name, paths, mask_path in cases:
         missing = [path for path in (*paths, mask_path) if not path.exists()]
@@ -40,12 +41,12 @@ def find(task, directory, spacing=None):
         if missing:
             continue
         try:
-            slices, own_spacing, placed = describe(paths)
+            slices, own_spacing, doubt = describe(paths)
             refuse_other_grid(open_volume(paths[0]), open_volume(mask_path))
         except InputError as error:
             listing.errors.append(str(error))
             continue
-        unplaced += [] if placed else [paths[0]]
+        doubts[doubt].append(paths[0])
         listing.samples.append(
             Sample(
                 name,
@@ -65,11 +66,10 @@ def find(task, directory, spacing=None):
                 save=partial(save_masks, paths[0], labels, task.exclusive),
             )
         )
-    if unplaced:
-        listing.warnings.append(
-            f"{unplaced[0]}: does not say how it lies in space, nor do {len(unplaced) - 1} others: "
-            "their axes are taken to run to the right, anterior and superior."
-        )
+    for doubt, paths in doubts.items():
+        if doubt:
+            count = "" if len(paths) == 1 else f" The same holds for {len(paths) - 1} others."
+            listing.warnings.append(f"{paths[0]}: {doubt}.{count}")
     return listing
 
 
