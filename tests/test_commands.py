@@ -12,6 +12,8 @@ from data.files import binary_folder, hip_folder
 
 from transfuse_keras.cli import main
 from transfuse_keras.data.splits import find_splits
+from transfuse_keras.errors import InputError
+from transfuse_keras.evaluation import evaluate_model
 from transfuse_keras.files import write_json
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.model.variants import VARIANTS
@@ -46,6 +48,25 @@ def metrics_of(folder):
 
 def evaluate(run, *arguments):
     return main(["evaluate", "--model", str(run), *map(str, arguments)])
+
+
+@pytest.mark.parametrize("out", [None, "scores"])
+def test_evaluations_that_run_at_once_share_no_folder(hips, monkeypatch, tmp_path, capsys, out):
+    found, options = [], ["--out", tmp_path / out] if out else []
+
+    def score(folder, *_):
+        found.append(folder)
+        if len(found) == 1:
+            assert evaluate(hips[0], *options) == 2
+        raise InputError("enough")
+
+    monkeypatch.setattr(evaluate_model, "load_members", lambda *_: [None])
+    monkeypatch.setattr(evaluate_model, "score_samples", score)
+    assert evaluate(hips[0], *options) == 2
+    assert len(set(found)) == len(found) == (1 if out else 2)
+    assert ("scores" in capsys.readouterr().err) == (out is not None)
+    for folder in found:
+        shutil.rmtree(folder)
 
 
 def test_of_its_own_data_only_the_test_split_is_scored(hips):

@@ -165,6 +165,19 @@ def test_a_table_above_several_folders(tmp_path):
     assert found["a/a0"] == found["b/b2"] == "anna" and found["a/a1"] == "a/a1"
 
 
+def test_attributes_are_told_by_folder_and_stem_and_by_the_file_of_group(tmp_path):
+    write(tmp_path, [f"{x}/{i}" for x in "ab" for i in range(3)])  # stems are there twice
+    lines = [f"{x}/{i}.png,p{i},{x.upper()}" for x in "ab" for i in range(3)]
+    for file in (tmp_path / "groups.csv", tmp_path / "mine.csv"):
+        file.write_text("\n".join(["stem,group,device", *lines]))
+        option = None if file.name == "groups.csv" else str(file)
+        samples = find_samples(lesion, tmp_path, group=option).samples
+        assert {x.name: x.attributes["device"] for x in samples} == {
+            f"{x}/{i}": x.upper() for x in "ab" for i in range(3)
+        }
+        file.unlink()
+
+
 def save_dicom(path, patient, number):
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -14,7 +14,7 @@ from scored_run import CASES, CLASSES, METRICS, PICTURED, SQUARE, case_rows, mak
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation import figures
 from transfuse_keras.evaluation.report import write_report
-from transfuse_keras.evaluation.subgroups import summarize_subgroups
+from transfuse_keras.evaluation.subgroups import find_worst, summarize_subgroups
 from transfuse_keras.files import read_table, write_table
 from transfuse_keras.tasks import hip, polyp, prostate, skin
 
@@ -192,6 +192,27 @@ def test_the_worst_subgroup_is_named_with_its_interval(run):
     thirds = [x for x in found if x["subgroup"] == "size of the truth"]
     assert [x["n"] for x in thirds] == [20, 20, 20]
     assert [x["value"].split(",")[0] for x in thirds] == ["small", "medium", "large"]
+
+
+def test_many_numbers_are_divided_in_thirds_and_single_cases_are_no_subgroup():
+    rows = [row for row in case_rows() if row["class"] == case_rows()[0]["class"]][:40]
+    for number, row in enumerate(rows):
+        row |= {"group": f"p{number}", "subgroup_age": "" if number < 4 else f"{20 + number}"}
+        row |= {"subgroup_hospital": f"{number % 2 + 1}", "subgroup_note": f"note {number}"}
+        row |= {"subgroup_stage": "IV" if number == 7 else "I"}
+        row["dice"] = 0.1 if number == 7 else 0.9 if number % 2 else 0.8
+        row |= {"truth_empty": False, "prediction_empty": False}
+    found = summarize_subgroups(rows)
+    ages = {x["value"]: x["n"] for x in found if x["subgroup"] == "age"}
+    low, high = np.quantile(np.arange(24, 60), (1 / 3, 2 / 3))
+    assert ages == {
+        **{"not given": 4, f"low, up to {low:.4g}": 12, "medium": 12},
+        **{f"high, above {high:.4g}": 12},
+    }
+    assert [x["value"] for x in found if x["subgroup"] == "hospital"] == ["1", "2"]
+    assert not [x for x in found if x["subgroup"] == "note"]
+    worst = find_worst([x for x in found if x["subgroup"] in ("hospital", "stage")])
+    assert worst["value"] == "1"  # one patient is not a subgroup to be named
 
 
 def test_header_tells_what_was_run(page):

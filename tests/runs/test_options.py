@@ -84,6 +84,9 @@ def test_without_a_task_one_is_planned_for_the_data(trained, tmp_path, capsys):
     assert settings.data == str(data) and "Recipe" not in capsys.readouterr().out
     assert train("--data", data, "--weights", "none", "--folds", 2, "--save-task", "mine.py") == 0
     assert find_task("mine.py") == settings.task and len(trained) == 3
+    begin(tmp_path / "run", settings)  # the same command again
+    again = ["--data", data, "--weights", "none", "--epochs", 3, "--save-task", "hips_task.py"]
+    assert train(*again, "--out", "run", "--resume") == 0 and trained[-1][2]
     for wrong in (["--task", "hip", "--data", data, "--save-task", "x.py"], ["--data", "missing"]):
         assert train(*wrong) == 2
     said = capsys.readouterr().err

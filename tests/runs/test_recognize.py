@@ -92,6 +92,19 @@ def test_resized_images_are_known_by_name_and_look(trained, tmp_path):
     assert names(samples) == parts(run)["test"]
 
 
+@pytest.mark.parametrize("copies", [20, 4])
+def test_copies_of_other_names_and_pixels_are_warned_of(trained, tmp_path, caplog, copies):
+    run, _ = trained
+    for i in range(20):
+        path = tmp_path / "copies" / "images" / f"c{i}.png"
+        picture = scene(i if i < copies else 100 + i)
+        save(path, cv2.resize(picture, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA))
+        save(tmp_path / "copies" / "masks" / f"c{i}.png", np.uint8(cv2.imread(str(path), 0) > 128))
+    samples, count = choose_samples(task, tmp_path / "copies", run, None)
+    assert len(samples) == 20 and count == 0
+    assert ("optimistic" in caplog.text) == (copies == 20)
+
+
 def test_other_images_of_the_same_names_are_new(trained, tmp_path):
     run, _ = trained
     other = write(tmp_path / "other", range(20))
@@ -111,7 +124,7 @@ def test_new_images_among_those_trained_on_are_what_is_scored(trained, tmp_path)
         choose_samples(task, write(tmp_path / "seen", train), run, None)
 
 
-def test_a_run_without_digests_goes_by_name_where_all_names_are_there(trained, tmp_path):
+def test_a_run_without_digests_goes_by_name_where_all_names_are_there(trained, tmp_path, caplog):
     run, data = trained
     rows = [
         {k: row[k] for k in ("split", "group", "sample")} for row in read_table(run / "split.csv")
@@ -122,7 +135,9 @@ def test_a_run_without_digests_goes_by_name_where_all_names_are_there(trained, t
     assert names(samples) == parts(run)["test"]
     (copy / "images" / "x3.png").unlink()
     (copy / "masks" / "x3.png").unlink()
-    assert recognize(task, run, find_samples(task, copy).samples) == {}
+    assert recognize(task, run, find_samples(task, copy).samples) is None
+    samples, count = choose_samples(task, copy, run, None)
+    assert len(samples) == 19 and count is None and "split.csv" in caplog.text
 
 
 def test_other_images_in_the_place_of_the_runs_own_are_noticed(trained, caplog):

@@ -9,21 +9,23 @@ import keras
 import numpy as np
 import pytest
 from conftest import SMALLEST
+from data.files import hip_folder
 
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json
 from transfuse_keras.model.losses import StructureLoss
 from transfuse_keras.model.transfuse import LOSS_WEIGHTS
 from transfuse_keras.model.variants import VARIANTS
-from transfuse_keras.runs.folder import COMPLETE, CONFIG
+from transfuse_keras.runs.folder import COMPLETE, CONFIG, SPLIT, read_split, write_split
+from transfuse_keras.runs.samples import recognize
 from transfuse_keras.runs.settings import Settings, describe_settings, read_settings
 from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import Recipe
 from transfuse_keras.training import train
 from transfuse_keras.training.checkpoints import Progress
-from transfuse_keras.training.fit import create_model
+from transfuse_keras.training.fit import MONITOR, create_model, has_ended
 from transfuse_keras.training.optimizer import create_learning_rate, create_optimizer
-from transfuse_keras.training.train import find_run_splits, lengthen
+from transfuse_keras.training.train import complete_split, find_run_splits, lengthen
 
 
 def test_the_learning_rate_rises_and_falls_along_a_cosine():
@@ -94,6 +96,18 @@ def test_without_validation_all_but_the_test_images_are_trained_on(tmp_path):
             replace(settings, validation=False, **wrong).check()
 
 
+def test_a_training_that_read_no_image_as_a_whole_recognises_them_afterwards(tmp_path):
+    data = hip_folder(tmp_path / "data")
+    settings = Settings(TASKS["hip"], str(data), replace(TASKS["hip"].recipe, image_size=(32, 32)))
+    splits = find_run_splits(settings)
+    write_split(tmp_path / SPLIT, splits)  # as process 0 of several
+    complete_split(tmp_path, splits, settings)
+    write_json(tmp_path / CONFIG, describe_settings(settings))
+    found = recognize(settings.task, tmp_path, samples := sum(splits.values(), []))
+    assert found == {x.name: part for part, of in splits.items() for x in of} and len(samples) == 12
+    assert all(row["digest"] for row in read_split(tmp_path))
+
+
 def test_validation_images_that_are_scored_are_not_trained_on(monkeypatch):
     parts = {"train": [1], "val": [sample := SimpleNamespace(name="a")], "test": [sample]}
     monkeypatch.setattr(train, "find_splits", lambda *_: parts)
@@ -119,6 +133,18 @@ def test_a_run_goes_on_for_longer(tmp_path, progress, capsys):
     for epochs, found in ((6, progress), (9, Progress())):
         with pytest.raises(InputError, match=str(tmp_path)):
             lengthen(settings, tmp_path, epochs, found, first=True)
+
+
+def test_a_training_that_ended_early_counts_its_patience_anew_when_it_goes_on(tmp_path, progress):
+    settings = read_settings(tmp_path / CONFIG)
+    settings = replace(settings, recipe=replace(settings.recipe, warm_up=None, patience=2))
+    rows = tuple({MONITOR: str(score)} for score in (0.5, 0.4, 0.3))
+    stopped = Progress(progress.checkpoint, 3, rows, 0.5)
+    assert has_ended(stopped, settings)
+    longer = lengthen(settings, tmp_path, 9, stopped, first=True)
+    for worse, ends in (((), False), ((0.2, 0.1), False), ((0.2, 0.1, 0.1), True)):
+        more = tuple({MONITOR: str(score)} for score in worse)
+        assert has_ended(Progress(progress.checkpoint, 3 + len(more), rows + more), longer) == ends
 
 
 @pytest.mark.parametrize("warm_up", [-0.1, 1.0, math.nan])

@@ -12,12 +12,13 @@ from transfuse_keras.evaluation.pooling import refuse_other_evaluation
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.report_files import read_metrics
 from transfuse_keras.evaluation.results import score_samples, write_thresholds
-from transfuse_keras.files import first_free, write_json
+from transfuse_keras.files import make_first_free, write_json
 from transfuse_keras.inference.ensemble import average
 from transfuse_keras.inference.predict import choose_flips
 from transfuse_keras.inference.predict_files import load_members
 from transfuse_keras.runs.fitting import known_together
 from transfuse_keras.runs.folder import find_run, own_data, read_config, read_split
+from transfuse_keras.runs.lock import locked
 from transfuse_keras.runs.logfile import begin_log, logging_to_folder
 from transfuse_keras.runs.members import find_members
 from transfuse_keras.runs.metadata import keep_ranges
@@ -69,7 +70,8 @@ def evaluate_model(
     Returns: Path of the folder. "trained_on" in metrics.json counts the scored samples that were
     used in training or to choose the best epoch; it is absent where no run tells.
 
-    Raises: InputError if model, data or folder cannot be used.
+    Raises: InputError if model, data or folder cannot be used, or if another process is writing in
+    the folder.
     """
     members = find_members(model)
     runs, known = [find_run(path) for path in members], known_together(members)
@@ -125,16 +127,19 @@ def evaluate_model(
         refuse_other_evaluation(folder, read_metrics(folder / "metrics.json"), done)
         log.info(f"{folder}: is complete, there is nothing left to do.")
         return folder
+    if out is None:
+        folder = make_first_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    begin_log(folder)
-    log.info(f"Evaluation folder: {folder}")
-    scores = score_samples(folder, predictor, task, samples, thresholds, flips, trust)
-    metrics = {**about, **scores}
-    if len(members) > 1:
-        metrics["protocol"] += f"; mean of {len(members)} models"
-    if shard is None:
-        write_report(folder, metrics)
-    write_json(folder / "metrics.json", metrics)
+    with locked(folder):
+        begin_log(folder)
+        log.info(f"Evaluation folder: {folder}")
+        scores = score_samples(folder, predictor, task, samples, thresholds, flips, trust)
+        metrics = {**about, **scores}
+        if len(members) > 1:
+            metrics["protocol"] += f"; mean of {len(members)} models"
+        if shard is None:
+            write_report(folder, metrics)
+        write_json(folder / "metrics.json", metrics)
     return folder
 
 
@@ -187,11 +192,10 @@ def choose_for_all(task, data, runs, spacing, everything, masks, group):
 
 
 def choose_evaluation_folder(out, run, name):
-    """A folder to evaluate into: `out` if it is new or empty, else the first free one."""
+    """A folder to evaluate into: `out` if it is new or empty; else one for the data, which may be
+    taken."""
     if out is None:
-        return first_free(
-            (run / "evaluations" if run else Path()) / (name if run else f"evaluation-{name}")
-        )
+        return run / "evaluations" / name if run else Path(f"evaluation-{name}")
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: already holds something else; give --out a new folder.")
@@ -215,7 +219,7 @@ def choose_samples(task, data, run, spacing, everything=False, masks=None, group
         return samples, count_used(parts)
     if own and not everything:
         samples = own_samples(task, run, "test")
-        parts = recognize(task, run, samples) if samples else {}
+        parts = (recognize(task, run, samples) if samples else None) or {}
         if not parts or all(is_test(parts.get(sample.name)) for sample in samples):
             return samples, count_used(parts)
         log.warning(
@@ -231,6 +235,12 @@ def choose_samples(task, data, run, spacing, everything=False, masks=None, group
     if run is None:
         return samples if everything else keep_test(samples), None
     parts = recognize(task, run, samples)
+    if parts is None:
+        log.warning(
+            f"{run}: its split.csv has no digests of its images, so those that it was trained on "
+            "are not recognised here. If some are among them, the scores are optimistic."
+        )
+        return samples if everything else keep_test(samples), None
     count = count_used(parts)
     if everything:
         if count:

@@ -1,19 +1,23 @@
 """Is the model as good everywhere: scores by device, hospital, sex and size of the lesion."""
 
+from collections import Counter
+
 import numpy as np
 
 from transfuse_keras.evaluation.cases import SUBGROUP, add_penalties, choose_headline, list_metrics
 from transfuse_keras.evaluation.statistics import describe_scores
 
 SIZE = "size of the truth"
-FEWEST = 9  # cases that are divided into three by size
+FEWEST = 9  # cases that are divided into thirds
+MOST_NUMBERS = 6  # as codes of hospitals or devices may be
 
 
 def summarize_subgroups(rows):
     """Scores of the cases of each subgroup.
 
-    Subgroups are the columns "subgroup_<name>" with two values or more, and the thirds of the
-    cases by the area or volume of their truth, all classes together.
+    Subgroups are the columns "subgroup_<name>" with two values or more, of which one at least has
+    two cases, and the thirds of the cases by the area or volume of their truth, all classes
+    together. A column of more than MOST_NUMBERS numbers, such as ages, is divided in thirds too.
 
     Args:
         rows: see `Evaluation`.
@@ -30,12 +34,13 @@ def summarize_subgroups(rows):
         key.removeprefix(SUBGROUP): {case: of[0][key] for case, of in by_case.items()}
         for key in names
     }
+    labels = {name: divide_numbers(values) for name, values in labels.items()}
     labels |= {SIZE: divide_by_size(by_case)} if "truth_size" in rows[0] else {}
     metrics = choose_headline(list_metrics(rows[0]))
     found = []
     for name, values in labels.items():
-        different = dict.fromkeys(values.values())
-        if len(different) < 2:
+        different = Counter(values.values())
+        if len(different) < 2 or max(different.values()) < 2:
             continue
         for value in different if name == SIZE else sorted(different):
             cases = [by_case[case] for case in values if values[case] == value]
@@ -58,22 +63,42 @@ def divide_by_size(by_case):
     few cases have none."""
     sizes = {case: sum(row["truth_size"] for row in rows) for case, rows in by_case.items()}
     sizes = {case: size for case, size in sorted(sizes.items(), key=lambda x: x[1]) if size > 0}
-    if len(sizes) < FEWEST:
+    return divide_in_thirds(sizes, "small", "medium", "large")
+
+
+def divide_numbers(values):
+    """Case -> third of its number instead of this, where the values, but for those that are not
+    given, are many numbers; else as they are."""
+    given = {case: text for case, text in values.items() if text}
+    try:
+        numbers = {case: float(text) for case, text in given.items()}
+    except ValueError:
+        return values
+    if len(set(numbers.values())) <= MOST_NUMBERS:
+        return values
+    thirds = divide_in_thirds(numbers, "low", "medium", "high")
+    return {**values, **thirds} if thirds else values
+
+
+def divide_in_thirds(numbers, small, medium, large):
+    """Case -> name of its third; empty for few cases, or where most have the same number."""
+    if len(numbers) < FEWEST:
         return {}
-    low, high = np.quantile(list(sizes.values()), (1 / 3, 2 / 3))
+    low, high = np.quantile(list(numbers.values()), (1 / 3, 2 / 3))
     if not low < high:
         return {}
-    small, large = f"small, up to {low:.4g}", f"large, above {high:.4g}"
+    small, large = f"{small}, up to {low:.4g}", f"{large}, above {high:.4g}"
     return {
-        case: small if size <= low else large if size > high else "medium"
-        for case, size in sizes.items()
+        case: small if number <= low else large if number > high else medium
+        for case, number in numbers.items()
     }
 
 
 def find_worst(subgroups):
-    """The subgroup with the lowest mean of the first score, None if none has one."""
+    """The subgroup of two patients or more with the lowest mean of the first score; None if none
+    has one."""
     if not subgroups:
         return None
     first = next(iter(subgroups[0]["scores"]))
-    scored = [x for x in subgroups if x["scores"][first]["n"]]
+    scored = [x for x in subgroups if x["scores"][first]["groups"] > 1]
     return min(scored, key=lambda x: x["scores"][first]["mean"], default=None)

@@ -4,6 +4,8 @@ import logging
 from collections import defaultdict
 from dataclasses import replace
 
+import numpy as np
+
 from transfuse_keras.data.copies import share_bits, take_fingerprints
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.splits import find_splits
@@ -12,6 +14,7 @@ from transfuse_keras.runs.folder import own_data, read_config, read_split
 log = logging.getLogger(__name__)
 
 VAL_AND_TEST = "val and test"  # where the data has no test split, see `complete_splits`
+SAME_LOOK = 1  # bits that differ; of 60 renamed, shrunk JPEG copies 37 to 56 have no more
 SAME_PICTURE = 0.85  # share of equal bits: the same picture, stored in another way
 
 
@@ -49,21 +52,22 @@ def recognize(task, run, samples):
 
     A sample is known by the digest of its pixels, or by its name if its picture is nearly the
     same. Of an older run, which kept no digests, samples are known by name, and only if all names
-    of its data are there.
+    of its data are there. If most others look just like images of the run, a warning says so.
 
     Args:
         task: Task.
         run: Path of the run folder.
         samples: list of Sample, of any folder.
 
-    Returns: sample name -> the split of the run that the sample was in, or VAL_AND_TEST.
+    Returns: sample name -> the split of the run that the sample was in, or VAL_AND_TEST; None
+    where an older run cannot tell.
 
     Raises: InputError if split.csv is damaged or a sample cannot be read.
     """
     rows = join_twice(read_split(run))
     if not any(row["digest"] for row in rows):
         parts = {row["sample"]: row["split"] for row in rows}
-        return parts if parts.keys() <= {sample.name for sample in samples} else {}
+        return parts if parts.keys() <= {sample.name for sample in samples} else None
     size = tuple(read_config(run)["recipe"]["image_size"])
     prints = take_fingerprints(samples, size=size, field=task.field)
     digests = {row["digest"]: row["split"] for row in rows}
@@ -77,7 +81,28 @@ def recognize(task, run, samples):
         for row in by_stem[stem_of(sample.name)]:
             if parts[sample.name] is None and share_bits(found.dhash, row["dhash"]) > SAME_PICTURE:
                 parts[sample.name] = row["split"]
+    warn_of_the_same_look(rows, [prints[name].dhash for name, part in parts.items() if not part])
     return {name: part for name, part in parts.items() if part}
+
+
+def warn_of_the_same_look(rows, unknown):
+    """Warn if most images that a run does not know look just like some that it was trained on.
+
+    Args:
+        rows: of its split.csv.
+        unknown: difference hashes.
+    """
+    seen = [int(row["dhash"], 16) for row in rows if row["dhash"] and not is_test(row["split"])]
+    hashes = np.array([int(found, 16) for found in unknown if found], "uint64")
+    if not seen or not len(hashes):
+        return
+    nearest = np.stack([np.bitwise_count(hashes ^ np.uint64(x)) for x in seen]).min(axis=0)
+    if (alike := int((nearest <= SAME_LOOK).sum())) > len(hashes) / 2:
+        log.warning(
+            f"{alike} of {len(hashes)} images look just like images that the run was trained on, "
+            "but have other names and pixels. If they are copies of these, the scores are "
+            "optimistic."
+        )
 
 
 def join_twice(rows):

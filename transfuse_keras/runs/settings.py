@@ -41,8 +41,8 @@ class Settings:
         deterministic: use only operations that give the same result every time.
         validation: whether images are held out to choose the best epoch; else all are trained
             on, and the last epoch is scored.
-        restart: epoch from which on the learning rate follows a new cosine, in a run that goes on
-            for longer than it was begun for.
+        restart: number of epochs after which a run went on for longer than it was begun for: from
+            there on its learning rate follows a new cosine, and its patience counts anew.
         downloads: name of downloaded weights -> {"revision", "sha256"} of what was loaded, which
             a repeated run is held to; see `weights.hub`.
         time_limit: seconds that the whole run may take: the recipe's epochs were chosen by it.

@@ -49,9 +49,9 @@ def begin(out=None, resume=False, source=None, devices=None, **given):
         return train_folds(given, out, resume, source, devices, job, wanted)
     longer = None
     run = find_begun(out, resume, source, given)
+    save_task = given.pop("save_task", None)
     if run is None:
-        plan_if_asked(given, source, job)
-    if run is None:
+        plan_if_asked(given, save_task, source, job)
         settings = find_settings(given, source)
         if source is not None:
             settings = replace(settings, time_limit=None)  # it has the epochs that were chosen
@@ -92,6 +92,7 @@ def train_folds(given, out, resume, source, devices, job, wanted):
         raise InputError("--coordinator: train one fold at a time, by --fold.")
     if resume and out is None:
         raise InputError("--resume: give the folder to go on in by --out.")
+    save_task = given.pop("save_task", None)
     file = Path(out or "") / FOLDS_FILE
     if resume and file.is_file():
         plain = read_json(file)
@@ -103,7 +104,7 @@ def train_folds(given, out, resume, source, devices, job, wanted):
             log.info(f"{out}: is complete, there is nothing left to do.")
             return
     else:
-        plan_if_asked(given, source)
+        plan_if_asked(given, save_task, source)
         settings, count = find_settings(given, source), given["folds"]
         plain = {**plain_settings(settings), "folds": count}
         refuse_taken(out, FOLDS_FILE)
@@ -128,9 +129,8 @@ def train_folds(given, out, resume, source, devices, job, wanted):
     log.info(f"Done: {folder}/report.html")
 
 
-def plan_if_asked(given, source, job=None):
+def plan_if_asked(given, save_task, source, job=None):
     """Without a task, but with data, plan one: `given` has its file as the task then."""
-    save_task = given.pop("save_task", None)
     if "task" not in given and "data" in given and source is None and not job:
         given["task"] = str(plan_data(given["data"], save_task, given))
     elif save_task is not None:

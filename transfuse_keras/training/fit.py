@@ -50,10 +50,10 @@ log = logging.getLogger(__name__)
 MONITOR = "val_mask_dice"
 
 
-def has_ended(progress, recipe):
+def has_ended(progress, settings):
     """Whether a training is at its last epoch, or has stopped before."""
-    stopped = has_stopped(progress.rows, recipe.patience, MONITOR)
-    return stopped or progress.epochs >= recipe.epochs
+    recipe, rows = settings.recipe, progress.rows[settings.restart :]
+    return has_stopped(rows, recipe.patience, MONITOR) or progress.epochs >= recipe.epochs
 
 
 def monitor_of(settings):
@@ -99,7 +99,8 @@ def fit_model(settings, splits, run, progress, distributed):
         if recipe.ema:
             callbacks.append(ScoreMeanWeights())
         if recipe.patience:
-            callbacks.append(StopEarly(recipe.patience, MONITOR, progress.rows))
+            rows = progress.rows[settings.restart :]
+            callbacks.append(StopEarly(recipe.patience, MONITOR, rows))
         if is_first():
             begin_run(run, settings, splits, prints)
             log.info(f"Run folder: {run}")
@@ -121,7 +122,7 @@ def fit_model(settings, splits, run, progress, distributed):
             checkpoints.restore(model, progress.checkpoint)
             if progress.mend and is_first():
                 checkpoints.save_best(model, run / "checkpoints", progress.epochs)
-            if has_ended(progress, recipe):
+            if has_ended(progress, settings):
                 return model
         order.epoch = progress.epochs  # Keras loads batches before it begins an epoch
         model.fit(

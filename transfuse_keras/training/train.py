@@ -11,6 +11,7 @@ from pathlib import Path
 
 import keras
 
+from transfuse_keras.data.copies import take_fingerprints
 from transfuse_keras.data.splits import find_splits, limit_samples
 from transfuse_keras.data.survey import fix_augmentation
 from transfuse_keras.data.value_range import fix_ranges
@@ -20,7 +21,10 @@ from transfuse_keras.model.load import load_model
 from transfuse_keras.runs.folder import (
     COMPLETE,
     CONFIG,
+    SPLIT,
+    read_split,
     refuse_other_split,
+    write_split,
     writing_run,
 )
 from transfuse_keras.runs.logfile import begin_log, logging_to_folder
@@ -139,10 +143,9 @@ def train_run(settings, run, first, resume, distributed, job, epochs):
         progress = checkpoints.find_progress(run, monitor_of(settings))
     if epochs is not None:
         settings = lengthen(settings, run, epochs, progress, first)
-    recipe, best = settings.recipe, run / "checkpoints" / checkpoints.BEST
-    model = None
+    best, model = run / "checkpoints" / checkpoints.BEST, None
     try:
-        if not has_ended(progress, recipe) or progress.mend:
+        if not has_ended(progress, settings) or progress.mend:
             with joined(*job) if job else nullcontext():
                 model = fit_model(settings, splits, run, progress, distributed)
     finally:
@@ -206,11 +209,9 @@ def lengthen(settings, run, epochs, progress, first):
             f"--keep-checkpoints. Start a new run with --weights {run}."
         )
     log.info(f"Going on to {epochs} epochs instead of {recipe.epochs}.")
-    restart = settings.restart
     if recipe.warm_up is not None:
-        restart = progress.epochs
-        log.info(f"The learning rate follows a new cosine from epoch {restart + 1} on.")
-    settings = replace(settings, recipe=replace(recipe, epochs=epochs), restart=restart)
+        log.info(f"The learning rate follows a new cosine from epoch {progress.epochs + 1} on.")
+    settings = replace(settings, recipe=replace(recipe, epochs=epochs), restart=progress.epochs)
     if first:
         (run / COMPLETE).unlink(missing_ok=True)
         write_json(run / CONFIG, describe_settings(settings))
@@ -223,6 +224,7 @@ def finish(settings, run, splits, model, keep_checkpoints, export, report):
     `model` is the trained one, which is given its best weights: to build another takes
     seconds. Without it the best is loaded.
     """
+    complete_split(run, splits, settings)
     data = "phantom" if settings.data is None else str(settings.data)
     if model is None:
         model = load_model(run / "model.keras")
@@ -235,6 +237,14 @@ def finish(settings, run, splits, model, keep_checkpoints, export, report):
             remove(run / "checkpoints")
     names = ["report.html"] * report + ["model.keras"] + ["model.tflite"] * export
     log.info("Done: " + ", ".join(f"{run}/{name}" for name in names))
+
+
+def complete_split(run, splits, settings):
+    """Write by what images are recognised, where no process has read them all."""
+    if settings.data is not None and not any(row["digest"] for row in read_split(run)):
+        samples = {x.name: x for part in splits.values() for x in part}.values()
+        size, field = settings.recipe.image_size, settings.task.field
+        write_split(run / SPLIT, splits, take_fingerprints(samples, size=size, field=field))
 
 
 def run_with_tensorflow(arguments):

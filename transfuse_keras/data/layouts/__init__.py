@@ -43,7 +43,8 @@ def find_samples(task, directory, spacing=None, masks=None, group=None):
         options = {} if masks is None else {"masks": masks}
         listing = layout.find(task, directory, spacing, **options)
         if listing is not None:
-            add_attributes(listing.samples, directory)
+            table = Path(group) if group is not None and Path(group).is_file() else None
+            add_attributes(listing.samples, directory, table)
             listing.samples.sort(key=lambda sample: sample.name)
             if listing.clues or group is not None:
                 group_samples(listing, task, group)

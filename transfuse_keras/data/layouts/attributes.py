@@ -10,23 +10,24 @@ FILE = "groups.csv"
 HEADINGS = ("stem", "name", "image", "file", "filename")  # of the first column
 
 
-def add_attributes(samples, directory):
+def add_attributes(samples, directory, file=None):
     """Give samples the attributes that a groups.csv tells; changes the list.
 
-    The file lies beside the images or one or two folders above them, within `directory`. Its
-    heading, "stem,group,device,sex", names the attributes behind the second column; without a
+    It is `file`, or lies beside the images or up to two folders above them, within `directory`.
+    Its heading, "stem,group,device,sex", names the attributes behind the second column; without a
     heading there are none. An empty cell is left out.
 
     Raises: InputError if a file cannot be read.
     """
     tables = {}
     for number, sample in enumerate(samples):
-        for folder in sample.files[0].parents[:3] if sample.files else ():
-            if folder not in tables:
-                inside = folder == directory or directory in folder.parents
-                path = folder / FILE
-                tables[folder] = read_attributes(path) if inside and path.is_file() else {}
-            if found := tables[folder].get(sample.name.rpartition("/")[2]):
+        folders = sample.files[0].parents[:3] if sample.files else ()
+        inside = [x / FILE for x in folders if x == directory or directory in x.parents]
+        for path in inside if file is None else [file]:
+            if path not in tables:
+                tables[path] = read_attributes(path) if path.is_file() else {}
+            table = tables[path]
+            if found := table.get(sample.name) or table.get(sample.name.rpartition("/")[2]):
                 samples[number] = replace(sample, attributes=found)
                 break
 
@@ -43,7 +44,7 @@ def read_attributes(path):
     if not head or head[0].lower() not in HEADINGS:
         return {}
     return {
-        without_suffix(row[0]): {
+        without_suffix(row[0].replace("\\", "/")): {
             name: text for name, text in zip(head[2:], row[2:], strict=False) if name and text
         }
         for row in rows
