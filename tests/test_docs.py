@@ -9,8 +9,9 @@ from test_floors import FLOORS, PACKAGE
 
 import transfuse_keras.commands
 from transfuse_keras.cli import parse
+from transfuse_keras.data.splits import NNUNET_SEED
 from transfuse_keras.model.variants import VARIANTS
-from transfuse_keras.tasks import Recipe
+from transfuse_keras.tasks import TASKS, Recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -60,8 +61,26 @@ def test_the_page_on_the_paper_names_our_files_and_our_values():
                 assert files, path
                 found += files
     assert len(set(found)) > 20
-    for term, ours in (("1e-8", Recipe().epsilon), ("12 layers", VARIANTS["L*"].depth)):
-        assert term in page and float(term.split()[0]) == ours
+    own, polyp, skin, prostate = Recipe(), *(TASKS[x].recipe for x in ("polyp", "skin", "prostate"))
+    for term, *ours in (
+        ("12 layers", VARIANTS["L*"].depth),
+        ("8 layers of DeiT-S", VARIANTS["S"].depth),
+        ("10 layers of DeiT-B", VARIANTS["L"].depth),
+        ("Adam, 1e-4 (skin 7e-5), batch 16, 30 epochs", own.learning_rate, skin.learning_rate)
+        + (own.batch_size, own.epochs),
+        ("betas 0.5 and 0.999", *own.betas),
+        ("norm clipped to 2.0", own.clip_norm),
+        ("1e-8", own.epsilon),
+        ("skin at 192x256", *skin.image_size),
+        ("Polyp and hip at 352x352", *polyp.image_size),
+        ("slices at 320x320", *prostate.image_size),
+        ("three scales, 0.75, 1, 1.25", *polyp.scales),
+        ("elements of the gradient clipped at 0.5", polyp.clip_value),
+        ("0.2 on both branches", own.dropout),
+        ("seed 12345", NNUNET_SEED),
+    ):
+        assert term in page
+        assert [float(x) for x in re.findall(r"\d[\d.]*(?:e-\d)?", term)] == ours, term
 
 
 def test_the_page_on_dicom_runs():

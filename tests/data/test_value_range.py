@@ -75,6 +75,18 @@ def test_values_that_fill_no_range_of_bits_are_read_by_percentiles(tmp_path):
     assert find_ranges(TASK, samples)["value_range"] == pytest.approx(tuple(wanted), abs=8)
 
 
+def test_floats_that_fill_0_to_1_are_read_as_that(tmp_path):
+    for number in range(4):
+        path = tmp_path / "images" / f"p{number}.tif"
+        path.parent.mkdir(exist_ok=True)
+        tifffile.imwrite(path, np.float32(GREY / 255 * (0.7 + number / 10)))
+        save(tmp_path / "masks" / f"p{number}.png", disc())
+    task, splits = fix_ranges(TASK, find_splits(replace(TASK, patient=".+"), tmp_path))
+    assert task.value_range == (0, 1)
+    (sample,) = [x for of in splits.values() for x in of if x.name == "p1"]
+    np.testing.assert_allclose(sample.read()[0][..., 0], GREY * 0.8, atol=0.501)
+
+
 def test_dicom_images_without_a_window_keep_their_brightness(tmp_path):
     """Those with a window are shown by it, and pictures of 16 bits have a range of their own."""
     stored = [GREY * np.uint16(16) // (1 + i % 3) for i in range(9)]

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from transfuse_keras import files
 from transfuse_keras.errors import InputError
 from transfuse_keras.runs import lock
 from transfuse_keras.runs.folder import choose_run_folder, find_run, writing_run
@@ -88,7 +89,15 @@ def test_a_lock_that_says_nothing_blocks_nobody(tmp_path, content):
 
 def test_runs_that_start_at_once_get_a_folder_each(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found, barrier = [], threading.Barrier(5)
+    found, first_free, barrier = [], files.first_free, threading.Barrier(5)
+
+    def all_see_the_same(path):
+        free = first_free(path)
+        if not found:
+            time.sleep(0.1)
+        return free
+
+    monkeypatch.setattr(files, "first_free", all_see_the_same)
 
     def claim():
         barrier.wait()
