@@ -50,6 +50,8 @@ def alone(found):
         ["ISIC_0000000", "ISIC_0000001"],
         ["grade1_01", "grade1_02", "grade2_01", "grade3_01", "grade3_02"],
         ["hospital1_01", "hospital1_02", "hospital2_03", "hospital3_04"],
+        ["slice_001_p1", "slice_002_p1", "slice_001_p2"],
+        ["visit1_017", "visit1_018", "visit2_017"],
         ["2019_001", "2019_002", "2020_001", "2021_001"],
         ["cju0qkwl35piu0993l0dewei2", "cju0qoxqj9q6s0835b43399p4", "cju0qx73cjw570799j4n5cjze"],
         ["JPCLN001", "JPCLN003", "JPCNN001"],

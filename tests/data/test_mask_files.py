@@ -84,6 +84,17 @@ def test_the_first_reader_is_the_truth_not_the_field_of_view(tmp_path):
         check_discs(find_samples(lesion, tmp_path / part))
 
 
+def test_test_images_of_drive_without_their_truth_are_refused(tmp_path):
+    """As it is downloaded: the truth of the test images is kept back."""
+    view = disc(255, 17)
+    write(tmp_path / "training", "images/2{}_training.tif", "1st_manual/2{}_manual1.png")
+    write(tmp_path / "training", "", "mask/2{}_training_mask.png", mask_array=view)
+    write(tmp_path / "test", "images/1{}_test.tif", "mask/1{}_test_mask.png", mask_array=view)
+    with pytest.raises(InputError, match="test: has no 1st_manual/.*field of view"):
+        find_samples(lesion, tmp_path)
+    check_discs(find_samples(lesion, tmp_path / "training"))
+
+
 @pytest.mark.parametrize("view", [FULL, np.ones(SIZE, "uint8"), disc(255, 17)])
 def test_masks_that_show_no_object_are_never_taken_in_silence(tmp_path, view):
     write(tmp_path, "images/{}.png", "masks/{}.png", mask_array=view)
@@ -196,6 +207,12 @@ def test_composed_and_decomposed_names_are_the_same(tmp_path):
         save(tmp_path / "images" / f"{forms[0]}.png", picture(i))
         save(tmp_path / "masks" / f"{forms[1]}.png", disc(radius=radius(i)))
     check_discs(find_samples(lesion, tmp_path))
+    folders = tmp_path / "folders"
+    for i in range(4):
+        save(folders / "images" / unicodedata.normalize("NFC", "Zoë") / f"{i}.png", picture(i))
+        inside = folders / "masks" / unicodedata.normalize("NFD", "Zoë")
+        save(inside / f"{i}.png", disc(radius=radius(i)))
+    check_discs(find_samples(lesion, folders))
     decomposed = unicodedata.normalize("NFD", "stem,group\nMüller é1,anna\nMüller é2,anna\n")
     (tmp_path / "groups.csv").write_text(decomposed)
     assert [x.group for x in find_samples(lesion, tmp_path).samples][1:3] == ["anna", "anna"]

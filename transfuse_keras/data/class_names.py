@@ -1,13 +1,15 @@
 """How the names of classes are compared, and which of them are no class."""
 
 import re
+import unicodedata
 
 BACKGROUND = {"background"}
 
 
 def plain(name):
     """What a class name is compared by: not by case, nor by the signs between its words."""
-    return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
+    composed = unicodedata.normalize("NFC", name)  # macOS writes accents as letters of their own
+    return re.sub(r"[\W_]+", "_", composed.casefold()).strip("_")
 
 
 def is_background(name):

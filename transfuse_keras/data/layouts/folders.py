@@ -1,5 +1,6 @@
 """Which folders hold images, and which the masks that belong to them."""
 
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,23 @@ def find_places(directory, classes, masks=None):
 
     Raises: InputError if several folders may be the one of the masks.
     """
-    return list(walk(directory, (), classes, masks, DEPTH))
+    places = list(walk(directory, (), classes, masks, DEPTH))
+    if masks is None:
+        refuse_fields_of_view(places)
+    return places
+
+
+def refuse_fields_of_view(places):
+    """Raise InputError if one Place has what a first reader drew and another only `mask`: as in
+    DRIVE, whose test images come without the truth."""
+    named = {x: x.masks.name.lower() for x in places if not isinstance(x.masks, dict)}
+    drawn = next((x for x, name in named.items() if name in FIRST_READER), None)
+    for place, name in named.items():
+        if drawn and name == "mask":
+            raise InputError(
+                f"{place.folder}: has no {drawn.masks.name}/ as {drawn.folder} has, and mask/ is "
+                "the field of view of the camera; take the folder out, or choose by --masks mask."
+            )
 
 
 def walk(folder, inner, classes, masks, depth):
@@ -179,7 +196,7 @@ def pair_subfolders(place, classes):
 
 def match_name(name):
     """What folders of images and of masks have in common: train and training are the same."""
-    return find_split_word(name) or name.lower()
+    return find_split_word(name) or unicodedata.normalize("NFC", name.lower())
 
 
 def class_folders(folder, classes):

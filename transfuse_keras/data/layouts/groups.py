@@ -5,17 +5,18 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transfuse_keras.data.layouts.listing import read_stems
+from transfuse_keras.data.layouts.listing import find_split_word, read_stems
 from transfuse_keras.errors import InputError
 
 TABLES = (("groups.csv", "group"), ("sequences.csv", "sequence"))
 MANY_WORDS = 10  # so many different words are names of people, not kinds of images
 # words before a number that count something else than patients: grade2_017, hospital1/
 COLLECTIONS = {
-    *("batch", "birads", "category", "center", "centre", "class", "clinic", "dataset", "device"),
-    *("fold", "grade", "group", "hospital", "kind", "label", "level", "part", "phase", "rads"),
-    *("scanner", "set", "site", "stage", "task", "test", "train", "type", "v", "val", "version"),
-    *("view", "year"),
+    *("batch", "birads", "cam", "camera", "category", "center", "centre", "class", "clinic", "cls"),
+    *("dataset", "day", "device", "fold", "frame", "grade", "group", "hospital", "kind", "label"),
+    *("level", "month", "part", "phase", "rads", "scanner", "ses", "session", "set", "site"),
+    *("slice", "stage", "task", "test", "time", "timepoint", "train", "type", "v", "val"),
+    *("version", "view", "visit", "week", "year"),
 }
 SHOWN = 4  # groups that a note names
 
@@ -213,11 +214,18 @@ def find_heads(stems):
         words = {row[length - 1].rstrip("_-. ()") for row in rows if len(row) >= length}
         if len(set(heads)) == len(stems):
             break
-        if tell_people(words):
+        if tell_people(words) and not count_collections(before_numbers(rows, length - 1)):
             return heads, passed
         if len(words) > 1:
             passed |= words
     return None, passed
+
+
+def before_numbers(rows, place):
+    """The words before numbers in a place of names: slice of slice_001_p1. A split is passed over,
+    as in train_1001_1."""
+    numbered = [x for x in rows if len(x) > place > 0 and x[place].rstrip("_-. ()").isdigit()]
+    return {x[place - 1] for x in numbered if find_split_word(x[place - 1]) is None}
 
 
 def repeated_heads(clues):
@@ -244,11 +252,16 @@ def tell_people(words):
     """Whether words, which stand in the same place of several names, are those of patients."""
     if len(words) < 2 or all(re.fullmatch(r"(19|20)\d\d", word) for word in words):
         return False
-    letters = [set(re.findall("[a-z]+", word.lower())) for word in words]
-    if sum(bool(found & COLLECTIONS) for found in letters) > len(words) / 2:
+    if count_collections(words):
         return False
     numbered = sum(any(x.isdigit() for x in word) for word in words)
     return numbered >= 0.8 * len(words) or len(words) >= MANY_WORDS
+
+
+def count_collections(words):
+    """Whether most of some words count something else than patients."""
+    letters = [set(re.findall("[a-z]+", word.lower())) for word in words]
+    return sum(bool(found & COLLECTIONS) for found in letters) > len(words) / 2
 
 
 def show(groups):
