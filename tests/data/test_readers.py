@@ -1,4 +1,6 @@
+import struct
 import warnings
+import zlib
 
 import cv2
 import numpy as np
@@ -71,6 +73,29 @@ def test_exif_rotation_is_carried_out(tmp_path, orientation, upright):
     Image.fromarray(picture(3)).save(tmp_path / "plain.jpg", quality=100)
     wanted = upright(read_image(tmp_path / "plain.jpg"))
     np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), wanted)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_only_exif_turns_a_picture(tmp_path, bits):
+    """As browsers and OpenCV have it; XMP that an editor has left behind tells nothing."""
+    xmp = b'<rdf:Description tiff:Orientation="6"/>'
+    colours = picture(3).astype(f"uint{bits}") << (bits - 8)
+    options = {"photometric": "rgb", "extratags": [(700, "B", len(xmp), xmp, True)]}
+    tifffile.imwrite(tmp_path / "a.tif", colours, **options)
+    assert cv2.imwrite(str(tmp_path / "a.png"), colours[..., ::-1])
+    content, text = (tmp_path / "a.png").read_bytes(), b"XML:com.adobe.xmp\0\0\0\0\0" + xmp
+    chunk = struct.pack(">I", len(text)) + b"iTXt" + text
+    chunk += struct.pack(">I", zlib.crc32(b"iTXt" + text))
+    for name, place in (("a.png", 33), ("behind.png", len(content) - 12)):
+        (tmp_path / name).write_bytes(content[:place] + chunk + content[place:])
+    Image.fromarray(picture(3)).save(tmp_path / "a.jpg", quality=100, subsampling=0)
+    content, part = (tmp_path / "a.jpg").read_bytes(), b"http://ns.adobe.com/xap/1.0/\0" + xmp
+    part = b"\xff\xe1" + struct.pack(">H", len(part) + 2) + part
+    (tmp_path / "a.jpg").write_bytes(content[:2] + part + content[2:])
+    for path in tmp_path.iterdir():
+        assert Image.open(path).getexif()[0x0112] == 6  # what Pillow believes
+        found = read_image(path, value_range=(0, 2**bits - 1))
+        assert np.abs(found.astype(int) - picture(3)).max() <= 3
 
 
 @pytest.mark.parametrize("bits", [8, 16])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 from data.files import save
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 import transfuse_keras as tk
 from transfuse_keras.data import readers
@@ -216,6 +216,8 @@ GRAY = COLOUR.convert("L")
 DEEP = np.asarray(GRAY).astype("uint16") * 16
 PLANES = np.asarray(COLOUR).transpose(2, 0, 1) * np.uint16(257)
 TURNED = GRAY.rotate(180)
+XMP = PngImagePlugin.PngInfo()  # says that the picture is turned, where EXIF does not
+XMP.add_itxt("XML:com.adobe.xmp", '<rdf:Description tiff:Orientation="6"/>')
 FILES = {
     "rgb.png": encode(COLOUR, "PNG"),
     "gray.png": encode(GRAY, "PNG"),
@@ -236,6 +238,7 @@ FILES = {
     "8bit-white-is-0.tif": tiff(np.asarray(GRAY), photometric="miniswhite"),
     "float.tif": tiff(np.asarray(GRAY).astype("float32") / 255),
     "float255.tif": tiff(np.asarray(GRAY).astype("float32")),
+    "xmp.png": encode(COLOUR, "PNG", pnginfo=XMP),
     "8bit-sideways.tif": tiff(np.asarray(GRAY), **SIDEWAYS),
     "16bit-sideways.tif": tiff(DEEP, **SIDEWAYS),
     "rgb.bmp": encode(COLOUR, "BMP"),

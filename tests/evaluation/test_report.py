@@ -223,6 +223,7 @@ def test_header_tells_what_was_run(page):
     assert {"transfuse-keras 0.1.0, keras 3.15.1", "transfuse train --data organs"} <= found
     assert {"rotation ±10°, scale ±10 %", "Card X"} <= found
     assert "1 h 2 min, in 2 sessions, begun 2026-11-27 23:10 UTC+01:00" in found
+    assert any("kinds, not as patients" in x and "are then optimistic" in x for x in found)
 
 
 def test_an_evaluation_tells_of_the_run_that_it_lies_in(run):

@@ -21,6 +21,8 @@ from transfuse_keras.cli import main
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.results import write_thresholds
 from transfuse_keras.files import write_json
+from transfuse_keras.inference.inputs import Input
+from transfuse_keras.inference.predict_files import read
 from transfuse_keras.runs.embedded import read_embedded, write_embedded
 from transfuse_keras.runs.metadata import (
     ModelFacts,
@@ -32,7 +34,7 @@ from transfuse_keras.runs.metadata import (
     update_thresholds,
     write_metadata,
 )
-from transfuse_keras.tasks import TASKS, Task, hip, prostate
+from transfuse_keras.tasks import TASKS, Task, hip, polyp, prostate
 
 SIZE = (32, 48)
 THRESHOLDS = {"pelvis": 0.0, "left_femur": 1.0, "right_femur": 0.25}
@@ -105,6 +107,25 @@ def test_a_task_and_its_thresholds_come_back(task, tmp_path):
     for name in ("name", "classes", "channels", "exclusive", "mirror_pairs", "field"):
         assert getattr(found, name) == getattr(task, name)
     assert found.mirrored_classes == task.mirrored_classes
+
+
+def test_ranges_travel_with_a_model_and_predict_reads_with_them(tmp_path):
+    """A file of a former version tells no range: then each image has its own, as before."""
+    ranges = {"value_range": (1000.0, 5000.0), "dicom_range": (-1000.0, 400.0)}
+    path, image = tmp_path / "model.tflite", tmp_path / "a.png"
+    values = np.uint16([[0, 1000, 2000], [3000, 4000, 5000]])
+    cv2.imwrite(str(image), values)
+    about = written(path, replace(polyp, channels=1, **ranges), (0.5,))
+    found, _ = read_metadata(path)
+    assert {name: getattr(found, name) for name in ranges} == ranges
+    shown = read(Input("a", (image,)), found)[0][..., 0]
+    wanted = 255 * np.clip((values - 1000.0) / 4000, 0, 1)
+    np.testing.assert_allclose(shown, wanted, atol=0.5)
+    for name in ranges:
+        del about["input"][name]
+    write_json(metadata_path(path), about)
+    shown = read(Input("a", (image,)), read_metadata(path)[0])[0][..., 0]
+    np.testing.assert_allclose(shown, values * (255 / 16383), atol=0.5)
 
 
 def test_the_file_names_of_channels_come_back(tmp_path):

@@ -99,7 +99,8 @@ def test_what_a_training_found_on_the_data_is_no_other_setting(tmp_path):
         "from dataclasses import replace\nfrom transfuse_keras import tasks\n"
         "mine = replace(tasks.hip, augmentation=None)\n"
     )
-    found = replace(hip, augmentation=skin.augmentation, value_range=(0.0, 4095.0))
+    ranges = {"value_range": (0.0, 4095.0), "dicom_range": (-1000.0, 400.0)}
+    found = replace(hip, augmentation=skin.augmentation, **ranges)
     refuse_other_settings(tmp_path, Settings(found), {"task": str(file)})
     with pytest.raises(InputError, match="--task"):  # hip has an augmentation of its own
         refuse_other_settings(tmp_path, Settings(found), {"task": "hip"})

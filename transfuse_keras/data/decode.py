@@ -14,6 +14,7 @@ IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")
 LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "WEBP": "WebP", "JPEG2000": "JPEG 2000"}
 LOSSY |= {"jpeg": "JPEG", "tiff_jpeg": "JPEG", "webp": "WebP"}
 PHOTOMETRIC, BITS, PLANES, EXTRA_SAMPLES, SAMPLE_FORMAT = 262, 258, 284, 338, 339  # TIFF tags
+ORIENTATION = 274  # also of EXIF
 MIN_IS_WHITE, SEPARATE, PREMULTIPLIED, SIGNED = 0, 2, 1, 2  # their values
 STEPS = {2: 85, 4: 17}  # bits of a grey pixel: distance of the levels that Pillow makes of them
 
@@ -48,6 +49,7 @@ def decode(path, what):
                 )
             if picture.format == "JPEG2000" and not is_grey_and_deep(picture):
                 refuse_deep_jpeg_2000(path)
+            take_exif_alone(picture)
             upright = ImageOps.exif_transpose(picture)
             tags = getattr(picture, "tag_v2", {})
             refuse_signed_bytes(upright, tags, path)
@@ -88,6 +90,19 @@ def refuse_deep_jpeg_2000(path):
     start = content.find(b"\xff\x4f\xff\x51")  # of the codestream, where sizes follow
     if 0 <= start < len(content) - 42 and content[start + 42] & 127 > 7:  # bits less one
         raise InputError(f"{path}: has colours of more than 8 bits; save it as PNG or with 8 bits.")
+
+
+def take_exif_alone(picture):
+    """Let an opened image be turned by its EXIF alone. Pillow would also believe its XMP, as
+    browsers and OpenCV, which reads colours of 16 bits, do not."""
+    if picture.format == "TIFF":  # it is turned as it is loaded
+        found = picture.tag_v2.get(ORIENTATION, 1)
+    else:
+        picture.load()  # a PNG may tell it behind its pixels
+        exif = Image.Exif()
+        exif.load(picture.info.get("exif", b""))
+        found = exif.get(ORIENTATION, 1)
+    picture.getexif()[ORIENTATION] = found
 
 
 def refuse_signed_bytes(picture, tags, path):

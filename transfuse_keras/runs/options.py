@@ -21,7 +21,7 @@ OF_SETTINGS = (
 )
 UNITS = {"h": 3600, "m": 60, "min": 60, "s": 1}  # seconds
 CHANGED_BY_RECIPE = {name for changes in RECIPE_CHANGES.values() for name in changes}
-FOUND_ON_DATA = ("augmentation", "value_range")  # of a task
+FOUND_ON_DATA = ("augmentation", "value_range", "dicom_range")  # of a task
 DEFAULT_FOLDS = 5
 
 
