@@ -27,6 +27,7 @@ from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import RECIPE_CHANGES
 from transfuse_keras.training import checkpoints
 from transfuse_keras.training.fit import MONITOR, fit_model
+from transfuse_keras.training.tracking import Trackers
 
 SIZES = {"skin": (96, 128), "hip": (128, 128)}
 LIMIT = 640  # training images at most
@@ -60,7 +61,7 @@ def best_score(settings, run):
         progress = checkpoints.find_progress(run, MONITOR)
     if progress.epochs < settings.recipe.epochs:
         keras.backend.clear_session()
-        fit_model(settings, splits, run, progress, distributed=False)
+        fit_model(settings, splits, run, progress, False, Trackers(run, ()))
     return max(float(row[MONITOR]) for row in read_table(run / "history.csv"))
 
 

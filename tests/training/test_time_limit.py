@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import SMALLEST
 from data.files import hip_folder
+from trackers import keep_here, read_mlflow, read_wandb
 
 from transfuse_keras.cli import main
 from transfuse_keras.errors import InputError
@@ -103,7 +104,9 @@ def test_a_run_of_chosen_epochs_is_that_of_given_ones(tmp_path, monkeypatch, cap
     command = ["train", "--task", "hip", "--data", data, "--variant", "smallest", "--no-export"]
     command += ["--image-size", 32, 32, "--no-report", "--deterministic"]
     rows = []
-    for name, words in (("limit", ["--time-limit", "40m"]), ("epochs", ["--epochs", 2])):
+    keep_here(monkeypatch, tmp_path)
+    limit = ["--time-limit", "40m", "--track", "wandb", "mlflow"]
+    for name, words in (("limit", limit), ("epochs", ["--epochs", 2])):
         out = tmp_path / name
         assert main([*map(str, [*command, "--out", out, *words])]) == 0
         rows.append(list(csv.DictReader((out / "history.csv").open())))
@@ -113,6 +116,12 @@ def test_a_run_of_chosen_epochs_is_that_of_given_ones(tmp_path, monkeypatch, cap
             assert float(value) == pytest.approx(float(other[key]), abs=1e-6), key
     config = json.loads((tmp_path / "limit" / "config.json").read_text())
     assert config["recipe"]["epochs"] == 2 and config["time_limit"] == 2400
+    history = [{key: float(x) for key, x in row.items()} for row in rows[0]]
+    mean = json.loads((tmp_path / "limit" / "metrics.json").read_text())["mean"]
+    scores = {f"test_{key}": x for key, x in mean.items() if x is not None}
+    _, told, summary = read_wandb(tmp_path / "limit")
+    assert told == history and scores.items() <= summary.items()
+    assert read_mlflow(tmp_path / "limit")[1] == [{"epoch": 0, **scores}, *history]
     again = ["train", "--resume", "--out", str(tmp_path / "limit"), "--time-limit"]
     assert main([*again, "40m"]) == 0 and main([*again, "1h"]) == 2
     assert "--time-limit" in capsys.readouterr().err

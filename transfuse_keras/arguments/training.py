@@ -38,6 +38,8 @@ def add_train(top):
     run("--from", dest="source", metavar="CONFIG.json", help="repeat the run that wrote this file")
     run("--no-export", action="store_true", help="do not write saved_model and model.tflite")
     run("--no-report", action="store_true", help="do not write report.html")
+    told = "tell trackers of experiments the epochs and the test scores, beside history.csv"
+    run("--track", nargs="+", choices=["wandb", "mlflow"], help=told)
     speed = add_speed(command)
     speed("--devices", choices=["all"], help="train on all devices of this host (default: one)")
     hosts = command.add_argument_group("several machines").add_argument

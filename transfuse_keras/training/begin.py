@@ -33,6 +33,7 @@ from transfuse_keras.runs.settings import (
     read_settings,
 )
 from transfuse_keras.tasks import find_task
+from transfuse_keras.training.tracking import find_trackers
 from transfuse_keras.versions import backend
 
 log = logging.getLogger(__name__)
@@ -44,12 +45,14 @@ def begin(out=None, resume=False, source=None, devices=None, **given):
         "keep_checkpoints": given.pop("keep_checkpoints", False),
         "export": not given.pop("no_export", False),
         "report": not given.pop("no_report", False),
+        "track": given.pop("track", []),
     }
     if "folds" in given and "fold" not in given:
         return train_folds(given, out, resume, source, devices, job, wanted)
     longer = None
     run = find_begun(out, resume, source, given)
     save_task = given.pop("save_task", None)
+    find_trackers(wanted["track"], [run] if run else [])
     if run is None:
         plan_if_asked(given, save_task, source, job)
         settings = find_settings(given, source)
@@ -93,6 +96,7 @@ def train_folds(given, out, resume, source, devices, job, wanted):
     if resume and out is None:
         raise InputError("--resume: give the folder to go on in by --out.")
     save_task = given.pop("save_task", None)
+    wanted["track"] = find_trackers(wanted["track"], Path(out).glob("fold-*") if resume else [])
     file = Path(out or "") / FOLDS_FILE
     if resume and file.is_file():
         plain = read_json(file)

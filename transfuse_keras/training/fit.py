@@ -61,7 +61,7 @@ def monitor_of(settings):
     return MONITOR if settings.validation else None
 
 
-def fit_model(settings, splits, run, progress, distributed):
+def fit_model(settings, splits, run, progress, distributed, trackers):
     """Train from where `progress` is to the last epoch.
 
     Args:
@@ -70,6 +70,7 @@ def fit_model(settings, splits, run, progress, distributed):
         run: Path of the run folder, which is begun here.
         progress: Progress.
         distributed: whether to train on all devices.
+        trackers: Trackers; needed by the process that writes files alone.
 
     Returns: the model as it is after the last epoch.
     """
@@ -103,10 +104,14 @@ def fit_model(settings, splits, run, progress, distributed):
             callbacks.append(StopEarly(recipe.patience, MONITOR, rows))
         if is_first():
             begin_run(run, settings, splits, prints)
+            trackers.begin(settings, progress.rows)
             log.info(f"Run folder: {run}")
             callbacks += [
                 NoteSession(run),
                 TellEpoch(recipe.epochs, monitor_of(settings)),
+                keras.callbacks.LambdaCallback(
+                    on_epoch_end=lambda epoch, logs: trackers.tell(epoch + 1, logs)
+                ),
                 WriteHistory(run / "history.csv", progress.rows),
                 checkpoints.SaveCheckpoints(
                     run / "checkpoints", monitor_of(settings), progress.best

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import logging
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,7 @@ def train(
     task: Task | str | Path | None = None,
     out: str | Path | None = None,
     export: bool = True,
+    track: Sequence[str] = (),
     **options: Any,
 ) -> Run:
     """Train on a folder, as `transfuse train --data DIR` does.
@@ -124,6 +126,7 @@ def train(
             is logged and kept as a task file beside it.
         out: the run folder; by default savedmodels/<task>, or the first free <task>-2, ...
         export: whether to write saved_model/ and model.tflite too.
+        track: trackers that are told the epochs and the test scores: "wandb", "mlflow".
         **options: those of `transfuse train`, such as epochs=10, image_size=(256, 256),
             weights="none", threshold="auto", spacing=(0.5, 0.5).
 
@@ -151,4 +154,4 @@ def train(
     if task is not None and not isinstance(task, Task):
         task = find_task(str(task))
     settings = parse_settings(options, task)
-    return Run(training.train(settings, out, export=export))
+    return Run(training.train(settings, out, export=export, track=track))

@@ -33,6 +33,7 @@ from transfuse_keras.training import checkpoints
 from transfuse_keras.training.finish import write_results
 from transfuse_keras.training.fit import fit_model, has_ended, monitor_of
 from transfuse_keras.training.hosts import joined
+from transfuse_keras.training.tracking import Trackers
 from transfuse_keras.versions import has_tensorflow
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ def train(
     keep_checkpoints=False,
     export=True,
     report=True,
+    track=(),
 ):
     """Train a task and leave a run folder.
 
@@ -71,6 +73,7 @@ def train(
             run can be trained for longer.
         export: whether to write saved_model/, model.tflite and export.json.
         report: whether to write report.html.
+        track: keys of `tracking.TRACKERS`, which are told the epochs and the test scores.
 
     Returns: Path of the run folder. It holds config.json, split.csv, log.txt, logs/ (TensorBoard),
     history.csv, model.keras, saved_model/, model.tflite, export.json, cases.csv, overlays/,
@@ -92,11 +95,13 @@ def train(
     if job is not None and job[2] > 0:  # only the first process writes
         train_run(settings, Path(out), first=False, **options)
         return Path(out)
-    with writing_run(out, task.name, resume) as run:
+    with writing_run(out, task.name, resume) as run, Trackers(run, track) as trackers:
+        options["trackers"] = trackers
         splits, settings, model = train_run(settings, run, first=True, **options)
         if not exported_elsewhere(export):
             export_now = export and has_tensorflow()
             finish(settings, run, splits, model, keep_checkpoints, export_now, report)
+            trackers.tell_scores(settings)
     if export and not has_tensorflow():
         log.warning(
             f"TensorFlow is not installed, so {run} has no saved_model and no model.tflite. Where "
@@ -117,13 +122,14 @@ def exported_elsewhere(export):
     return export and keras.backend.backend() != "tensorflow" and has_tensorflow()
 
 
-def train_run(settings, run, first, resume, distributed, job, epochs):
+def train_run(settings, run, first, resume, distributed, job, epochs, trackers=None):
     """Train a run to its last epoch.
 
     Args:
         run: Path of the run folder.
         first: whether this process writes files.
         distributed: whether to train on all devices.
+        trackers: Trackers; needed by the process that writes files alone.
         settings, resume, job, epochs: as of `train`.
 
     Returns: {"train", "val", "test"} -> list of Sample; the Settings, with `epochs`; and the model
@@ -147,7 +153,7 @@ def train_run(settings, run, first, resume, distributed, job, epochs):
     try:
         if not has_ended(progress, settings) or progress.mend:
             with joined(*job) if job else nullcontext():
-                model = fit_model(settings, splits, run, progress, distributed)
+                model = fit_model(settings, splits, run, progress, distributed, trackers)
     finally:
         if first and best.is_file():
             with replacing(run / "model.keras") as temporary:
