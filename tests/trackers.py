@@ -20,7 +20,7 @@ def read_wandb(run):
 
     Such a file is a log of LevelDB behind 7 bytes of its own; its records are the library's.
     """
-    pytest.importorskip("wandb")
+    pytest.importorskip("wandb").teardown()  # waits until its own process has written all
     from wandb.proto.wandb_internal_pb2 import Record
 
     config, rows, summary = {}, [], {}
