@@ -33,6 +33,8 @@ def add_train(top):
     run("--resume", action="store_true", help=resume)
     limit = "end in this time, such as 2h or 1h30m: the epochs are chosen by measured steps"
     run("--time-limit", metavar="T", help=limit)
+    filling = "the largest batch that memory holds and that pays, by measured steps"
+    run("--auto-batch", action="store_true", help=filling)
     kept = "keep the checkpoints of a complete run, so that it can go on for longer"
     run("--keep-checkpoints", action="store_true", help=kept)
     run("--from", dest="source", metavar="CONFIG.json", help="repeat the run that wrote this file")

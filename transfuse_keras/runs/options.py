@@ -16,7 +16,7 @@ OF_RECIPE = (
     "patience",
 )
 OF_SETTINGS = (
-    *("skip_heads", "seed", "limit", "precision", "jit", "deterministic"),
+    *("skip_heads", "seed", "limit", "precision", "jit", "deterministic", "auto_batch"),
     *("masks", "group"),
 )
 UNITS = {"h": 3600, "m": 60, "min": 60, "s": 1}  # seconds
@@ -138,6 +138,11 @@ def parse_settings(given, task=None):
         raise InputError("Give --task, or --data alone to have a task planned for it.")
     if {"time_limit", "epochs"} <= given.keys():
         raise InputError("--time-limit chooses the epochs; leave out --epochs.")
+    if given.get("auto_batch") and (asked := {"batch_size", "learning_rate"} & given.keys()):
+        raise InputError(
+            "--auto-batch chooses the batch and, with it, the learning rate; leave out "
+            f"{spell_all(sorted(asked))}."
+        )
     data = given.get("data")
     own = recipe_of(task, data)
     weights = given.get("weights", own.weights)

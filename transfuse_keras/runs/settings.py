@@ -46,6 +46,7 @@ class Settings:
         downloads: name of downloaded weights -> {"revision", "sha256"} of what was loaded, which
             a repeated run is held to; see `weights.hub`.
         time_limit: seconds that the whole run may take: the recipe's epochs were chosen by it.
+        auto_batch: whether the recipe's batch and learning rate were chosen by measured steps.
         masks, group: which folder holds the masks and what tells the patients, see `find_samples`.
     """
 
@@ -66,6 +67,7 @@ class Settings:
     restart: int = 0
     downloads: dict | None = None
     time_limit: float | None = None
+    auto_batch: bool = False
     masks: str | None = None
     group: str | None = None
 

@@ -57,7 +57,10 @@ def begin(out=None, resume=False, source=None, devices=None, **given):
         plan_if_asked(given, save_task, source, job)
         settings = find_settings(given, source)
         if source is not None:
-            settings = replace(settings, time_limit=None)  # it has the epochs that were chosen
+            # it has the epochs and the batch that were chosen
+            settings = replace(settings, time_limit=None, auto_batch=False)
+        if settings.auto_batch and (job or devices):
+            raise InputError("--auto-batch: is for one device; give --batch-size for several.")
         if job and settings.time_limit:
             raise InputError("--time-limit: is for one machine; give --epochs for several.")
         if not job or job[2] == 0:  # the others find what process 0 has begun
@@ -112,6 +115,10 @@ def train_folds(given, out, resume, source, devices, job, wanted):
         settings, count = find_settings(given, source), given["folds"]
         plain = {**plain_settings(settings), "folds": count}
         refuse_taken(out, FOLDS_FILE)
+    if settings.auto_batch:
+        raise InputError(
+            "--auto-batch: train one --fold with it, then give its --batch-size and --lr to all."
+        )
     settings.check()
     refuse_missing_data(settings.data)
     import_tensorflow()

@@ -31,6 +31,7 @@ from transfuse_keras.model.transfuse import LOSS_WEIGHTS, TransFuse
 from transfuse_keras.runs.folder import CONFIG, begin_run
 from transfuse_keras.runs.settings import JIT
 from transfuse_keras.training import checkpoints
+from transfuse_keras.training.auto_batch import choose_batch
 from transfuse_keras.training.callbacks import (
     BeginEpoch,
     NoteSession,
@@ -85,10 +86,15 @@ def fit_model(settings, splits, run, progress, distributed, trackers):
         check_devices(recipe.batch_size, settings.precision, JIT[settings.jit])
         order = create_order(settings, splits["train"])
         model = create_model(settings, len(order), load=progress.checkpoint is None)
+        fresh = not (run / CONFIG).is_file()  # else the run keeps what was chosen
+        if settings.auto_batch and fresh:
+            settings = choose_batch(model, settings, order.count)
+            recipe, order = settings.recipe, create_order(settings, splits["train"])
+            compile_model(model, settings, len(order))
         log.info(describe_computing(model, settings.precision, settings.jit))
         training, validation, prints = read_batches(settings, splits, model.normalization, order)
         callbacks = [BeginEpoch(order), StopOnNonFiniteLoss()]
-        if settings.time_limit and not (run / CONFIG).is_file():  # a run keeps what was chosen
+        if settings.time_limit and fresh:
             seconds = measure_epoch(model, training, validation, len(order))
             used = time.perf_counter() - begun
             epochs, left = choose_epochs(settings.time_limit, used, seconds)

@@ -4,10 +4,9 @@ import logging
 import os
 from pathlib import Path
 
-import keras
-
 from transfuse_keras.data.memory import available_memory
 from transfuse_keras.data.survey import survey
+from transfuse_keras.devices import name_accelerators
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 from transfuse_keras.model.variants import VARIANTS
@@ -50,7 +49,7 @@ def plan_folder(
 
 def look_at_machine(weights=None):
     """Machine of this process."""
-    accelerator = not keras.distribution.list_devices()[0].startswith("cpu")
+    accelerator = bool(name_accelerators())
     memory = float("inf") if accelerator else available_memory()
     if weights is None:
         variant = VARIANTS[(ACCELERATOR if accelerator else CPU).variant]

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from contextlib import contextmanager
 
 import keras
 
@@ -69,19 +70,26 @@ def measure_epoch(model, training, validation, batches):
         training, validation: batches; the second may be None.
         batches: number of training batches in an epoch.
     """
-    kept = [(x, keras.ops.convert_to_numpy(x).copy()) for x in model.variables]
     timer = TimeSteps()
     epochs = math.ceil((COMPILED + MEASURED) / batches)
-    model.fit(training, epochs=epochs, shuffle=False, verbose=0, callbacks=[timer])
-    seconds = batches * (timer.times[-1] - timer.times[COMPILED - 1]) / MEASURED
-    if validation is not None:
-        model.evaluate(validation, verbose=0)  # compiles
-        start = time.perf_counter()
-        model.evaluate(validation, verbose=0)
-        seconds += time.perf_counter() - start
+    with unchanged(model):
+        model.fit(training, epochs=epochs, shuffle=False, verbose=0, callbacks=[timer])
+        seconds = batches * (timer.times[-1] - timer.times[COMPILED - 1]) / MEASURED
+        if validation is not None:
+            model.evaluate(validation, verbose=0)  # compiles
+            start = time.perf_counter()
+            model.evaluate(validation, verbose=0)
+            seconds += time.perf_counter() - start
+    return seconds
+
+
+@contextmanager
+def unchanged(model):
+    """Behind this context the variables of a model are as before; those of its optimiser not."""
+    kept = [(x, keras.ops.convert_to_numpy(x).copy()) for x in model.variables]
+    yield
     for variable, value in kept:
         variable.assign(value)
-    return seconds
 
 
 def choose_epochs(limit, used, epoch):
