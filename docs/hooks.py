@@ -1,8 +1,16 @@
 """What the site shows differently from the files of the repository."""
 
 import re
+import shutil
+import sys
+from pathlib import Path
 
 import griffe
+
+from transfuse_keras.errors import InputError
+from transfuse_keras.export.web import write_page
+
+DEMO = Path(__file__).parent / "models" / "hip" / "model-int8.tflite"
 
 
 def on_page_markdown(markdown, **_):
@@ -11,6 +19,20 @@ def on_page_markdown(markdown, **_):
     Its links to files of the repository lead nowhere on the site: they become the names of these.
     """
     return re.sub(r"\[[^\]]+\]\(\.\./([^)]+)\)", r"`\1`", markdown)
+
+
+def on_post_build(config):
+    """Called by mkdocs when the site is written: the page of the demonstration is added to it.
+
+    Its runtime comes from the npm registry; without a network the rest of the site is complete.
+    """
+    folder = Path(config["site_dir"], "demo", "page")
+    try:
+        write_page(folder)
+    except InputError as error:
+        print(f"{folder} is left out: {error}", file=sys.stderr)
+        return
+    shutil.copy(DEMO, folder / "model.tflite")
 
 
 class OneLineSections(griffe.Extension):

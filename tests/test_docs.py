@@ -14,7 +14,7 @@ from transfuse_keras.model.variants import VARIANTS
 from transfuse_keras.tasks import TASKS, Recipe
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # not train/, which folders of data have too
 FOLDERS = "transfuse_keras|tests|benchmarks|examples|edge|notebooks|docs"
 

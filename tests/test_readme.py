@@ -18,7 +18,7 @@ from transfuse_keras.training.ablation import list_rows
 from transfuse_keras.weights import PUBLISHED
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README = (ROOT / "README.md").read_text()
 DATA = (ROOT / "docs" / "data.md").read_text()
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
@@ -122,12 +122,12 @@ def test_the_page_on_weights_lists_every_published_file():
         assert row.revision.startswith(revision)
 
 
-@pytest.mark.parametrize("name", ["Ti", "S", "Lite"])
+@pytest.mark.parametrize("name", ["Ti", "S", "Lite", "Mini"])
 def test_parameters_and_operations_are_those_of_the_table(name):
     """release_check.py builds the large variants too."""
     rows = re.findall(r"^\| (\S+) \|.*\| ([\d,]+) \| ([\d.]+) \|$", README, re.MULTILINE)
     stated = {row[0]: row[1:] for row in rows}
-    assert len(stated) == 6
+    assert len(stated) == 7
     assert stated[name] == describe_size(name)
 
 

@@ -13,10 +13,12 @@ from scored_run import CLASSES, make_run
 from transfuse_keras.cli import main
 from transfuse_keras.files import write_json
 from transfuse_keras.model.preset import PRESET
+from transfuse_keras.publishing.card import write_card
 from transfuse_keras.runs.metadata import write_metadata
 from transfuse_keras.runs.settings import Settings, plain_settings
 from transfuse_keras.tasks import Recipe, Task
 
+VERIFIED = {"images": "32 test images", "largest_difference": 2e-6, "dice": 0.9, "dice_lost": 1e-3}
 SECRETS = ("Miller_Anna", "/hospital/secret")  # of the patients, and of the one who trained
 
 
@@ -45,7 +47,7 @@ def run(tmp_path):
 
 def add_export(run, name, source):
     (run / name).write_bytes(name.encode())
-    write_metadata(run / name, {"quantize": "none"}, {"largest_difference": 2e-6}, run / source)
+    write_metadata(run / name, {"quantize": "none"}, VERIFIED, run / source)
 
 
 @pytest.fixture
@@ -133,6 +135,18 @@ def test_the_hub_reads_the_head_of_the_card(run, hub):
     assert f"[{statistics['low']:.3f}, {statistics['high']:.3f}]" in card.text
     assert "training 3 images of 2 patients" in card.text and "| Data | Organs |" in card.text
     assert 'flips="h"' in card.text and "(0.5, 0.5)" in card.text
+
+
+def test_a_card_beside_a_file_alone_says_how_to_run_and_to_make_it(run, tmp_path):
+    (tmp_path / "card").mkdir()
+    exports = {"model-int8.tflite": VERIFIED}
+    words = {"licence": "cc-by-4.0", "data": "Scans of a clinic", "command": "make organs"}
+    write_card(run, tmp_path / "card", exports=exports, **words)
+    (file,) = (tmp_path / "card").iterdir()  # no picture
+    text = file.read_text()
+    assert "--model model-int8.tflite" in text and "its Dice by -0.0010" in text
+    assert words["data"] in text and words["command"] in text
+    assert not any(x in text for x in ("hf ", "hf://", "model.weights.h5", "USER"))
 
 
 @pytest.mark.slow

