@@ -20,7 +20,9 @@ test: .venv/test
 test-slow: .venv/test
 	$(PYTEST) $(TESTS) -n auto --dist worksteal -m "slow and not release" --durations 10
 
-test-all: test test-slow
+# both in one go: half an hour on two slow cores
+test-all: .venv/test
+	$(PYTEST) -n auto --dist worksteal -m "not release" --durations 20
 
 # model, weights, losses, training, resume, prediction on another backend of Keras
 test-jax test-torch: .venv/test

@@ -96,7 +96,7 @@ def test_a_run_leaves_for_pytorch_and_comes_back(run, tmp_path, capsys):
 def test_training_starts_from_a_run(run, tmp_path, monkeypatch):
     """The first epoch at learning rate ~0 leaves the weights that training started from."""
     monkeypatch.chdir(tmp_path)
-    given = ["--weights", run, "--lr", 1e-30, "--image-size", 48, 32]
+    given = ["--weights", run, "--lr", 1e-30, "--image-size", 48, 32, "--epochs", 1]
     assert train(*given, "--skip-heads", "--no-export", "--no-report") == 0
     folder = tmp_path / "savedmodels" / "hip"
     written = {path.name for path in folder.iterdir()}

@@ -38,6 +38,9 @@ def test_a_training_ends_with_a_report_and_predicts(python, backend, tmp_path):
         pytest.skip(f"{backend} is not installed")
     environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
     environment["PYTHONPATH"] = str(ROOT)
+    # XLA compiles for minutes what then computes for seconds
+    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path)
     if backend == "torch":  # JAX is taken by itself
         environment["KERAS_BACKEND"] = "torch"
 

@@ -112,8 +112,12 @@ def test_a_full_or_read_only_disk_loses_nothing(reference, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_damaged_checkpoint_and_a_loss_that_is_nan_lose_nothing(reference, tmp_path):
+def test_a_damaged_checkpoint_loses_nothing(reference, tmp_path):
     damaged = storage.damage_checkpoints(tmp_path, reference[1], times=1)
     assert damaged["lost"] == 0, damaged["said"]
+
+
+@pytest.mark.release
+def test_a_loss_that_is_nan_loses_nothing(tmp_path):
     nan = storage.lose_the_loss(tmp_path)
     assert nan["lost"] == 0, nan["said"]

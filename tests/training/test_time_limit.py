@@ -96,7 +96,7 @@ def test_a_training_that_is_slower_than_measured_ends_early(monkeypatch, tmp_pat
     assert json.loads((tmp_path / "config.json").read_text())["recipe"]["epochs"] == 2
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_a_run_of_chosen_epochs_is_that_of_given_ones(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(VARIANTS, "smallest", SMALLEST)
     data = hip_folder(tmp_path / "data")

@@ -55,31 +55,33 @@ def save(model, path):
 
 
 def save_best(model, folder, epoch):
-    """Save what is to be scored: the model without its optimiser, its mean weights if it has."""
+    """Save what is to be scored: the model of a checkpoint without its optimiser, or its mean
+    weights if it has."""
+    whole = folder / f"epoch-{epoch:04}.keras"
     with replacing(folder / BEST) as temporary:
-        with averaged(model):
-            save(model, temporary)
-        drop_optimizer(temporary, {"epoch": epoch})
+        with averaged(model) as has_means:
+            if has_means:
+                save(model, whole := temporary)
+        drop_optimizer(whole, temporary, {"epoch": epoch})
 
 
-def drop_optimizer(path, notes):
-    """Take the optimiser and how the model was compiled out of a `.keras` file: two thirds of it.
+def drop_optimizer(source, path, notes):
+    """Write a `.keras` file without the optimiser and how it was compiled: two thirds of it.
 
     Args:
-        path: of the file.
+        source: of the whole file.
+        path: of the one to write; may be the same.
         notes: plain data to add to its metadata.
     """
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(source) as archive:
         config, metadata = (json.loads(archive.read(x)) for x in ("config.json", "metadata.json"))
-        with (
-            archive.open("model.weights.h5") as file,
-            h5py.File(file) as whole,
-            h5py.File(weights := io.BytesIO(), "w") as kept,
-        ):
-            kept.attrs.update(whole.attrs)
-            for name in whole:
-                if name != "optimizer":
-                    whole.copy(name, kept)
+        # in memory: h5py seeks, and a file in a ZIP archive is read again from its start for that
+        file = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(file) as whole, h5py.File(weights := io.BytesIO(), "w") as kept:
+        kept.attrs.update(whole.attrs)
+        for name in whole:
+            if name != "optimizer":
+                whole.copy(name, kept)
     config.pop("compile_config", None)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("metadata.json", json.dumps({**metadata, **notes}))

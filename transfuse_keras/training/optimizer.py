@@ -102,19 +102,22 @@ def create_learning_rate(recipe, batches, restart=0):
 @contextmanager
 def averaged(model):
     """Within this context a model has the running mean of its weights, if its optimiser
-    keeps one; see `Recipe.ema`. Statistics of the normalisations are those of the last step."""
+    keeps one; see `Recipe.ema`. Statistics of the normalisations are those of the last step.
+
+    Yields: whether there is one.
+    """
     adam = getattr(model, "optimizer", None)
     adam = getattr(adam, "inner_optimizer", adam)  # of a LossScaleOptimizer
     means = getattr(adam, "_model_variables_moving_average", None)
     if not means:
-        yield
+        yield False
         return
     variables = list(model.trainable_variables)
     own = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
     for variable, mean in zip(variables, means, strict=True):
         variable.assign(keras.ops.convert_to_numpy(mean))
     try:
-        yield
+        yield True
     finally:
         for variable, value in zip(variables, own, strict=True):
             variable.assign(value)
