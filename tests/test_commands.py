@@ -10,6 +10,7 @@ import pytest
 from conftest import SMALLEST
 from data.files import binary_folder, hip_folder
 
+from transfuse_keras import commands
 from transfuse_keras.cli import main
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError
@@ -227,14 +228,16 @@ def test_two_folds(tmp_path, monkeypatch, capsys):
     assert metrics_of(out)["n"] == 16
 
 
-def test_an_export_is_handed_over_to_tensorflow_on_another_backend(monkeypatch, tmp_path):
+def test_what_needs_an_export_is_handed_over_to_tensorflow(monkeypatch, tmp_path):
     from transfuse_keras.training import train
 
     asked = []
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setattr(commands, "backend", lambda: "jax")
     monkeypatch.setattr(train, "run_with_tensorflow", lambda x: asked.append(x) or 3)
     given = ["export", "--model", str(tmp_path), "--format", "onnx", "--quantize", "none"]
     assert main(given) == 3 and asked == [given]
+    given = ["benchmark", "--model", str(tmp_path), "--image-size", "48", "64", "--rounds", "2"]
+    assert main(given) == 3 and asked[1] == given
 
 
 def assert_near(ours, theirs):

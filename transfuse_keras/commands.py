@@ -4,7 +4,6 @@ Keras is imported by the part that a command needs, after all that can be told w
 """
 
 import logging
-import os
 import shlex
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from transfuse_keras.runs.settings import ABLATION_FILE
 from transfuse_keras.tasks import find_task
 from transfuse_keras.training.begin import begin, plan_data
 from transfuse_keras.training.paper_tables import TABLES
+from transfuse_keras.versions import backend
 
 log = logging.getLogger(__name__)
 
@@ -219,14 +219,13 @@ def run_report(folder):
 def run_export(model, format, quantize=("none",), data=None, out=None, flip="none"):
     find_members(model)
     refuse_missing_data(data)
-    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+    if computes_elsewhere():
         from transfuse_keras.training.train import run_with_tensorflow
 
         folders = [x for name, x in (("--data", data), ("--out", out)) if x for x in (name, x)]
         asked = ["--model", *model, "--format", *format, "--quantize", *quantize, *folders]
         asked += {"none": [], "tta": ["--tta"]}.get(flip, ["--flip", flip])
         return run_with_tensorflow(["export", *map(str, asked)])
-    import_tensorflow()
     from transfuse_keras.export.export_model import export_model
 
     export_model(model, format, quantize, out, data, "" if flip == "none" else flip)
@@ -265,9 +264,20 @@ def run_serve(model, host="127.0.0.1", port=8080, max_mb=256, timeout=60):
 
 def run_benchmark(model, image_size=None, threads=None, rounds=30):
     refuse_missing_model(model)
-    import_tensorflow()
+    if computes_elsewhere() and image_size is not None:  # files of that size are exported
+        from transfuse_keras.training.train import run_with_tensorflow
+
+        asked = ["--model", model, "--image-size", *image_size, "--rounds", rounds]
+        asked += [] if threads is None else ["--threads", threads]
+        return run_with_tensorflow(["benchmark", *map(str, asked)])
     from transfuse_keras.benchmark.measure import benchmark
     from transfuse_keras.benchmark.table import format_benchmark
 
     result = benchmark(Path(model), image_size, threads, rounds)
     print("\n".join(["", *format_benchmark(result)]))
+
+
+def computes_elsewhere():
+    """Whether Keras computes with another backend than TensorFlow, which writes the exports."""
+    import_tensorflow()
+    return backend() != "tensorflow"

@@ -10,7 +10,7 @@ from pydicom.pixels import (
     apply_windowing,
 )
 
-LEVELS = 2**16  # of grey between the window and the presentation LUT
+GREYS = 2**16  # of grey between the window and the presentation LUT
 
 
 def show(values, header, value_range=None):
@@ -87,7 +87,7 @@ def show_grey(values, header, value_range):
         raise ValueError("its rescaling or window leaves undefined values")
     values -= low
     values /= (high - low) or 1
-    levels = np.round(np.clip(values, 0, 1, out=values) * (LEVELS - 1)).astype("uint16")
+    levels = np.round(np.clip(values, 0, 1, out=values) * (GREYS - 1)).astype("uint16")
     return presentation(header)[levels]
 
 
@@ -130,14 +130,14 @@ def first(value):
 
 
 def presentation(header):
-    """The grey, uint8, of each of LEVELS levels. PresentationLUTShape, where it is given, decides
+    """The grey, uint8, of each of GREYS levels. PresentationLUTShape, where it is given, decides
     on inversion, else the photometric interpretation does."""
-    levels = np.arange(LEVELS)
+    levels = np.arange(GREYS)
     if header.get("PresentationLUTSequence"):
         top = 2 ** header.PresentationLUTSequence[0].LUTDescriptor[2] - 1
-        levels = apply_presentation_lut(levels, header) * ((LEVELS - 1) / top)
+        levels = apply_presentation_lut(levels, header) * ((GREYS - 1) / top)
     elif str(header.get("PresentationLUTShape")).strip().upper() in ("IDENTITY", "INVERSE"):
         levels = apply_presentation_lut(levels, header)
     elif header.PhotometricInterpretation == "MONOCHROME1":
-        levels = LEVELS - 1 - levels
-    return np.round(levels * (255 / (LEVELS - 1))).astype("uint8")
+        levels = GREYS - 1 - levels
+    return np.round(levels * (255 / (GREYS - 1))).astype("uint8")

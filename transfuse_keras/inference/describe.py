@@ -11,7 +11,7 @@ from transfuse_keras.runs.folder import COMPLETE, CONFIG, find_run, run_task, ru
 from transfuse_keras.runs.metadata import read_description
 from transfuse_keras.weights.readers import READERS, read_grid, read_tensors, refuse_bomb
 
-FORMATS = {
+FORMAT_NAMES = {
     "saved_model": "TensorFlow SavedModel",
     "litert": "LiteRT",
     "onnx": "ONNX",
@@ -21,7 +21,7 @@ FORMATS = {
     "openvino": "OpenVINO",
     "pytorch": "weights under the names of the authors' code",
 }
-PRECISIONS = {
+PRECISION_NAMES = {
     "none": "float32",
     "float16": "float16 weights, float32 arithmetic",
     "dynamic": "int8 weights, activations quantised as they come",
@@ -69,14 +69,14 @@ def describe_exported(source, about):
     with blaming(source, "does not describe a model", "export the model again"):
         height, width = about["input"]["size"]
         found = {
-            "format": FORMATS[about["format"]],
+            "format": FORMAT_NAMES[about["format"]],
             "variant": about["variant"],
             "task": about["task"],
             "classes": describe_classes(about["classes"], about["thresholds"]),
             "input": f"{height}x{width} pixels (height x width), {about['input']['channels']} "
             f"channels, {about['input']['values']}",
             **({"averages": about["averaged"]} if about.get("averaged") else {}),
-            "precision": PRECISIONS[about["quantize"]],
+            "precision": PRECISION_NAMES[about["quantize"]],
             "scores": describe_scores(about["scores"]),
             "trained on": about["data"] or "not known",
             "written by": describe_versions(about["versions"]),

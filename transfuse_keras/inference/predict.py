@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 8  # slices or tiles that go through the model together
+AT_ONCE = 8  # images, slices or tiles that go through the model together
 FLIPS = {"": (), "h": (2,), "v": (1,), "hv": (2, 1)}  # axes of (B, H, W, C)
 
 

@@ -19,6 +19,7 @@ from transfuse_keras.inference.inputs import find_inputs
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.outputs import SegWriter, refuse_clashes, write
 from transfuse_keras.inference.predict import (
+    AT_ONCE,
     averaged,
     choose_flips,
     predict_images,
@@ -33,9 +34,6 @@ from transfuse_keras.runs.metadata import keep_ranges
 from transfuse_keras.runs.trust import read_trust
 
 log = logging.getLogger(__name__)
-
-
-AT_ONCE = 8  # images that go through the model together
 
 
 def predict_files(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from transfuse_keras.errors import InputError
-from transfuse_keras.evaluation.compare import read_case_table
+from transfuse_keras.evaluation.compare import read_case_table, select_values
 from transfuse_keras.evaluation.statistics import describe_scores
 from transfuse_keras.files import format_table, replacing
 from transfuse_keras.model.flops import count_flops
@@ -162,16 +162,10 @@ def read_scores(folder, row, seeds, metrics):
         for name, cases in sets.items():
             if metric in tables[0]["metrics"]:
                 column = metric if len(sets) == 1 else f"{metric}, {name}"
-                values = [select_values(table, cases, metric) for table in tables]
+                values = [select_values(table, cases, table["classes"], metric) for table in tables]
                 groups = [tables[0]["groups"].get(case, case) for case in cases]
                 cells[column] = describe_seeds(values, groups)
     return cells
-
-
-def select_values(table, cases, metric):
-    """(cases, classes) of a metric, nan where the truth is empty."""
-    rows = [[table["rows"][case, name] for name in table["classes"]] for case in cases]
-    return np.array([[np.nan if x["truth_empty"] else x[metric] for x in row] for row in rows])
 
 
 def describe_seeds(values, groups):

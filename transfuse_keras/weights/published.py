@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+from transfuse_keras.data.normalization import IMAGENET
+
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 

@@ -37,7 +37,7 @@ from transfuse_keras.files import read_json
 
 LOOKED_FOR = "images with the JSON of COCO or LabelMe, the XML of CVAT or the data.yaml of YOLO"
 # each has fits(content) and add(path, content, files, found)
-FORMATS = {"COCO": coco, "LabelMe": labelme, "CVAT": cvat, "YOLO": yolo}
+ANNOTATIONS = {"COCO": coco, "LabelMe": labelme, "CVAT": cvat, "YOLO": yolo}
 READERS = {".json": read_json, ".xml": cvat.read, ".yaml": yolo.read, ".yml": yolo.read}
 
 
@@ -113,7 +113,7 @@ def read_annotations(directory, wanted=None):
                 raise
             damaged.append(str(error))  # it may be something else than annotations
             continue
-        for name, form in FORMATS.items():
+        for name, form in ANNOTATIONS.items():
             if form.fits(content):
                 files = files or ImageFiles(directory)
                 with blaming(path, f"not as {name} writes it"):
