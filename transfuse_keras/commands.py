@@ -7,7 +7,7 @@ import logging
 import shlex
 from pathlib import Path
 
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.runs.folder import choose_run_folder, refuse_taken
 from transfuse_keras.runs.members import find_members
 from transfuse_keras.runs.options import (
@@ -78,8 +78,8 @@ def run_check(task, data, spacing=None, out=None, masks=None, group=None):
     sheet = Path(out or f"check-{task.name}.png")
     if write_contact_sheet(sheet, report.splits, task):
         print(f"Contact sheet: {sheet}")
-    found = describe_count(report.errors, "error"), describe_count(report.warnings, "warning")
-    print(f"{found[0]}, {found[1]}.")
+    errors, warnings = len(report.errors), len(report.warnings)
+    print(f"{quantity(errors, 'error')}, {quantity(warnings, 'warning')}.")
     return 1 if report.errors else 0
 
 
@@ -93,12 +93,7 @@ def run_convert(data, out, task=None, spacing=None, masks=None, group=None):
         log.info(sentence)
     for sentence in listing.warnings:
         log.warning(sentence)
-    log.info(f"Done: {out}, {describe_count(listing.samples, 'image')} with masks")
-
-
-def describe_count(items, name):
-    """Such as "1 error" or "2 errors"."""
-    return f"{len(items)} {name}{'' if len(items) == 1 else 's'}"
+    log.info(f"Done: {out}, {quantity(len(listing.samples), 'image')} with masks")
 
 
 def run_evaluate(model=None, data=None, out=None, task=None, score_all=False, **options):

@@ -19,6 +19,11 @@ class Failure(RuntimeError):
     """The input was read, but the work on it failed; the message says how in one sentence."""
 
 
+def quantity(count, noun):
+    """Such as "1 image" or "2 images"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 @contextmanager
 def blaming(path, what, remedy=None):
     """Raise InputError where the content of a file has another form than the block expects.

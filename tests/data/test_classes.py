@@ -55,7 +55,7 @@ def test_a_list_of_names_names_the_labels(tmp_path):
     (folder / "classes.txt").write_text("background\ntibia\nfibula\n")
     assert find_classes(folder).names == ("tibia", "fibula")
     (folder / "classes.txt").write_text("tibia\n")
-    with pytest.raises(InputError, match="classes.txt: names 1 classes, but the masks have 2"):
+    with pytest.raises(InputError, match="classes.txt: .* 2 classes"):
         find_classes(folder)
 
 

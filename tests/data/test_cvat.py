@@ -108,7 +108,7 @@ def test_classes_splits_names_and_images_without_shapes(tmp_path):
     listing = find_samples(teeth, tmp_path)
     assert [(x.name, x.split) for x in listing.samples] == [("Zähne/1", "train"), ("b", "val")]
     assert not any(x.read()[1].any() for x in listing.samples)
-    assert "2 lines" in listing.warnings[0] and "annotations.xml" in listing.warnings[0]
+    assert ": 2." in listing.warnings[0] and "annotations.xml" in listing.warnings[0]
     (tmp_path / "images" / "b.png").unlink()
     (error,) = find_samples(teeth, tmp_path).errors
     assert "annotations.xml" in error and "b.png" in error

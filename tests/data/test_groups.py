@@ -111,7 +111,7 @@ def test_patients_by_the_beginning_of_names_are_not_warned_of(tmp_path):
 
 def test_too_few_patients_are_divided_by_image_and_said(tmp_path):
     splits = find_splits(lesion, write(tmp_path, [f"p{p}_{i}" for p in (1, 2) for i in range(9)]))
-    assert "2 are too few" in splits.notes[0] and "optimistic" in splits.warnings[0]
+    assert "2 patients cannot" in splits.notes[0] and "optimistic" in splits.warnings[0]
     assert all(splits.values())
 
 

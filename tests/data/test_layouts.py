@@ -84,7 +84,7 @@ def test_split_files_are_honoured(tmp_path, capsys):
     assert names(splits["train"]) == ["a0", "a1", "a3", "a5"]
     assert names(splits["val"]) == names(splits["test"]) == ["a2", "a4"]
     said = "".join(capsys.readouterr())
-    assert "optimistic" in said and "2 images are in no split file" in said
+    assert "optimistic" in said and "split file are not used: 2" in said
     (tmp_path / "test.txt").write_text("a6\na7\n")
     assert names(find_splits(polyp, tmp_path)["test"]) == ["a6", "a7"]
     (tmp_path / "test.txt").write_text("a6\na99\na3\n")
@@ -217,7 +217,7 @@ def test_one_file_per_class_may_overlap(tmp_path):
 def test_jpeg_masks_are_one_warning(tmp_path):
     binary_folder(tmp_path, [f"a{i}" for i in range(5)], suffix="jpg")
     listing = find_samples(polyp, tmp_path)
-    assert listing.warnings == [f"{tmp_path}: 5 masks are JPEG files: thresholded at one half."]
+    assert listing.warnings == [f"{tmp_path}: masks in JPEG files are cut at one half: 5."]
     _, mask = listing.samples[2].read()
     assert (mask[..., 0] != disc(1, 7)).mean() < 0.01
 
@@ -225,7 +225,7 @@ def test_jpeg_masks_are_one_warning(tmp_path):
 def test_unknown_spacing_is_said(tmp_path, capsys):
     hip_folder(tmp_path)
     find_splits(hip, tmp_path)
-    assert "spacing of 12 samples is unknown: distances are in pixels" in capsys.readouterr().out
+    assert "spacing of 12 of 12 samples is unknown" in capsys.readouterr().out
     find_splits(hip, tmp_path, spacing=(0.25, 0.25))
     assert "Spacing: 0.25 x 0.25 mm in 12 of 12 samples." in capsys.readouterr().out
 

@@ -219,7 +219,7 @@ def test_header_tells_what_was_run(page):
     found = set(Page(page).texts["dd"])
     assert {"/data/organs", "per image & class", "0.25 s per case", "2026-11-28"} <= found
     assert "TransFuse S, 192 x 256 pixels, weights imagenet" in found
-    assert "training 3 images of 2 patients, validation 1 images of 1 patients" in " ".join(found)
+    assert "training 3 images of 2 patients, validation 1 image of 1 patient" in " ".join(found)
     assert {"transfuse-keras 0.1.0, keras 3.15.1", "transfuse train --data organs"} <= found
     assert {"rotation ±10°, scale ±10 %", "Card X"} <= found
     assert "1 h 2 min, in 2 sessions, begun 2026-11-27 23:10 UTC+01:00" in found

@@ -66,7 +66,7 @@ def test_the_table_has_the_means_of_cases_and_seeds_and_a_dash(tmp_path):
     ]
     assert table["E.1"][0] == "0.600 [0.500, 0.700] (0.600)"
     assert table["E.2"] == ["-", "-", "0.889", "0.727"]
-    assert "1 epochs from random weights" in lines[-2] and "S at 352x352" in lines[-1]
+    assert "1 epoch from random weights" in lines[-2] and "S at 352x352" in lines[-1]
 
 
 def test_intervals_are_over_patients(tmp_path):

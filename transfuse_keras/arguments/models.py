@@ -18,7 +18,7 @@ def add_export(top):
     model("--format", required=True, nargs="+", choices=list(QUANTIZATIONS), help=formats)
     quantize = "none (default), float16 (litert, openvino, web), dynamic or int8 (litert, web)"
     model("--quantize", nargs="+", choices=list(BUDGETS), metavar="Q", help=quantize)
-    model("--out", metavar="DIR", help="(default: the folder of the model)")
+    model("--out", metavar="DIR", help="folder to write (default: that of the model)")
     data = command.add_argument_group("data").add_argument
     data("--data", metavar="DIR", help="labelled images to verify on (default: the run's own)")
     add_flip(command, "the file averages over mirror images", "none")

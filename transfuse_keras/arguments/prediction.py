@@ -25,7 +25,8 @@ def add_predict(top):
     seg = "DICOM SEG of DICOM images: binary (default), fractional (probabilities) or none"
     data("--seg", choices=["binary", "fractional", "none"], help=seg)
     data("--measure", action="store_true", help="write areas and diameters to measurements.csv")
-    data("--sr", action="store_true", help="write them as DICOM SR beside the DICOM SEG, too")
+    report = "write areas and diameters as DICOM SR beside the DICOM SEG"
+    data("--sr", action="store_true", help=report)
     outlines = "outlines to be corrected by hand, and certainty.csv, the least certain image first"
     data("--contours", nargs="+", choices=["coco", "labelme", "geojson"], help=outlines)
     spread = "of several models write how far they differ, STEM_spread.png, and certainty.csv"

@@ -26,7 +26,7 @@ def add_evaluate(top):
     add_reading(data)
     everything = "score all images, also those that M was trained on"
     data("--all", dest="score_all", action="store_true", help=everything)
-    data("--out", metavar="DIR", help="(default: evaluations/NAME in the run folder)")
+    data("--out", metavar="DIR", help="folder to write (default: evaluations/NAME in the run)")
     add_shard(command, "score share I of N into --out, for the tasks of a cluster")
     merge = "pool the shards in DIR into tables and a report; takes no other option"
     data("--merge", metavar="DIR", help=merge)
@@ -68,5 +68,6 @@ def add_benchmark(top):
     model("--model", required=True, metavar="M", help=MODEL_HELP)
     add_image_size(model, "the model's own")
     speed = command.add_argument_group("speed").add_argument
-    speed("--threads", type=int, metavar="N", help="(default: one for each core)")
+    threads = "threads of each runtime (default: one for each core)"
+    speed("--threads", type=int, metavar="N", help=threads)
     speed("--rounds", type=int, metavar="N", help="runs of each format (default: 30)")

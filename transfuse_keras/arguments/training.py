@@ -29,7 +29,7 @@ def add_train(top):
     add_training(command)
     run = command.add_argument_group("run").add_argument
     run("--out", metavar="DIR", help="run folder (default: savedmodels/TASK, TASK-2, ...)")
-    resume = "go on with the run in --out, or start it there; with more --epochs, for longer"
+    resume = "go on with the run in --out, or start it there; more --epochs train it for longer"
     run("--resume", action="store_true", help=resume)
     limit = "end in this time, such as 2h or 1h30m: the epochs are chosen by measured steps"
     run("--time-limit", metavar="T", help=limit)
@@ -57,15 +57,16 @@ def add_ablate(top):
         "--task skin --data ISIC2017 --table 6 --out runs/table-6",
     )
     rows = command.add_argument_group("rows").add_argument
-    rows("--table", type=int, nargs="+", choices=list(TABLES), help="(default: both)")
-    rows("--rows", nargs="+", choices=list(ABLATIONS), metavar="ROW", help="(default: all)")
+    rows("--table", type=int, nargs="+", choices=list(TABLES), help="of the paper (default: both)")
+    wanted = "rows to train (default: all)"
+    rows("--rows", nargs="+", choices=list(ABLATIONS), metavar="ROW", help=wanted)
     rows("--seeds", type=int, metavar="N", help="trainings of each row (default: 2)")
     listed = "print the rows with their parameters; train nothing"
     rows("--list", dest="only_list", action="store_true", help=listed)
     add_data(command)
     add_training(command, seed=False)
     run = command.add_argument_group("run").add_argument
-    run("--out", metavar="DIR", help="(default: savedmodels/ablation-TASK)")
+    run("--out", metavar="DIR", help="folder of the runs (default: savedmodels/ablation-TASK)")
     run("--resume", action="store_true", help="go on in --out; what is complete is kept")
     add_speed(command)
 
@@ -89,15 +90,17 @@ def add_training(command, seed=True):
     add = command.add_argument_group("training").add_argument
     recipe = "paper (default with pretrained weights) or scratch (default on data without them)"
     add("--recipe", choices=list(RECIPE_CHANGES), help=recipe)
-    add("--epochs", type=int, metavar="N", help="(default: the task's)")
+    seen = "how often each image is seen (default: the task's)"
+    add("--epochs", type=int, metavar="N", help=seen)
     add("--patience", type=int, metavar="N", help="stop when N epochs brought no better score")
     validation = "none: train on the validation images too and keep the last epoch"
     add("--val", choices=["none"], help=validation)
-    add("--batch-size", type=int, metavar="N", help="(default: the task's)")
+    add("--batch-size", type=int, metavar="N", help="images a step (default: the task's)")
     add("--accumulate", type=int, metavar="N", help="average the gradients of N batches a step")
-    add("--lr", type=float, dest="learning_rate", metavar="X", help="learning rate")
+    rate = "learning rate (default: the task's)"
+    add("--lr", type=float, dest="learning_rate", metavar="X", help=rate)
     if seed:
-        add("--seed", type=int, metavar="N", help="of weights, order and changes (default: 0)")
+        add("--seed", type=int, metavar="N", help="of all random choices (default: 0)")
     repeat = "use only operations that give the same result each time"
     add("--deterministic", action="store_true", help=repeat)
     add_threshold(command.add_argument_group("scoring").add_argument, "0.5")

@@ -41,7 +41,8 @@ def format_benchmark(result):
 def format_cell(key, value):
     if value is None:
         return "-"
-    return f"{value:.{COLUMNS[key][1]}{'%' if key == 'peak_share' else 'f'}}"
+    digits = COLUMNS[key][1]
+    return f"{100 * value:.{digits}f} %" if key == "peak_share" else f"{value:.{digits}f}"
 
 
 def size_text(size):

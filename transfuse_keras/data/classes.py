@@ -139,8 +139,8 @@ def read_names(directory, count):
     names = names[1:] if names and is_background(names[0]) else names
     if len(names) < count or len(set(names)) != len(names):
         raise InputError(
-            f"{path}: names {len(set(names))} classes, but the masks have {count}; write one name "
-            "a line, in the order of the labels, without the background."
+            f"{path}: the masks have {count} classes, not {len(set(names))} as it has; write one "
+            "name a line, in the order of the labels, without the background."
         )
     return tuple(names)
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from transfuse_keras.data.cache import read_fitted
+from transfuse_keras.errors import quantity
 
 THUMBNAIL, COARSE, SHIFT = 64, 16, 5  # pixels a side; pixels that thumbnails may be shifted by
 NEAREST = 3  # images of another split that an image is compared with in detail
@@ -125,8 +126,8 @@ def warn_of_lookalikes(splits, prints):
     shown = [f"{name_file(a)} ({x}) and {name_file(b)} ({y})" for _, (x, a), (y, b) in pairs]
     more = f"; and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
     return [
-        f"{len(pairs)} pairs of images in different splits look alike, as frames of a video or "
-        f"resized copies do; scores may be optimistic: {'; '.join(shown[:SHOWN])}{more}."
+        "Images in different splits look alike, as frames of a video or resized copies do; scores "
+        f"may be optimistic: {quantity(len(pairs), 'pair')}, {'; '.join(shown[:SHOWN])}{more}."
     ]
 
 

@@ -9,6 +9,7 @@ from transfuse_keras.data.dicom_masks import describe_segmentation
 from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.masks import describe_masks
 from transfuse_keras.data.value_range import describe_ranges, find_ranges, read_with
+from transfuse_keras.errors import quantity
 
 MANY = 5  # so many sentences that say the same become one
 MOSTLY = 0.9  # share of the images that makes a rule
@@ -64,8 +65,8 @@ def note_overlaps(report, task):
     if shared:
         how = "belong to what was drawn last" if task.exclusive else "belong to all of them"
         report.notes.append(
-            f"{sum(shared)} pixels in {len(shared)} images lie in objects of several classes: they "
-            f"{how}."
+            f"Where objects of several classes overlap, pixels {how}: {sum(shared)} pixels in "
+            f"{quantity(len(shared), 'image')}."
         )
 
 

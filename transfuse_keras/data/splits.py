@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.layouts.listing import describe_spacing
 from transfuse_keras.data.samples import SPLITS, phantom_samples
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, quantity
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +86,8 @@ def find_shared(named, unit):
         return []
     groups = {part: {sample.group for sample in samples} for part, samples in named.items()}
     return [
-        f"{len(shared)} patients, such as {min(shared)}, have images in {first} and in {second}: "
-        "scores are optimistic."
+        f"The splits {first} and {second} share {quantity(len(shared), 'patient')}, such as "
+        f"{min(shared)}: scores are optimistic."
         for first, second in itertools.combinations(groups, 2)
         if (shared := groups[first] & groups[second])
     ]
@@ -104,7 +104,7 @@ def name_unit(listing):
 def count_groups(parts, unit):
     """How many groups each part has: "14 images in train, 1 image in val, 5 images in test"."""
     counts = {name: len({sample.group for sample in part}) for name, part in parts.items()}
-    return ", ".join(f"{n} {unit}{'s' * (n != 1)} in {name}" for name, n in counts.items())
+    return ", ".join(f"{quantity(n, unit)} in {name}" for name, n in counts.items())
 
 
 def split_fold(samples, index, count):
@@ -126,7 +126,9 @@ def split_fold(samples, index, count):
     """
     groups = sorted({sample.group for sample in samples})
     if len(groups) < max(count, 2) or count < 2:
-        raise InputError(f"{len(groups)} patients cannot be divided into {count} folds.")
+        raise InputError(
+            f"{quantity(len(groups), 'patient')} cannot be divided into {count} folds."
+        )
     held_out = fold_groups(samples, groups, count)[index]
     rest = [sample for sample in samples if sample.group not in held_out]
     parts = split_by_group(rest, {"train": 7, "val": 1})
@@ -175,8 +177,9 @@ def split_by_group(samples, ratio=SPLITS, seed=0):
     groups = {sample.group for sample in samples}
     if len(groups) < len(ratio):
         raise InputError(
-            f"{len(groups)} patients ({', '.join(sorted(groups))}) cannot be split into "
-            f"{', '.join(ratio)}; give at least {len(ratio)}, or --group none to divide by image."
+            f"{quantity(len(groups), 'patient')} ({', '.join(sorted(groups))}) cannot be split "
+            f"into {', '.join(ratio)}; give at least {len(ratio)}, or --group none to divide by "
+            "image."
         )
     total = sum(ratio.values())
     ends = [end / total for end in itertools.accumulate(ratio.values(), initial=0)]

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from transfuse_keras.errors import quantity
+
 LOSS = "boundary-weighted IoU + binary cross entropy (StructureLoss) on each output"
 SHARES = ("scale", "shift", "brightness", "contrast", "saturation", "hue")
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -88,7 +90,9 @@ def describe_split(split):
         rows = [row for row in split if row["split"] == part]
         patients = len({row["group"] for row in rows})
         if rows:
-            parts.append(f"{name} {len(rows)} images of {patients} patients")
+            parts.append(
+                f"{name} {quantity(len(rows), 'image')} of {quantity(patients, 'patient')}"
+            )
     return ", ".join(parts)
 
 

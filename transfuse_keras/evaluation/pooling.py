@@ -102,7 +102,7 @@ def find_shards(folder):
     missing = [path.name for path in wanted if not (path / "metrics.json").is_file()]
     if missing:
         raise InputError(
-            f"{folder}: {', '.join(missing)} not complete; repeat the command with that --shard."
+            f"{folder}: not complete: {', '.join(missing)}; repeat the command with that --shard."
         )
     return wanted
 

@@ -6,6 +6,7 @@ import logging
 import numpy as np
 
 from transfuse_keras.data.pictures import enlarge, overlay, save_png, select_visible_slice
+from transfuse_keras.errors import quantity
 from transfuse_keras.evaluation.evaluate import evaluate
 from transfuse_keras.evaluation.pictures import write_picture
 from transfuse_keras.evaluation.protocols import describe_protocol
@@ -55,7 +56,7 @@ def score_samples(folder, predictor, task, samples, thresholds, flips="", trust=
     `TrustCheck.summarize`, and, if the samples are of several
     test sets, "sets": name -> its own "n", "mean" and "classes".
     """
-    log.info(f"Scoring {len(samples)} test cases")
+    log.info(f"Scoring {quantity(len(samples), 'test case')}")
     if any(sample.save for sample in samples):
         (folder / "predictions").mkdir(exist_ok=True)
     values = tuple(thresholds.values())

@@ -6,6 +6,7 @@ import numpy as np
 
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.data.statistics import find_ranges, measure_image
+from transfuse_keras.errors import quantity
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predict import predict_sample
 from transfuse_keras.metrics import dice
@@ -43,7 +44,9 @@ def fit_trust(predictor, splits, task, thresholds, flips=""):
     Returns: Trust.
     """
     validation, train = splits["val"], splits["train"]
-    log.info(f"Fitting temperature and quality estimate on {len(validation)} validation cases")
+    log.info(
+        f"Fitting temperature and predicted Dice on {quantity(len(validation), 'validation case')}"
+    )
 
     names, total, cases = task.classes, 0, {name: [] for name in task.classes}
     for sample in validation:

@@ -9,7 +9,7 @@ import numpy as np
 from transfuse_keras.data.cache import read_fitted
 from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.data.splits import find_splits
-from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.errors import InputError, blaming, quantity
 from transfuse_keras.export.averaging import combine
 from transfuse_keras.export.formats import FORMATS
 from transfuse_keras.export.verification import (
@@ -129,8 +129,9 @@ def plan_exports(formats, quantizations):
         if not possible:
             raise InputError(f"--format {name}: has --quantize {' '.join(known)} only.")
         if left := [quantize for quantize in quantizations if quantize not in known]:
-            skipped = "are skipped" if len(left) > 1 else "is skipped"
-            log.info(f"{name}: {' and '.join(left)} {skipped}; this format does not have that.")
+            several = "are skipped; this format does not support them"
+            skipped = several if len(left) > 1 else "is skipped; this format does not support it"
+            log.info(f"{name}: {' and '.join(left)} {skipped}.")
         stem, dot, suffix = file.partition(".")
         jobs += [(name, file if x == "none" else f"{stem}-{x}{dot}{suffix}", x) for x in possible]
     return jobs
@@ -163,7 +164,7 @@ def calibration_images(model, task, samples):
     if not samples:
         raise InputError("int8 needs training images to find its ranges on; give --data.")
     chosen = np.random.default_rng(0).permutation(len(samples))[:CALIBRATED]
-    log.info(f"Calibrating int8 on {len(chosen)} training images (drawn with seed 0)")
+    log.info(f"Calibrating int8 on {quantity(len(chosen), 'training image')} (drawn with seed 0)")
     images = []
     for i in chosen:
         image, _ = select_fullest_slice(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transfuse_keras.data.cache import fitted
+from transfuse_keras.errors import quantity
 from transfuse_keras.export.averaging import Averaged
 from transfuse_keras.export.budgets import BUDGETS, OverBudget
 from transfuse_keras.export.formats import FORMATS
@@ -70,7 +71,7 @@ def predict_held_out(model, task, samples):
         truths.append(truth)
     if task.field is not None:
         spacings = [[mm / n for mm, n in zip(task.field, size, strict=True)]]
-    source = f"{len(images)} test images"
+    source = quantity(len(images), "test image")
     against = held_out(model, np.stack(images), np.stack(truths), source)
     return against, tuple(np.median(spacings, axis=0)) if spacings else None
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
-from transfuse_keras.errors import Failure, InputError
+from transfuse_keras.errors import Failure, InputError, quantity
 from transfuse_keras.inference import pacs
 from transfuse_keras.inference.dicom_seg import (
     derive_segmentation_uid,
@@ -76,7 +76,7 @@ def watch(
     remove_leftovers()
     node = Node(client, task, origin, sr, job)
     looked, unanswered = date.today(), 0
-    log.info(f"Asking {url} for {', '.join(modalities)} of the last {days} days.")
+    log.info(f"Asking {url} for {', '.join(modalities)} of the last {quantity(days, 'day')}.")
     while True:
         today = date.today()
         # what came while the server could not be asked is found, however long that was

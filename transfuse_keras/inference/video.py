@@ -12,7 +12,7 @@ import cv2
 from transfuse_keras.data.pictures import overlay
 from transfuse_keras.data.quiet import without_stderr
 from transfuse_keras.data.readers import with_channels
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.files import replacing
 from transfuse_keras.inference.inputs import Input, place
 from transfuse_keras.inference.masks import to_masks
@@ -121,7 +121,7 @@ def predict_film(film, load, out, task, threshold, tile, overlays):
         except KeyboardInterrupt:
             if not film.is_camera:
                 raise
-    log.info(f"{film.name}: {read} frames")
+    log.info(f"{film.name}: {quantity(read, 'frame')}")
     if read < total:
         log.error(f"{film.source}: is said to have {total} frames, but {read} could be read.")
     return int(read < total)

@@ -111,5 +111,7 @@ def resolve_variant(variant):
     if name not in VARIANTS:
         raise ValueError(f"Unknown variant {variant!r}; known are {', '.join(VARIANTS)}.")
     if row and row not in ABLATIONS:
-        raise ValueError(f"Unknown variant {variant!r}; {name}: goes with {', '.join(ABLATIONS)}.")
+        raise ValueError(
+            f"Unknown variant {variant!r}; behind {name}: stands one of {', '.join(ABLATIONS)}."
+        )
     return replace(VARIANTS[name], **ABLATIONS.get(row, {}))

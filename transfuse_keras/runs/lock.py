@@ -104,7 +104,10 @@ def is_alive(path, holder):
             started = psutil.Process(int(holder["process"])).create_time()
             return abs(started - float(holder["start"])) < 5  # a clock may be set meanwhile
         return False
-    log.info(f"{path}: of process {holder['process']} on {holder.get('host')}; is it still alive?")
+    log.info(
+        f"{path}: process {holder['process']} on {holder.get('host')} was writing here; waiting "
+        f"{PATIENCE} s at most for a sign of it."
+    )
     seen, deadline = touched(path), time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if touched(path) != seen:  # on the clock of the disk, whatever the hosts' clocks say

@@ -27,8 +27,8 @@ def own_samples(task, run, part):
     found = [replace(x, group=groups[x.name]) for x in samples if x.name in groups]
     if lost := groups.keys() - {sample.name for sample in found}:
         log.warning(
-            f"{own_data(run)}: {len(lost)} of the {len(groups)} {part} samples of the run are no "
-            f"longer there, such as {min(lost)}."
+            f"{own_data(run)}: of the {len(groups)} {part} samples of the run {len(lost)} cannot "
+            f"be found any more, such as {min(lost)}."
         )
     return found
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.evaluation.compare import read_case_table, select_values
 from transfuse_keras.evaluation.statistics import describe_scores
 from transfuse_keras.files import format_table, replacing
@@ -139,11 +139,11 @@ def format_paper_table(table, folder, settings, seeds):
     return [
         *format_table(heads, rows, left=2, markdown=True),
         "",
-        f"Here: {recipe.variant} at {height}x{width}, {recipe.epochs} epochs {start} in batches of "
-        f"{recipe.batch_size}, learning rate {recipe.learning_rate:g}, the {settings.task.name} "
-        f"task on {data}{limit}. A score is the mean of the test cases, each the mean of its "
-        "seeds, with a bootstrap 95 % interval over the patients; in brackets every seed. A dash "
-        "was not trained.",
+        f"Here: {recipe.variant} at {height}x{width}, {quantity(recipe.epochs, 'epoch')} {start} "
+        f"in batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}, the "
+        f"{settings.task.name} task on {data}{limit}. A score is the mean of the test cases, each "
+        "the mean of its seeds, with a bootstrap 95 % interval over the patients; in brackets "
+        "every seed. A dash was not trained.",
         f"The paper: {table.setting}.",
     ]
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import keras
 
-from transfuse_keras.errors import Failure, InputError
+from transfuse_keras.errors import Failure, InputError, quantity
 from transfuse_keras.files import read_table, write_table
 from transfuse_keras.runs.sessions import describe_session, write_session
 from transfuse_keras.training.optimizer import averaged
@@ -80,7 +80,8 @@ class StopEarly(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append(logs)
         if has_stopped(self.rows, self.patience, self.monitor):
-            log.info(f"No better {self.monitor} for {self.patience} epochs: the training ends.")
+            epochs = quantity(self.patience, "epoch")
+            log.info(f"No better {self.monitor} for {epochs}: the training ends.")
             self.model.stop_training = True
 
 

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from transfuse_keras.errors import quantity
 from transfuse_keras.evaluation.evaluate import choose_thresholds
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.results import score_samples, write_thresholds
@@ -36,7 +37,7 @@ def write_results(run, model, task, splits, data, threshold=None, export=True, r
     """
     thresholds = dict.fromkeys(task.classes, 0.5 if threshold in (None, "auto") else threshold)
     if threshold == "auto":
-        log.info(f"Choosing thresholds on {len(splits['val'])} validation cases")
+        log.info(f"Choosing thresholds on {quantity(len(splits['val']), 'validation case')}")
         thresholds = choose_thresholds(model, splits["val"], task, task.flips)
     if threshold is not None:
         write_thresholds(run, thresholds, threshold)

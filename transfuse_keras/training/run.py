@@ -14,7 +14,7 @@ import numpy as np
 
 from transfuse_keras.data.readers import read_image
 from transfuse_keras.data.volumes import read_slices
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.files import read_json
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predict import averaged, predict, predict_volume
@@ -81,7 +81,7 @@ class Run:
 
     def __repr__(self) -> str:
         mean, count = show(self.scores["mean"]["dice"]), self.scores["n"]
-        return f"Run({str(self.folder)!r}: Dice {mean} on {count} test cases)"
+        return f"Run({str(self.folder)!r}: Dice {mean} on {quantity(count, 'test case')})"
 
     def _repr_html_(self) -> str:
         rows = "".join(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import keras
 
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.evaluation.facts import describe_duration
 from transfuse_keras.files import read_json, write_json
 from transfuse_keras.runs.folder import CONFIG
@@ -113,7 +113,7 @@ def choose_epochs(limit, used, epoch):
             "more time, or a smaller --variant or --image-size."
         )
     log.info(
-        f"Time limit {describe_duration(limit)}: {epochs} epochs of about "
+        f"Time limit {describe_duration(limit)}: {quantity(epochs, 'epoch')} of about "
         f"{describe_duration(epoch)}, by measured steps; {describe_duration(limit * KEPT)} are "
         "kept for scores and exports."
     )

@@ -15,7 +15,7 @@ from transfuse_keras.data.copies import take_fingerprints
 from transfuse_keras.data.splits import find_splits, limit_samples
 from transfuse_keras.data.survey import fix_augmentation
 from transfuse_keras.data.value_range import fix_ranges
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.files import remove, remove_leftovers, replacing, write_json
 from transfuse_keras.model.load import load_model
 from transfuse_keras.runs.folder import (
@@ -207,14 +207,15 @@ def lengthen(settings, run, epochs, progress, first):
     recipe = settings.recipe
     if epochs <= max(progress.epochs, recipe.epochs):
         raise InputError(
-            f"--epochs {epochs}: {run} is of {recipe.epochs} epochs; give more, or leave it out."
+            f"--epochs {epochs}: {run} has {quantity(recipe.epochs, 'epoch')}; give more, or leave "
+            "it out."
         )
     if progress.checkpoint is None:
         raise InputError(
             f"{run}: has no checkpoint to go on from; a complete run keeps them with "
             f"--keep-checkpoints. Start a new run with --weights {run}."
         )
-    log.info(f"Going on to {epochs} epochs instead of {recipe.epochs}.")
+    log.info(f"Going on to {quantity(epochs, 'epoch')} instead of {recipe.epochs}.")
     if recipe.warm_up is not None:
         log.info(f"The learning rate follows a new cosine from epoch {progress.epochs + 1} on.")
     settings = replace(settings, recipe=replace(recipe, epochs=epochs), restart=progress.epochs)

@@ -129,7 +129,7 @@ def read_annotations(directory, wanted=None):
         folders = {image.parent for image in used}
         if rest := [x for x in files.list() if x.parent in folders and x not in used]:
             annotations.warnings.append(
-                f"{rest[0]}: has no annotations, nor have {len(rest) - 1} others: not used."
+                f"{rest[0]}: has no annotations, so it is not used; so are {len(rest)} in all."
             )
         return annotations
     return None

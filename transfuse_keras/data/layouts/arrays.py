@@ -38,7 +38,9 @@ def open_array(path):
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; it belongs to the other one.") from error
+        raise InputError(
+            f"{path}: no such file; the array of images needs one of masks beside it."
+        ) from error
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"{path}: not a readable .npy array ({reason}).") from error

@@ -54,16 +54,16 @@ def add(path, content, files, found):
     )
     if crowds:
         found.notes.append(
-            f"{path}: {crowds} regions of many objects (iscrowd) are read as their class."
+            f"{path}: regions of many objects (iscrowd) are read as their class: {crowds}."
         )
     if outlines["inner"]:
         found.warnings.append(
-            f"{path}: {outlines['inner']} outlines lie inside another one of their object and are "
-            "filled: COCO has no outlines of holes, only run lengths can have holes."
+            f"{path}: outlines inside another one of their object are filled: {outlines['inner']}. "
+            "COCO has no outlines of holes; only run lengths can have holes."
         )
     if outlines["flat"]:
         found.warnings.append(
-            f"{path}: {outlines['flat']} outlines have fewer than three points: they cover nothing."
+            f"{path}: outlines of fewer than three points cover nothing: {outlines['flat']}."
         )
     for item in content["images"]:
         image, problem = files.find(item["file_name"], path, split)

@@ -62,8 +62,8 @@ def add(path, root, files, found):
         found.images.append(Annotated(image, path, objects, size, split))
     if left_out:
         found.warnings.append(
-            f"{path}: {left_out} lines, points, tags, cuboids and skeletons have no area: they are "
-            "not drawn."
+            f"{path}: lines, points, tags, cuboids and skeletons have no area and are not drawn: "
+            f"{left_out}."
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transfuse_keras.data.layouts.listing import find_split_word, read_stems
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, quantity
 
 TABLES = (("groups.csv", "group"), ("sequences.csv", "sequence"))
 MANY_WORDS = 10  # so many different words are names of people, not kinds of images
@@ -71,8 +71,9 @@ def group_samples(listing, task, option=None):
     listing.patients = groups is not None
     groups = names if groups is None else groups
     listing.samples = [replace(x, group=group) for x, group in zip(samples, groups, strict=True)]
-    count = f"{len(set(groups))} patients" if listing.patients else "each counts as its own patient"
-    listing.notes.append(f"{len(samples)} images: {note}; {count}.")
+    patients = quantity(len(set(groups)), "patient")
+    count = patients if listing.patients else "each counts as its own patient"
+    listing.notes.append(f"{quantity(len(samples), 'image')}: {note}; {count}.")
 
 
 def count_needed(samples):
@@ -93,7 +94,7 @@ def guess(clues, needed, samples):
             divided = {group for group, sample in pairs if sample.split in (None, "train")}
             if find is by_dicom or len(divided) >= needed:
                 return groups, note
-            note += f", but {len(divided)} are too few to divide"
+            note += f", but {quantity(len(divided), 'patient')} cannot be divided"
         reasons += [note] if note else []
     return None, "; ".join(reasons) or "nothing tells which are of one patient"
 

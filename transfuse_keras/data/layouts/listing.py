@@ -74,8 +74,8 @@ def image_files(folder, errors, warnings=None):
     if unread and warnings is not None:
         kinds = ", ".join(sorted(IMAGES))
         warnings.append(
-            f"{folder}: {len(unread)} files are not read, such as {unread[0].name}: their kind is "
-            f"none of {kinds}."
+            f"{folder}: files that are none of {kinds} are not read: {len(unread)}, such as "
+            f"{unread[0].name}."
         )
     return paths
 
@@ -184,8 +184,8 @@ def describe_spacing(samples):
     )
     if known.total() < len(samples):
         return (
-            f"The pixel spacing of {len(samples) - known.total()} samples is unknown: distances "
-            "are in pixels."
+            f"The pixel spacing of {len(samples) - known.total()} of {len(samples)} samples is "
+            "unknown: distances are in pixels."
         )
     (common, count), *_ = known.most_common(1)
     shown = " x ".join(f"{mm:g}" for mm in common)

@@ -88,7 +88,7 @@ def read_annotated(item, draw, channels=3, **ranges):
         (height, width), (own_height, own_width) = size, item.size
         raise InputError(
             f"{item.file}: was drawn on {own_width}x{own_height} pixels, but the image "
-            f"{item.image} is {width}x{height}; give the one that was drawn on."
+            f"{item.image} is {width}x{height}; give the image that was drawn on."
         )
     return image, draw(size)
 

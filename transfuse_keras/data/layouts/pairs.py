@@ -206,7 +206,9 @@ def read_split_files(folder, images, listing):
                 )
     unused = len(images) - len(splits)
     if splits and unused:
-        listing.warnings.append(f"{folder}: {unused} images are in no split file: not used.")
+        listing.warnings.append(
+            f"{folder}: images that are in no split file are not used: {unused}."
+        )
     return splits
 
 
@@ -215,8 +217,7 @@ def warn_of_unknown(listing, folder, groups, spacings, images):
     for name, table in (("groups.csv or sequences.csv", groups), ("spacing.csv", spacings)):
         if unknown := [stem for stem in table if stem not in images]:
             listing.warnings.append(
-                f"{folder}: {name} names {len(unknown)} stems without an image, "
-                f"such as {unknown[0]}."
+                f"{folder}: {name} has rows without an image: {len(unknown)}, such as {unknown[0]}."
             )
 
 
@@ -226,9 +227,7 @@ def warn_of_masks(listing, place, masks, classes):
         path.suffix.lower() in (".jpg", ".jpeg") for s in listing.samples for path in s.files[1:]
     )
     if jpeg:
-        listing.warnings.append(
-            f"{place.folder}: {jpeg} masks are JPEG files: thresholded at one half."
-        )
+        listing.warnings.append(f"{place.folder}: masks in JPEG files are cut at one half: {jpeg}.")
     if len(classes) == 1 and show_no_shape(masks):
         listing.warnings.append(
             f"{masks[0].parent}: its masks show no object: they cover all or most of every image "
