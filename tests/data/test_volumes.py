@@ -266,6 +266,7 @@ def test_a_series_is_sorted_by_where_its_slices_lie(tmp_path, normal):
         ({"ImageOrientationPatient": [0, 1, 0, 1, 0, 0]}, "differ in orientation or spacing"),
         ({"SeriesInstanceUID": "1.2.3"}, "holds 2 DICOM series"),
         ({"NumberOfFrames": 2}, "dcm2niix"),
+        ({"PhotometricInterpretation": "MONOCHROME1"}, "MONOCHROME1"),
         ({"ImagePositionPatient": None}, "ImagePositionPatient"),
     ],
 )

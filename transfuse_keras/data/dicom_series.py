@@ -86,6 +86,9 @@ def place(headers):
         raise ValueError("it holds several frames a file; convert it to NIfTI with dcm2niix")
     if any(x.get("SamplesPerPixel", 1) != 1 for x in headers):
         raise ValueError("it is in colour")
+    if any(x.get("PhotometricInterpretation") == "MONOCHROME1" for x in headers):
+        # ITK inverts such values, others take them as they are
+        raise ValueError("white is 0 in it (MONOCHROME1); convert it to NIfTI with dcm2niix")
     if len({(x.Rows, x.Columns) for x in headers}) > 1:
         raise ValueError("its slices differ in size")
     turns = numbers(headers, "ImageOrientationPatient", 6)

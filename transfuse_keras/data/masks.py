@@ -4,13 +4,14 @@ import cv2
 import numpy as np
 
 from transfuse_keras.data.colours import REMEDY, read_coloured
-from transfuse_keras.data.decode import decode
+from transfuse_keras.data.decode import STEPS, decode
 from transfuse_keras.data.palettes import palette_values
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.errors import InputError
 
 ROUNDING = 1e-3  # a value so near to a whole number is that number
 LABEL = 31  # what is a label at most, where a mask of one class goes up to 255
+STORED = "labels of fewer than 8 bits, as they are stored"
 JPEG_NOISE = 16  # grey levels that JPEG leaves between the channels of a grey image
 
 
@@ -73,6 +74,11 @@ def read_labels(path, classes, ignore=None):
     values, how, lossy = read_values(path, len(classes))
     if lossy:
         raise InputError(f"{path}: {lossy} may have changed its labels; save label maps as PNG.")
+    if how == STORED and len(classes) >= min(STEPS.values()):
+        raise InputError(
+            f"{path}: has so few bits a pixel that its label 1 may be meant as another; save it "
+            "with 8 bits."
+        )
     labels = snap(values, path)
     check_labels(labels, classes, path, ignore)
     return labels, how or "labels"
@@ -212,11 +218,11 @@ def read_values(path, count):
         colours = np.asarray(picture.convert("RGB")).astype("int64")
         return grey_values(colours, path, JPEG_NOISE if lossy else 0), None, lossy
     if picture.info["step"] > 1:
-        return *unspread(np.asarray(picture), picture.info["step"], count, path), lossy
+        return *unspread(np.asarray(picture), picture.info["step"], count), lossy
     return np.asarray(picture), None, lossy
 
 
-def unspread(values, step, count, path):
+def unspread(values, step, count):
     """The values of a grey image of 2 or 4 bits as they are stored, 0 ... 3 or 0 ... 15, and a word
     on it; black and white alone, of a mask of one class, as they are.
 
@@ -224,16 +230,10 @@ def unspread(values, step, count, path):
         values: uint8 (H, W), multiples of `step`.
         step: distance of the grey levels.
         count: number of classes.
-        path: for messages.
     """
     if count == 1 and np.isin(values, (0, 255)).all():
         return values, None
-    if count >= step:
-        raise InputError(
-            f"{path}: has so few bits a pixel that its label 1 may be meant as {step}; save it "
-            "with 8 bits."
-        )
-    return values // step, "labels of fewer than 8 bits, as they are stored"
+    return values // step, STORED
 
 
 def transparent_values(pixels, count, path):
