@@ -155,6 +155,18 @@ def test_jpeg_inside_a_tiff_is_jpeg(tmp_path, quality):
     np.testing.assert_array_equal(read_one(tmp_path / "c.tif"), wanted)
 
 
+def test_grey_areas_in_a_jpeg_are_no_mask_of_two_values(tmp_path):
+    around = cv2.dilate(SHAPE, np.ones((13, 13))) - SHAPE
+    save(tmp_path / "a.jpg", (255 * SHAPE + 128 * around).astype("uint8"))
+    with pytest.raises(InputError, match="a.jpg: areas of it hold about 12"):
+        read_one(tmp_path / "a.jpg")
+    save(tmp_path / "b.jpg", 140 * SHAPE)  # white as grey as this is cut at half of itself
+    assert (read_one(tmp_path / "b.jpg") != SHAPE).mean() < 0.01
+    soft = cv2.GaussianBlur(255 * cv2.resize(SHAPE, None, fx=8, fy=8), (0, 0), 9)
+    save(tmp_path / "c.jpg", soft)
+    assert (read_one(tmp_path / "c.jpg") != (soft > 127)).mean() < 0.01
+
+
 def write_small(path, values, bits):
     """A grey PNG of fewer than 8 bits (https://www.w3.org/TR/png-3); no library here writes it."""
     rows = np.unpackbits(values[..., None], axis=2)[..., 8 - bits :].reshape(len(values), -1)
@@ -231,6 +243,9 @@ def test_a_mask_that_stores_white_as_0_and_one_of_several_pages(tmp_path):
         values = np.where(SHAPE, 0, top).astype(bits)
         tifffile.imwrite(tmp_path / "a.tif", values, photometric="miniswhite")
         np.testing.assert_array_equal(read_one(tmp_path / "a.tif"), SHAPE)
+    tifffile.imwrite(tmp_path / "c.tif", SHAPE > 0)  # of 1 bit, white is 0 in it
+    with pytest.raises(InputError, match="c.tif: stores white as 0"):
+        read_one(tmp_path / "c.tif")
     tifffile.imwrite(tmp_path / "b.tif", np.stack([SHAPE] * 3), photometric="minisblack")
     with pytest.raises(InputError, match="b.tif: holds 3 pages"):
         read_one(tmp_path / "b.tif")

@@ -14,7 +14,8 @@ from transfuse_keras.data.layouts import annotations, arrays, decathlon, isic
 from transfuse_keras.data.layouts.folders import find_places, holds_images, subfolders
 from transfuse_keras.data.layouts.listing import Listing
 from transfuse_keras.data.layouts.pairs import list_files
-from transfuse_keras.data.masks import LABEL, read_values, show, snap
+from transfuse_keras.data.mask_values import LABEL, show, snap
+from transfuse_keras.data.masks import read_values
 from transfuse_keras.data.volumes import open_volume
 from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.files import read_json

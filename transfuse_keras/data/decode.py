@@ -22,11 +22,11 @@ STEPS = {2: 85, 4: 17}  # bits of a grey pixel: distance of the levels that Pill
 def decode(path, what):
     """A file as a Pillow image, decoded and upright.
 
-    info["lossy"] names what may have changed values, or is None. Of a grey image of more than 8
-    bits, info["negative"] tells whether 0 is white: Pillow inverts such TIFF files of up to 8 bits
-    only. Of 2 or 4 bits, info["step"] is the distance of the grey levels, which Pillow spreads over
-    8 bits; else it is 1. A colour image of 16 bits has info["deep"]: Pillow has dropped its lower
-    bytes, `decode_deep_colours` has not.
+    info["lossy"] names what may have changed values, or is None. Of a grey image of 1 or more than
+    8 bits, info["negative"] tells whether 0 is white: Pillow has inverted that of 1 bit, and those
+    of 2 to 8 bits. Of 2 or 4 bits, info["step"] is the distance of the grey levels, which Pillow
+    spreads over 8 bits; else it is 1. A colour image of 16 bits has info["deep"]: Pillow has
+    dropped its lower bytes, `decode_deep_colours` has not.
 
     Args:
         path: Path.
@@ -56,8 +56,8 @@ def decode(path, what):
             compression = picture.info.get("compression")
             upright.info["lossy"] = LOSSY.get(picture.format) or LOSSY.get(compression)
             upright.info["step"] = STEPS.get(grey_bits(picture, path), 1)
-            upright.info["negative"] = is_grey_and_deep(picture) and (
-                tags.get(PHOTOMETRIC) == MIN_IS_WHITE
+            upright.info["negative"] = tags.get(PHOTOMETRIC) == MIN_IS_WHITE and (
+                picture.mode == "1" or is_grey_and_deep(picture)
             )
             upright.info["deep"] = has_deep_colours(picture, path)
             return upright

@@ -9,7 +9,8 @@ import math
 import numpy as np
 
 from transfuse_keras.data import dicom_series, itk, kinds, nifti
-from transfuse_keras.data.masks import check_labels, snap
+from transfuse_keras.data.mask_values import snap
+from transfuse_keras.data.masks import check_labels
 from transfuse_keras.data.orientation import (
     compare_grids,
     describe_slices,

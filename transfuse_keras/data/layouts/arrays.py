@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from transfuse_keras.data.layouts.listing import Listing
-from transfuse_keras.data.masks import threshold
+from transfuse_keras.data.mask_values import threshold
 from transfuse_keras.data.samples import SPLITS, Sample
 from transfuse_keras.errors import InputError
 
