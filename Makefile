@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-all test-jax test-torch release-check fuzz docs lint
+.PHONY: demo test test-slow test-all test-jax test-torch release-check locks sbom fuzz docs lint
 # a worker a core, and a thread a worker: more threads than cores only wait for each other
 PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest
 CASES ?= 400
@@ -28,8 +28,22 @@ test-all: .venv/test
 test-jax test-torch: .venv/test
 	KERAS_BACKEND=$(subst test-,,$@) $(PYTEST) $(ANY_BACKEND) -n auto --dist worksteal -m "not release"
 
-release-check: .venv/test
+release-check: .venv/test .venv/release/made
 	$(PYTEST) tests tests/release_check.py -n auto --dist worksteal -m release --durations 10
+
+# the oldest and the newest versions that pyproject.toml allows; release_check.py tries them
+LOCK = .venv/release/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade \
+	$(patsubst %,--extra %,tensorflow onnx openvino dicom itk serve) \
+	--quiet --no-annotate --custom-compile-command "make locks"
+locks: .venv/release/made
+	$(LOCK) --resolution lowest-direct --output-file requirements/oldest.txt
+	$(LOCK) --resolution highest --output-file requirements/newest.txt
+
+# what an installation consists of, with versions and licences, in the form of CycloneDX
+sbom: .venv/newest/made
+	mkdir -p dist
+	.venv/release/bin/cyclonedx-py environment .venv/newest/bin/python --pyproject pyproject.toml \
+		--output-file dist/sbom.json
 
 fuzz: .venv/test
 	$(BIN)/python -m benchmarks.reliability.fuzz --count $(CASES)
@@ -48,10 +62,22 @@ lint: .venv/test
 	$(BIN)/python -m pip install --quiet -r requirements.txt -e .
 	touch $@
 
-.venv/test: .venv/runtime pyproject.toml
+.venv/test: .venv/runtime pyproject.toml requirements/clients.txt
 	$(BIN)/python -m pip install --quiet -r requirements.txt -e '.[test]'
+	$(PYTHON) -m venv --clear --without-pip .venv/clients
+	$(BIN)/python -m pip --python .venv/clients install --quiet --no-deps -r requirements/clients.txt
 	touch $@
 
 .venv/docs: .venv/test
 	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	touch $@
+
+.venv/release/made: requirements/release.txt .venv/runtime
+	$(PYTHON) -m venv --clear .venv/release
+	.venv/release/bin/python -m pip install --quiet -r $<
+	touch $@
+
+.venv/newest/made: requirements/newest.txt .venv/release/made
+	.venv/release/bin/uv venv --quiet --clear --python $(PYTHON) .venv/newest
+	.venv/release/bin/uv pip install --quiet --python .venv/newest -r $<
 	touch $@

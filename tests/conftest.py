@@ -14,6 +14,8 @@ import pytest
 from transfuse_keras.cli import printing
 from transfuse_keras.model.variants import Variant
 
+CLIENTS = Path(__file__).parents[1] / ".venv" / "clients"  # an environment of `make test`
+CLIENTS /= f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
 FIXTURES = Path(__file__).parent / "fixtures"
 SMALLEST = Variant("resnet18", "deit_tiny_patch16_224", 1, (16, 8, 8))
 

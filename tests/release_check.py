@@ -4,8 +4,13 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
+import zipfile
 
 import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from test_install import ROOT, build_wheel, run
 from test_parity import errors
 from test_readme import README
@@ -13,6 +18,9 @@ from test_readme import README
 from benchmarks.size import describe_size
 
 pytestmark = pytest.mark.release
+TOOLS = ROOT / ".venv" / "release" / "bin"
+TESTS = ["tests/test_usage.py", "tests/inference", "tests/data"]
+NEEDED = ("pytest", "tifffile", "pycocotools", "dicom3tools", "dcmqi")  # by these tests
 
 
 def test_the_main_job_reaches_its_dice_on_unseen_phantoms(tmp_path):
@@ -61,6 +69,61 @@ def test_hundreds_of_damaged_files_of_each_kind():
 
 def test_parameters_and_operations_of_all_variants_are_those_of_the_readme():
     rows = re.findall(r"^\| (\S+) \|.*\| ([\d,]+) \| ([\d.]+) \|$", README, re.MULTILINE)
-    assert len(rows) == 5
+    assert len(rows) == 7
     for name, *stated in rows:
         assert tuple(stated) == describe_size(name)
+
+
+def test_wheel_and_sdist_pass_the_checks_of_twine(tmp_path):
+    run(TOOLS / "python", "-m", "build", "--outdir", tmp_path, ROOT, cwd=tmp_path)
+    (sdist,), (wheel,) = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")
+    run(TOOLS / "twine", "check", "--strict", sdist, wheel, cwd=tmp_path)
+    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    pip = [tmp_path / "venv" / "bin" / "python", "-m", "pip"]
+    run(*pip, "install", "--no-deps", sdist, cwd=tmp_path)  # it has all that it needs
+
+
+@pytest.mark.parametrize(
+    "lock, python", [("oldest", "3.11"), *(("newest", x) for x in ("3.11", "3.12", "3.13"))]
+)
+def test_the_oldest_and_the_newest_dependencies_do(lock, python, tmp_path):
+    uv, project = TOOLS / "uv", tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found = subprocess.run([uv, "python", "find", "--no-python-downloads", python])
+    if found.returncode:
+        pytest.skip(f"Python {python} is not here")
+    run(uv, "venv", "--quiet", "--python", python, tmp_path / "venv", cwd=tmp_path)
+    pins = [x for x in project["optional-dependencies"]["test"] if Requirement(x).name in NEEDED]
+    inside = tmp_path / "venv" / "bin" / "python"
+    locked = ["-r", ROOT / "requirements" / f"{lock}.txt"]
+    run(uv, "pip", "install", "--quiet", "--python", inside, *locked, *pins, cwd=tmp_path)
+    fast = ["-m", "not slow and not release", "-p", "no:cacheprovider"]
+    if lock == "oldest":  # whose imagecodecs does not write what the test wants to have read
+        fast += ["--deselect", f"{TESTS[2]}/test_dicom.py::test_compressed_images"]
+    run(inside, "-m", "pytest", *fast, *TESTS, cwd=ROOT)
+
+
+def test_the_bill_of_materials_names_the_locked_versions_and_their_licences():
+    run("make", "sbom", cwd=ROOT)
+    bill = json.loads((ROOT / "dist" / "sbom.json").read_text())
+    assert bill["bomFormat"] == "CycloneDX"
+    assert bill["metadata"]["component"]["name"] == "transfuse-keras"
+    listed = {canonicalize_name(x["name"]): x for x in bill["components"]}
+    for line in (ROOT / "requirements" / "newest.txt").read_text().splitlines():
+        locked = Requirement(line) if line[0].isalnum() else None
+        if locked and (locked.marker is None or locked.marker.evaluate()):
+            assert str(locked.specifier) == f"=={listed[locked.name]['version']}"
+    assert sum("licenses" in x for x in listed.values()) > 0.9 * len(listed)
+
+
+def test_the_citation_file_is_valid(tmp_path):
+    """By the schema that cffconvert brings; the program itself wants older libraries."""
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    run(*pip, "--dest", tmp_path, "cffconvert==2.0.0", cwd=tmp_path)
+    with zipfile.ZipFile(next(tmp_path.iterdir())) as wheel:
+        wheel.extract("cffconvert/schemas/1.2.0/schema.json", tmp_path)
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    (tmp_path / "citation.json").write_text(json.dumps(citation))
+    schema = tmp_path / "cffconvert" / "schemas" / "1.2.0" / "schema.json"
+    run(TOOLS / "python", "-m", "jsonschema", "-i", "citation.json", schema, cwd=tmp_path)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert citation["version"] == version

@@ -3,6 +3,7 @@
 import numpy as np
 import onnxruntime
 import pytest
+from conftest import CLIENTS
 from lively import pictures
 
 from transfuse_keras.export.formats import export_triton
@@ -38,9 +39,9 @@ def test_it_carries_its_description(repository):
     assert read_embedded(repository) == {"task": "hip"}
 
 
-def test_triton_reads_the_configuration_and_it_is_that_of_the_model(repository):
-    # its client holds Protocol Buffers below 7, but its messages run with 7:
-    # pip install --no-deps --target DIR tritonclient==2.73.0 python-rapidjson, DIR in PYTHONPATH
+def test_triton_reads_the_configuration_and_it_is_that_of_the_model(repository, monkeypatch):
+    monkeypatch.syspath_prepend(CLIENTS)
+    # the client holds Protocol Buffers below 7, but its messages run with 7
     messages = pytest.importorskip("tritonclient.grpc.model_config_pb2")
     from google.protobuf import text_format
 

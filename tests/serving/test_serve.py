@@ -20,6 +20,7 @@ import nibabel
 import numpy as np
 import psutil
 import pytest
+from conftest import CLIENTS
 from data.files import picture, save
 from PIL import Image
 from pydicom.data import get_testdata_file
@@ -188,9 +189,9 @@ def test_a_worker_that_hangs_or_is_lost_is_replaced(model, rests, tmp_path):
     assert not worker.is_running()
 
 
-def test_monai_labels_own_client_gets_a_label_map(server, tmp_path):
-    # MONAI Label brings PyTorch; its client needs requests, and cgi, which Python 3.13 lacks:
-    # pip install --no-deps --target DIR monailabel==0.8.5, and DIR in PYTHONPATH
+def test_monai_labels_own_client_gets_a_label_map(server, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(CLIENTS)
+    # it needs cgi, which Python 3.13 lacks
     monai_label = pytest.importorskip("monailabel.client")
     _, client = server
     label = monai_label.MONAILabelClient(str(client.base_url), tmpdir=str(tmp_path))
