@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import math
+import tempfile
 import warnings
 import zipfile
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ def restore(model, path):
         with warnings.catch_warnings():
             # Keras only warns of an optimiser or a layer that does not fit, and leaves it out
             warnings.filterwarnings("error", "Skipping (variable loading|nested container)")
-            model.load_weights(path)
+            load_state(model, path)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"{path}: is not a checkpoint of this training ({reason}).") from error
@@ -145,7 +146,14 @@ def take_weights(model, path):
     """Give a compiled model the weights of a file of the same model without its optimiser."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
-        model.load_weights(path)
+        load_state(model, path)
+
+
+def load_state(model, path):
+    """`model.load_weights` of a `.keras` file, unpacked first: h5py seeks, and Keras reads the file
+    in the archive again from its start for that."""
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+        model.load_weights(archive.extract("model.weights.h5", folder))
 
 
 @dataclass(frozen=True)
