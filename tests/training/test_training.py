@@ -108,6 +108,24 @@ def test_a_training_that_read_no_image_as_a_whole_recognises_them_afterwards(tmp
     assert all(row["digest"] for row in read_split(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("kept", "complete", "stay"), [(False, True, False), (True, True, True), (False, False, True)]
+)
+def test_a_complete_run_keeps_its_checkpoints_only_where_asked(
+    tmp_path, monkeypatch, kept, complete, stay
+):
+    (tmp_path / "checkpoints").mkdir()
+
+    def write_results(run, *_):
+        if complete:
+            (run / COMPLETE).write_text("{}")
+
+    monkeypatch.setattr(train, "load_model", lambda path: None)
+    monkeypatch.setattr(train, "write_results", write_results)
+    train.finish(Settings(TASKS["hip"]), tmp_path, {}, None, kept, False, False)
+    assert (tmp_path / "checkpoints").exists() == stay
+
+
 def test_validation_images_that_are_scored_are_not_trained_on(monkeypatch):
     parts = {"train": [1], "val": [sample := SimpleNamespace(name="a")], "test": [sample]}
     monkeypatch.setattr(train, "find_splits", lambda *_: parts)
