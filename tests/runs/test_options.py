@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from data.files import hip_folder
 
-from transfuse_keras.cli import main
+from transfuse_keras.cli import main, parser
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json
 from transfuse_keras.runs import settings
@@ -145,6 +145,47 @@ def test_a_recipe_that_the_run_has_is_no_other_setting(trained, tmp_path):
     begin(tmp_path / "run", trained[0][0])
     assert train(*command, "--resume") == 0
     assert trained[0][0] == trained[1][0] and trained[0][0].recipe.learning_rate == 0.5
+
+
+VALUES = {  # of options that are no plain number
+    **{"--task": ["hip"], "--spacing": [0.2], "--masks": ["masks"], "--group": ["none"]},
+    **{
+        "--image-size": [32, 48],
+        "--weights": ["none"],
+        "--variant": ["Ti"],
+        "--threshold": ["auto"],
+        "--time-limit": ["2h"],
+        "--lr": [0.5],
+    },
+}
+ELSEWHERE = {  # said by other tests, or not of one training alone
+    *("--help", "--quiet", "--verbose", "--debug", "--data", "--out", "--resume", "--from"),
+    *("--coordinator", "--processes", "--process", "--devices", "--fold", "--track"),
+    "--save-task",
+}
+
+
+def test_every_option_can_be_given_again(trained, tmp_path):
+    """A script that is started again gives all that it gave the first time."""
+    data, known = hip_folder(tmp_path / "hips"), parser().commands.choices["train"]
+    options = {x.option_strings[-1]: x for x in known._actions if x.option_strings}
+    assert options.keys() > ELSEWHERE
+    for number, name in enumerate(sorted(options.keys() - ELSEWHERE)):
+        action, run = options[name], tmp_path / f"run-{number}"
+        value = [] if action.nargs == 0 else VALUES.get(name) or [(action.choices or [3])[-1]]
+        needed = [] if name == "--task" else ["--task", "hip"]
+        command = [*needed, "--data", data, name, *value, "--out", run, "--resume"]
+        trained.clear()
+        assert train(*command) == 0, name
+        settings = trained[0][0]
+        if name == "--folds":
+            run.mkdir()
+            content = {**plain_settings(settings), "fold": None, "folds": 3}
+            write_json(run / "cross-validation.json", content)
+        else:
+            begin(run, settings)
+        assert train(*command) == 0, name
+        assert trained[-1][0] == replace(settings, fold=trained[-1][0].fold), name
 
 
 def test_folds_take_the_settings_of_the_run(trained, tmp_path, capsys):
