@@ -237,7 +237,7 @@ def test_what_is_not_read_is_named(tmp_path):
     (tmp_path / "images" / "5.heic").write_bytes(b"x")
     (tmp_path / "images" / "notes.txt").write_text("about")
     (warning,) = find_samples(lesion, tmp_path).warnings
-    assert "1 file" in warning and "5.heic" in warning and ".webp" in warning
+    assert "not read: 1" in warning and "5.heic" in warning and ".webp" in warning
 
 
 def test_an_image_of_a_new_kind_is_what_pillow_shows(tmp_path):
