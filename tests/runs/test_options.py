@@ -148,15 +148,9 @@ def test_a_recipe_that_the_run_has_is_no_other_setting(trained, tmp_path):
 
 
 VALUES = {  # of options that are no plain number
-    **{"--task": ["hip"], "--spacing": [0.2], "--masks": ["masks"], "--group": ["none"]},
-    **{
-        "--image-size": [32, 48],
-        "--weights": ["none"],
-        "--variant": ["Ti"],
-        "--threshold": ["auto"],
-        "--time-limit": ["2h"],
-        "--lr": [0.5],
-    },
+    **{"--task": ["hip"], "--variant": ["Ti"], "--image-size": [32, 48], "--weights": ["none"]},
+    **{"--spacing": [0.2], "--masks": ["masks"], "--group": ["none"], "--threshold": ["auto"]},
+    **{"--time-limit": ["2h"], "--lr": [0.5]},
 }
 ELSEWHERE = {  # said by other tests, or not of one training alone
     *("--help", "--quiet", "--verbose", "--debug", "--data", "--out", "--resume", "--from"),
