@@ -1,4 +1,4 @@
-"""DICOM SEG of radiographs, series and cines, read back by highdicom, SimpleITK and dcmqi."""
+"""DICOM SEG of radiographs, series, cines, read back by highdicom, SimpleITK, dcmqi and dcmjs."""
 
 import json
 import shutil
@@ -15,6 +15,7 @@ import pydicom
 import pytest
 import SimpleITK
 from data.files import dicom_image, series_folder
+from npm import read_packed
 from pydicom.sr.codedict import codes
 
 from transfuse_keras import __version__
@@ -30,6 +31,20 @@ from transfuse_keras.tasks import hip, polyp, prostate
 
 BIN = Path(sys.executable).parent
 SCAN = replace(prostate, name="scan", channels=1, classes=("bright", "dense"), exclusive=False)
+
+
+DCMJS = "dcmjs@0.51.1"
+READ = """
+const {data} = require("./dcmjs.js"), fs = require("fs");
+const bytes = Uint8Array.from(fs.readFileSync(process.argv[2])).buffer;
+const seg = data.DicomMetaDictionary.naturalizeDataset(data.DicomMessage.readFile(bytes).dict);
+const list = (item) => [item].flat();
+console.log(JSON.stringify({
+  labels: list(seg.SegmentSequence).map((item) => item.SegmentLabel),
+  segments: list(seg.PerFrameFunctionalGroupsSequence)
+    .map((frame) => list(frame.SegmentIdentificationSequence)[0].ReferencedSegmentNumber),
+  pixels: [...data.BitArray.unpack(list(seg.PixelData)[0])],
+}));"""
 
 
 def thirds(images):
@@ -92,6 +107,19 @@ def read_stacked(path, count, frames):
         stacked[seen[k], ..., k] = plane
         seen[k] += 1
     return stacked
+
+
+def read_by_dcmjs(path, folder):
+    """(labels, pixels (F, H, W, M) of 0 or 255) of a SEG as OHIF's dcmjs reads it."""
+    (folder / "dcmjs.js").write_text(read_packed(DCMJS, "build/dcmjs.js"), encoding="utf-8")
+    (folder / "read.cjs").write_text(READ)
+    told = json.loads(subprocess.check_output(["node", folder / "read.cjs", path]))
+    header = pydicom.dcmread(path, stop_before_pixels=True)
+    shape = (len(told["segments"]), header.Rows, header.Columns)
+    planes = np.reshape(told["pixels"][: np.prod(shape)], shape)
+    segments = range(1, len(told["labels"]) + 1)
+    stacked = [planes[np.array(told["segments"]) == k] for k in segments]
+    return told["labels"], np.stack(stacked, axis=-1)
 
 
 def test_a_radiograph_gets_a_seg_of_its_patient_and_study(run_folder, tmp_path):
@@ -186,6 +214,21 @@ def test_a_series_gets_one_seg_whatever_its_files_are_called(run_folder, tmp_pat
         np.testing.assert_allclose(segment.GetSpacing(), image.GetSpacing(), atol=1e-4)
     described = json.loads((tmp_path / "s-meta.json").read_text())["segmentAttributes"]
     assert [item["SegmentLabel"] for (item,) in described] == list(SCAN.classes)
+
+
+@pytest.mark.slow  # loads a package of npm
+@pytest.mark.parametrize("count", [1, 10])
+def test_what_ohif_is_built_on_reads_the_same_masks(count, run_folder, tmp_path):
+    image = colours(2)[0, ..., 0] if count == 1 else colours(count)
+    dicom_image(tmp_path / "a.dcm", image)
+    predict_files(run_folder(hip, (16, 32), thirds), [tmp_path / "a.dcm"], tmp_path / "out")
+    labels, found = read_by_dcmjs(tmp_path / "out" / "a_seg.dcm", tmp_path)
+    assert labels == list(hip.classes) and found.shape == (count, 24, 40, 3) and found.any()
+    for k, frame in enumerate(found, 1):
+        stem = "a" if count == 1 else f"a_{k:04}"
+        for i, name in enumerate(hip.classes):
+            written = cv2.imread(str(tmp_path / "out" / f"{stem}_{name}.png"), -1)
+            np.testing.assert_array_equal(frame[..., i], written)
 
 
 def test_another_model_or_threshold_is_another_object(run_folder, tmp_path):
