@@ -2,7 +2,11 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,6 +20,7 @@ from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation import evaluate_model
 from transfuse_keras.files import write_json
+from transfuse_keras.inference.shard import parse_shard
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.model.variants import VARIANTS
 from transfuse_keras.runs.folder import write_split
@@ -289,9 +294,21 @@ def test_shards_together_are_the_whole(hips, tmp_path, capsys):
 
 def test_what_is_no_shard_is_refused(hips, capsys):
     run, _ = hips
-    for text in ("3/3", "1", "-1/3", "a/b", "1/0"):
+    for text in ("3/3", "1", "-1/3", "a/b", "1/0", "auto", "auto/3"):
         assert evaluate(run, "--out", "x", f"--shard={text}") == 2
         assert "--shard" in capsys.readouterr().err
+
+
+def test_a_task_of_a_cluster_knows_its_shard(monkeypatch, capsys):
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "2")
+    assert parse_shard("auto/8") == (2, 8)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "7")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "1")  # of --array=7, which repeats one of eight
+    assert parse_shard("auto/8") == (7, 8)
+    assert "7 of 8" in capsys.readouterr().out
+    with pytest.raises(InputError, match="8/8"):
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "8")
+        parse_shard("auto/8")
 
 
 def test_shards_of_a_prediction_write_what_one_writes(hips, tmp_path):
@@ -312,3 +329,19 @@ def test_shards_of_a_prediction_write_what_one_writes(hips, tmp_path):
         for index in range(2)
     ]
     assert sorted(rows[1] + rows[2][1:]) == sorted(rows[0])
+
+
+@pytest.mark.release
+def test_ray_predicts_a_folder_as_one_process_does(hips, tmp_path):
+    pytest.importorskip("ray")
+    images = hips[1] / "images"
+    given = ["--model", hips[0], "--input", images, "--out"]
+    assert main([*map(str, ["predict", *given, tmp_path / "one"])]) == 0
+    root = Path(__file__).parents[1]
+    example = [sys.executable, root / "examples" / "ray_predict.py", *given, tmp_path / "ray"]
+    environment = {**os.environ, "PYTHONPATH": str(root), "RAY_USAGE_STATS_ENABLED": "0"}
+    subprocess.run([*example, "--workers", "2", "--shards", "3"], env=environment, check=True)
+    masks = sorted(path.name for path in (tmp_path / "one").glob("*.png"))
+    assert masks and masks == sorted(path.name for path in (tmp_path / "ray").glob("*.png"))
+    for name in masks:
+        assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()

@@ -1,18 +1,21 @@
 """Processes that a scheduler started find each other."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
+from test_devices import free_port
 
 from transfuse_keras.cli import main
+from transfuse_keras.errors import InputError
 from transfuse_keras.training.hosts import SCHEDULERS, find_job
 
 ADD_UP = """
 import keras
 from transfuse_keras.training.hosts import find_job, joined
-with joined(*find_job()):
+with joined(*find_job()[1:]):
     import jax
     from jax.experimental.multihost_utils import process_allgather
     print(jax.process_count(), process_allgather(jax.process_index() + 1.0).sum())
@@ -23,7 +26,7 @@ with joined(*find_job()):
 def nowhere(monkeypatch):
     """No scheduler, wherever the tests run."""
     for variable in os.environ:
-        if variable.startswith(("SLURM_", "OMPI_")):
+        if variable.startswith(("SLURM_", "OMPI_")) or variable in ("WORLD_SIZE", "TF_CONFIG"):
             monkeypatch.delenv(variable)
 
 
@@ -35,7 +38,7 @@ def test_one_of_several_tasks_knows_its_place(scheduler, monkeypatch):
     monkeypatch.setenv(index, "3")
     assert find_job() is None  # the script that asked for four tasks is none of them
     monkeypatch.setenv(first, "node[1-4]")
-    assert find_job() == (None, 4, 3)
+    assert find_job() == (scheduler, None, 4, 3)
     monkeypatch.setenv(count, "1")
     monkeypatch.setenv(index, "0")
     assert find_job() is None
@@ -50,14 +53,66 @@ def test_a_folder_that_all_see_is_asked_for(monkeypatch, capsys):
     assert "--out" in capsys.readouterr().err
 
 
+def test_a_cluster_of_tensorflow_is_known_by_its_variable(monkeypatch):
+    cluster = {"worker": ["b:1", "c:2"], "chief": ["a:3"], "evaluator": ["d:4"]}
+    found = []
+    for task in (("chief", 0), ("worker", 0), ("worker", 1)):
+        config = {"cluster": cluster, "task": dict(zip(("type", "index"), task, strict=True))}
+        monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+        found.append(find_job())
+    assert found == [("TF_CONFIG", "a:3", 3, index) for index in range(3)]
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["b:1"]}}))
+    assert find_job() is None  # as clouds set it for one machine, too
+    evaluator = {"cluster": cluster, "task": {"type": "evaluator", "index": 0}}
+    for text in ("{", json.dumps(evaluator)):
+        monkeypatch.setenv("TF_CONFIG", text)
+        with pytest.raises(InputError, match="TF_CONFIG"):
+            find_job()
+
+
+WORKERS = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}
+SLURM = {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_STEP_NODELIST": "node[1-2]"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "words", "told"),
+    [
+        ({"WORLD_SIZE": "2", "RANK": "1"}, [], "torchrun"),
+        ({"TF_CONFIG": json.dumps(WORKERS)}, [], "KERAS_BACKEND=jax"),
+        ({"TF_CONFIG": json.dumps(WORKERS)}, ["--devices", "all"], "KERAS_BACKEND=jax"),
+        (SLURM, ["--devices", "all"], "KERAS_BACKEND=jax"),
+    ],
+)
+def test_processes_that_would_each_train_alone_are_refused(
+    variables, words, told, tmp_path, monkeypatch, capsys
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("transfuse_keras.training.begin.backend", lambda: "tensorflow")
+    command = ["train", "--task", "hip", "--out", str(tmp_path / "run"), *words]
+    assert main(command) == 2
+    assert told in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+def by_slurm(index, port):
+    named = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NTASKS": "2", "SLURM_LOCALID": "0"}
+    return named | {"SLURM_STEP_NODELIST": "localhost", "SLURM_PROCID": str(index)}
+
+
+def by_tensorflow(index, port):
+    cluster = {"worker": [f"127.0.0.1:{port}", f"127.0.0.1:{free_port()}"]}
+    config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+    return {"TF_CONFIG": json.dumps(config)}
+
+
 @pytest.mark.slow
-def test_two_tasks_of_slurm_find_each_other():
-    slurm = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NTASKS": "2", "SLURM_LOCALID": "0"}
-    slurm |= {"SLURM_STEP_NODELIST": "localhost", "KERAS_BACKEND": "jax"}
+@pytest.mark.parametrize("tell", [by_slurm, by_tensorflow])
+def test_two_processes_that_were_told_of_each_other_add_up(tell):
+    port = free_port()
     tasks = [
         subprocess.Popen(
             [sys.executable, "-c", ADD_UP],
-            env={**os.environ, **slurm, "SLURM_PROCID": str(index)},
+            env={**os.environ, **tell(index, port), "KERAS_BACKEND": "jax"},
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -63,4 +63,4 @@ def add_speed(command):
 
 def add_shard(command, what):
     add = command.add_argument_group("several machines").add_argument
-    add("--shard", metavar="I/N", help=f"{what}; I from 0")
+    add("--shard", metavar="I/N", help=f"{what}; I from 0, or auto")

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import NamedTuple
 
 from transfuse_keras.errors import InputError
+
+log = logging.getLogger(__name__)
+
+# of an array of Slurm and an indexed Job of Kubernetes. Slurm tells a number of tasks, too, but of
+# an array that repeats two shards of eight it is 2.
+INDICES = ("SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX")
 
 
 class Shard(NamedTuple):
@@ -34,8 +42,14 @@ class Shard(NamedTuple):
 
 
 def parse_shard(text):
-    """The Shard of "I/N"; InputError for anything else."""
+    """The Shard of "I/N", or of "auto/N": then INDICES tell I. InputError for anything else."""
     index, _, count = text.partition("/")
+    if index == "auto":
+        by = next((name for name in INDICES if name in os.environ), None)
+        if by is None:
+            raise InputError(f"--shard {text}: {' and '.join(INDICES)} are not set; give I/N.")
+        index = os.environ[by]
+        log.info(f"Share {index} of {count}, counted from 0, by {by}.")
     if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-        raise InputError(f"--shard {text}: give I/N, of 8 shards 0/8 to 7/8.")
+        raise InputError(f"--shard {index}/{count}: give I/N, of 8 shards 0/8 to 7/8.")
     return Shard(int(index), int(count))

@@ -33,6 +33,7 @@ from transfuse_keras.runs.settings import (
     read_settings,
 )
 from transfuse_keras.tasks import find_task
+from transfuse_keras.training.hosts import check_job, find_job
 from transfuse_keras.training.tracking import find_trackers
 from transfuse_keras.versions import backend
 
@@ -80,8 +81,6 @@ def begin(out=None, resume=False, source=None, devices=None, **given):
     refuse_missing_data(settings.data)
     import_tensorflow()
     if job:
-        from transfuse_keras.training.hosts import check_job
-
         check_job(*job)
     from transfuse_keras.training.train import exported_elsewhere, train
 
@@ -161,19 +160,24 @@ def plan_data(data, save_task, given, alone=False):
 
 
 def pop_job(given, out, devices):
-    """(coordinator, number of processes, index of this one) by the options, or by the scheduler
-    that started several on JAX for all devices; else None."""
+    """(coordinator, number of processes, index of this one) by the options, or by what started
+    several on JAX for all devices; None for a process that trains alone."""
     names = ("coordinator", "processes", "process")
     job = {name: given.pop(name) for name in names if name in given}
     if not job:
-        if devices != "all" or backend() != "jax":
-            return None
-        from transfuse_keras.training.hosts import find_job
-
         found = find_job()
-        if found and out is None:
+        if found is None or (devices != "all" and found[1] is None):  # a task of Slurm alone
+            return None
+        by, *place = found
+        if devices != "all" or backend() != "jax":
+            raise InputError(
+                f"{by} started {place[1]} processes, which train together on JAX alone; set "
+                "KERAS_BACKEND=jax and give --devices all, see docs/devices.md."
+            )
+        if out is None:
             raise InputError("--devices all: give a run folder that all hosts see by --out.")
-        return found
+        log.info(f"{by} started {place[1]} processes: they train together.")
+        return tuple(place)
     if missing := [name for name in names if name not in job]:
         raise InputError(f"{spell_all(names)} go together; give {spell_all(missing)} too.")
     if out is None:

@@ -1,12 +1,12 @@
 """Training on several hosts: processes that find each other and train as one."""
 
+import json
 import logging
 import os
 from contextlib import contextmanager
 
-import keras
-
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.versions import backend
 
 log = logging.getLogger(__name__)
 
@@ -19,19 +19,44 @@ SCHEDULERS = {
     "Slurm": ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST"),
     "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_MCA_orte_hnp_uri"),
 }
+TRAINING = ("chief", "worker")  # the tasks of a TF_CONFIG that train, in this order
 
 
 def find_job():
-    """(None, number of processes, index of this one) if a scheduler started several, else None.
+    """(who started it, coordinator or None, number of processes, index of this one) if this
+    process is one of several, else None.
 
-    JAX asks the scheduler itself where process 0 is; so the first is None.
+    Without a coordinator JAX asks the scheduler itself where process 0 is.
+
+    Raises: InputError if they were started in a way in which they cannot train together.
     """
+    size = os.environ.get("WORLD_SIZE", "")
+    if "RANK" in os.environ and size.isdecimal() and int(size) > 1:
+        raise InputError(
+            f"WORLD_SIZE={size}: {size} processes were started, as torchrun does, and on PyTorch "
+            "Keras trains in one; start one without torchrun, or several on JAX, see "
+            "docs/devices.md."
+        )
+    if "TF_CONFIG" in os.environ and (job := read_cluster(os.environ["TF_CONFIG"])):
+        return job
     for name, variables in SCHEDULERS.items():
         count, index, first = (os.environ.get(variable, "") for variable in variables)
         if first and count.isdecimal() and index.isdecimal() and int(count) > 1:
-            log.info(f"{name} started {count} processes: they train together.")
-            return None, int(count), int(index)
+            return name, None, int(count), int(index)
     return None
+
+
+def read_cluster(text):
+    """As `find_job`, by what TF_CONFIG tells each process of a cluster of TensorFlow."""
+    with blaming("TF_CONFIG", "does not describe a cluster"):
+        config = json.loads(text)
+        cluster, task = config.get("cluster", {}), config.get("task", {})
+        places = [(kind, i) for kind in TRAINING for i in range(len(cluster.get(kind, [])))]
+        if len(places) < 2:
+            return None
+        index = places.index((task["type"], int(task["index"])))
+        kind, first = places[0]
+        return "TF_CONFIG", cluster[kind][first], len(places), index
 
 
 @contextmanager
@@ -90,7 +115,7 @@ def check_job(coordinator, count, index):
         raise InputError(f"--processes {count}: give 1 or more.")
     if not 0 <= index < count:
         raise InputError(f"--process {index}: give 0 to {count - 1}, another one to each process.")
-    if keras.backend.backend() != "jax":
+    if backend() != "jax":
         raise InputError(
             "--coordinator: several hosts train together on the JAX backend only; set "
             "KERAS_BACKEND=jax, see docs/devices.md."

@@ -259,5 +259,6 @@ def run_with_tensorflow(arguments):
     path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": path}
     environment["CUDA_VISIBLE_DEVICES"] = "-1"  # this process may hold the memory of the GPUs
+    environment.pop("TF_CONFIG", None)  # the others of its cluster have ended
     command = [sys.executable, "-m", "transfuse_keras", *arguments]
     return subprocess.run(command, env=environment).returncode
