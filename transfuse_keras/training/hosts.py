@@ -10,7 +10,7 @@ from transfuse_keras.versions import backend
 
 log = logging.getLogger(__name__)
 
-JOIN_SECONDS = 300  # until all processes have to be there
+JOIN_SECONDS = 300  # until all processes have to be there, and again to be done
 SILENT_SECONDS = 60  # after which a process that gives no sign of life counts as lost
 
 # (number of tasks, index of this one), as they tell it to each of their processes, and what JAX
@@ -90,7 +90,8 @@ def joined(coordinator, count, index):
             *((coordinator, count, index) if coordinator else ()),
             initialization_timeout=JOIN_SECONDS,
             heartbeat_timeout_seconds=SILENT_SECONDS,
-            shutdown_timeout_seconds=SILENT_SECONDS,
+            # process 0 may still write its last checkpoint, to a slow disk
+            shutdown_timeout_seconds=JOIN_SECONDS,
         )
     except (RuntimeError, ValueError) as error:
         if coordinator is None:
