@@ -132,8 +132,7 @@ def test_all_options_that_differ_from_the_run_are_named_at_once(trained, tmp_pat
 def test_a_process_that_comes_later_finds_the_run_that_the_first_began(
     trained, monkeypatch, tmp_path
 ):
-    hosts = SimpleNamespace(check_job=lambda *job: None)
-    monkeypatch.setitem(sys.modules, "transfuse_keras.training.hosts", hosts)
+    monkeypatch.setattr("transfuse_keras.training.begin.check_job", lambda *job: None)
     command = [*ARGUMENTS, "--out", begin(tmp_path / "run"), "--coordinator", "here:1"]
     assert train(*command, "--processes", 2, "--process", 1) == 0 and len(trained) == 1
     assert train(*command, "--processes", 2, "--process", 0) == 2 and len(trained) == 1
