@@ -23,8 +23,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 MAGENTA, WHITE = (255, 0, 255), (255, 255, 255)
 BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES = 258, 259, 262, 274, 277  # TIFF tags
-PLANES, EXTRA_SAMPLES, SAMPLE_FORMAT = 284, 338, 339
-FLOAT, SEPARATE, JPEG, YCBCR = 3, 2, 7, 6  # values of some
+PLANES, TILE_WIDTH, EXTRA_SAMPLES, SAMPLE_FORMAT = 284, 322, 338, 339
+SIGNED, FLOAT, SEPARATE, JPEG, YCBCR = 2, 3, 2, 7, 6  # values of some
 COMPRESSIONS = (1, 5, JPEG, 8, 32773, 32946)  # none, LZW, JPEG, deflate, PackBits, deflate
 COLOURS = (0, 1, 2, 3, 5, YCBCR)  # white as 0, black as 0, RGB, palette, CMYK
 STARTS = (b"\x89PNG", b"\xff\xd8", b"II*\0", b"MM\0*", b"BM")  # of the files that are read
@@ -179,7 +179,7 @@ def read_image(path, value_range=None):
     is_tiff = content[:2] in (b"II", b"MM")
     if is_tiff and (not tags or EXTRA_SAMPLES in tags or cv2_pages(data) != 1):
         raise InputError(f"{path}: a TIFF with transparency or several pages; save it as PNG.")
-    if is_unusual(tags):
+    if is_unusual(tags, content[:2] == b"MM"):
         raise InputError(f"{path}: a TIFF with unusual colours or compression; save it as PNG.")
     if content.startswith(b"\x89PNG") and b"acTL" in content.partition(b"IDAT")[0]:
         raise InputError(f"{path}: an animated PNG; save the picture that counts.")
@@ -243,16 +243,20 @@ def tiff_tags(content):
         return {}
 
 
-def is_unusual(tags):
+def is_unusual(tags, big_endian):
     """Whether OpenCV reads a TIFF with these tags otherwise than the package, or not at all."""
     compression, colours = tags.get(COMPRESSION, 1), tags.get(PHOTOMETRIC, 1)
-    several = tags.get(SAMPLES, 1) > 1
+    several, deep = tags.get(SAMPLES, 1) > 1, tags.get(BITS, 8) > 8
+    kind = tags.get(SAMPLE_FORMAT)
     return (
         compression not in COMPRESSIONS
         or colours not in COLOURS
         or (colours == YCBCR and compression != JPEG)
-        or (several and tags.get(SAMPLE_FORMAT) == FLOAT)
-        or (several and tags.get(BITS, 8) > 8 and tags.get(PLANES) == SEPARATE)
+        or (several and kind in (SIGNED, FLOAT))
+        or (several and deep and tags.get(PLANES) == SEPARATE)
+        or (colours == 0 and deep and (kind == SIGNED or big_endian))
+        or (big_endian and compression != 1 and kind in (SIGNED, FLOAT))
+        or (TILE_WIDTH in tags and tags.get(ORIENTATION, 1) != 1)
     )
 
 

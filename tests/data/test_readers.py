@@ -122,6 +122,21 @@ def test_the_transparency_of_a_palette_is_dropped_without_a_word(tmp_path):
         np.testing.assert_array_equal(read_image(tmp_path / "a.png"), shown)
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_colours_that_transparency_has_darkened_are_what_they_were(tmp_path, channels):
+    colours = picture(3)[..., :1] if channels == 2 else picture(3)
+    alpha = np.where(disc(1), 255, 51)[..., None].astype("uint8")
+    darkened = np.round(colours * (alpha / 255)).astype("uint8")
+    stored, path = np.concatenate([darkened, alpha], axis=2), tmp_path / "a.tif"
+    kind = "minisblack" if channels == 2 else "rgb"
+    tifffile.imwrite(path, stored, photometric=kind, extrasamples=["assocalpha"])
+    found = read_image(path).astype(int)
+    np.testing.assert_allclose(found, np.broadcast_to(colours, found.shape), atol=3)
+    shape = np.concatenate([255 * disc(1)[..., None]] * channels, axis=2)
+    tifffile.imwrite(path, shape, photometric=kind, extrasamples=["assocalpha"])
+    np.testing.assert_array_equal(read_one(path), disc(1))
+
+
 def test_signed_bytes_are_not_taken_for_large_ones(tmp_path):
     for name, lowest in (("a.tif", 0), ("b.tif", -1)):
         values = np.full((8, 9), lowest, "int8")
@@ -131,6 +146,21 @@ def test_signed_bytes_are_not_taken_for_large_ones(tmp_path):
     for read in (read_image, read_one):
         with pytest.raises(InputError, match="b.tif: .*negative"):
             read(tmp_path / "b.tif")
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint16", "int32", "float32"])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("compression", [None, "lzw"])
+def test_the_order_of_bytes_is_that_of_the_file(tmp_path, dtype, order, compression):
+    values, path = (picture(3)[..., 0] + 1).astype(dtype), tmp_path / "a.tif"
+    options = {"byteorder": order, "compression": compression, "photometric": "minisblack"}
+    tifffile.imwrite(path, values, **options)
+    np.testing.assert_array_equal(tifffile.imread(path), values)
+    if order == ">" and compression and dtype != "uint16":  # which Pillow reads wrong
+        with pytest.raises(InputError, match="a.tif: .*big endian"):
+            read_image(path)
+    else:
+        np.testing.assert_array_equal(read_image(path, 1)[..., 0], values)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp"])

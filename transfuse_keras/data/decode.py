@@ -51,9 +51,19 @@ def decode(path, what):
                 refuse_deep_jpeg_2000(path)
             take_exif_alone(picture)
             upright = ImageOps.exif_transpose(picture)
+            if upright.mode in ("La", "RGBa"):  # colours that transparency has darkened
+                upright = upright.convert(upright.mode.upper())
             tags = getattr(picture, "tag_v2", {})
-            refuse_signed_bytes(upright, tags, path)
             compression = picture.info.get("compression")
+            refuse_signed_bytes(upright, tags, path)
+            if (
+                tags
+                and picture.mode in ("I", "F")
+                and tags.prefix == b"MM"
+                and compression != "raw"
+            ):
+                # Pillow exchanges bytes that libtiff has exchanged
+                raise InputError(f"{path}: is a compressed big endian TIFF; save it uncompressed.")
             upright.info["lossy"] = LOSSY.get(picture.format) or LOSSY.get(compression)
             upright.info["step"] = STEPS.get(grey_bits(picture, path), 1)
             upright.info["negative"] = tags.get(PHOTOMETRIC) == MIN_IS_WHITE and (
