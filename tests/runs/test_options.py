@@ -181,6 +181,18 @@ def test_every_option_can_be_given_again(trained, tmp_path):
         assert trained[-1][0] == replace(settings, fold=trained[-1][0].fold), name
 
 
+def test_what_was_measured_for_a_run_is_not_measured_again(trained, tmp_path):
+    """Neither when the run goes on nor when it is repeated."""
+    recipe = replace(TUNED.recipe, batch_size=16, learning_rate=0.5, epochs=7)
+    measured = replace(TUNED, recipe=recipe, auto_batch=True, time_limit=3600)
+    run = begin(tmp_path / "run", measured)
+    given = [*ARGUMENTS[:2], "--seed", 7, "--auto-batch", "--time-limit", "1h"]
+    assert train(*given, "--out", run, "--resume") == 0
+    assert train("--from", run / "config.json", "--out", tmp_path / "again") == 0
+    assert [call[0].recipe for call in trained] == [recipe, recipe]
+    assert not trained[1][0].auto_batch and trained[1][0].time_limit is None
+
+
 def test_folds_take_the_settings_of_the_run(trained, tmp_path, capsys):
     """50 epochs stay 50, whichever way a fold is begun or gone on with."""
     fold = replace(TUNED, fold=(1, 3))
