@@ -12,7 +12,7 @@ from transfuse_keras.cli import main
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.evaluation.evaluate import evaluate
 from transfuse_keras.evaluation.statistics import summarize
-from transfuse_keras.inference.predictor import Predictor
+from transfuse_keras.inference.predictor import Predictor, load_predictor
 from transfuse_keras.model.variants import VARIANTS
 from transfuse_keras.tasks import find_task, hip
 
@@ -60,3 +60,12 @@ def test_an_epoch_on_real_data(name, tmp_path, monkeypatch):
         assert predicted.shape == truth.shape
         np.testing.assert_array_equal(predicted.affine, truth.affine)
         assert set(np.unique(np.asarray(predicted.dataobj))) <= {0, 1, 2}
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real images are elsewhere")
+def test_the_hippocampus_model_to_take_has_the_scores_of_its_card():
+    """As int8, without TensorFlow, on five of the volumes that it was not trained on."""
+    task = find_task(str(ROOT / "examples" / "hippocampus.py"))
+    model = load_predictor(ROOT / "docs" / "models" / "hippocampus" / "model-int8.tflite")
+    samples = find_splits(task, REAL / "hippocampus")["test"][:5]
+    assert summarize(evaluate(model, samples, task).rows)["mean"]["dice"] > 0.76

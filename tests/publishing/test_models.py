@@ -23,7 +23,7 @@ from transfuse_keras.tasks import hip
 
 DOCS = Path(__file__).parents[2] / "docs"
 FILE = "model-int8.tflite"
-MODELS = {"hip": ("apache-2.0", 4e6)}  # licence, bytes
+MODELS = {"hip": ("apache-2.0", 4e6), "hippocampus": ("cc-by-sa-4.0", 8e6)}  # licence, bytes
 
 
 @pytest.mark.parametrize("name", MODELS)
