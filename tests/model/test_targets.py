@@ -90,6 +90,7 @@ def test_pixels_of_weight_0_change_nothing(data):
         (np.full((2, *SIZE, 2), 255), r"\(2, 32, 48, 2\).* 0? ?.*255"),
         (np.full((2, *SIZE), 3), r"\(2, 32, 48\).*3"),
         (np.full((2, *SIZE), 0.5), r"\(2, 32, 48\).*0.5"),
+        (np.full((2, *SIZE), 1.0000001, "float32"), r"\(2, 32, 48\).*1.0000001.*round"),
         (np.full((2, *SIZE, 2), -1.0), "-1"),
         (np.full((2, *SIZE, 2), np.nan), "nan"),
         (np.zeros((2, *SIZE, 3)), r"\(2, 32, 48, 3\)"),

@@ -50,14 +50,16 @@ def check_target(target, classes, size):
     if not target.size:
         return
     low, high = target.min(), target.max()
-    in_range = low >= 0 and high <= (classes if is_label_map else 1)
-    if in_range and is_label_map and target.dtype.kind == "f":
-        in_range = not (target % 1).any()
-    if not in_range:  # also where there is a nan
+    if not (low >= 0 and high <= (classes if is_label_map else 1)):  # also where there is a nan
         remedy = "; divide them by 255" if high == 255 and low >= 0 and not is_label_map else ""
         raise InputError(
             f"The masks, of shape {target.shape}, have values from {low:g} to {high:g}; they must "
             f"be {wanted}{remedy}."
+        )
+    if is_label_map and (broken := target[target % 1 > 0]).size:
+        raise InputError(
+            f"The label maps, of shape {target.shape}, hold {broken[0]}, which is no whole number: "
+            f"round them. They must be {wanted}."
         )
 
 
