@@ -106,13 +106,21 @@ def test_what_a_training_found_on_the_data_is_no_other_setting(tmp_path):
         refuse_other_settings(tmp_path, Settings(found), {"task": "hip"})
 
 
-def test_a_repeated_run_goes_on_by_the_same_command_line(trained, tmp_path):
-    config = begin(tmp_path / "first", complete=True) / "config.json"
+def test_a_repeated_run_goes_on_by_the_same_command_line(trained, tmp_path, capsys):
+    cosine = replace(TUNED, recipe=replace(TUNED.recipe, warm_up=0.1))
+    # epochs and batch were chosen, and it went on for longer
+    measured = replace(cosine, time_limit=7200.0, auto_batch=True, restart=20)
+    config = begin(tmp_path / "first", measured, complete=True) / "config.json"
     command = ["--from", config, "--out", tmp_path / "again", "--resume"]
     assert train(*command) == 0
-    begin(tmp_path / "again")
+    said = capsys.readouterr().err
+    assert str(config) in said and "one cosine" in said
+    begin(tmp_path / "again", trained[0][0])
     assert train(*command) == 0
-    assert [call[1:] for call in trained] == [(str(tmp_path / "again"), x) for x in (False, True)]
+    assert trained == [(cosine, str(tmp_path / "again"), x) for x in (False, True)]
+    assert train("--from", config, "--folds", 2, "--out", "folds") == 0
+    assert trained[-1][0] == replace(cosine, fold=(1, 2))
+    assert train("--from", config, "--out", config.parent, "--resume") == 0
 
 
 def test_all_options_that_differ_from_the_run_are_named_at_once(trained, tmp_path, capsys):

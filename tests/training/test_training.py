@@ -17,7 +17,7 @@ from transfuse_keras.model.losses import StructureLoss
 from transfuse_keras.model.transfuse import LOSS_WEIGHTS
 from transfuse_keras.model.variants import VARIANTS
 from transfuse_keras.runs.folder import COMPLETE, CONFIG, SPLIT, read_split, write_split
-from transfuse_keras.runs.samples import recognize
+from transfuse_keras.runs.samples import complete_split, recognize
 from transfuse_keras.runs.settings import Settings, describe_settings, read_settings
 from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import Recipe
@@ -25,7 +25,7 @@ from transfuse_keras.training import train
 from transfuse_keras.training.checkpoints import Progress
 from transfuse_keras.training.fit import MONITOR, create_model, has_ended
 from transfuse_keras.training.optimizer import create_learning_rate, create_optimizer
-from transfuse_keras.training.train import complete_split, find_run_splits, lengthen
+from transfuse_keras.training.train import find_run_splits, lengthen
 
 
 def test_the_learning_rate_rises_and_falls_along_a_cosine():
@@ -101,7 +101,7 @@ def test_a_training_that_read_no_image_as_a_whole_recognises_them_afterwards(tmp
     settings = Settings(TASKS["hip"], str(data), replace(TASKS["hip"].recipe, image_size=(32, 32)))
     splits = find_run_splits(settings)
     write_split(tmp_path / SPLIT, splits)  # as process 0 of several
-    complete_split(tmp_path, splits, settings)
+    complete_split(tmp_path, splits, (32, 32), None)
     write_json(tmp_path / CONFIG, describe_settings(settings))
     found = recognize(settings.task, tmp_path, samples := sum(splits.values(), []))
     assert found == {x.name: part for part, of in splits.items() for x in of} and len(samples) == 12
@@ -136,7 +136,7 @@ def test_validation_images_that_are_scored_are_not_trained_on(monkeypatch):
 @pytest.fixture
 def progress(tmp_path):
     settings = Settings(TASKS["skin"], recipe=Recipe(epochs=6, warm_up=0.1))
-    write_json(tmp_path / CONFIG, describe_settings(settings))
+    write_json(tmp_path / CONFIG, {**describe_settings(settings), "split": ["by patient"]})
     (tmp_path / COMPLETE).write_text("{}")
     return Progress(tmp_path / "checkpoints" / "epoch-0006.keras", 6)
 
@@ -147,10 +147,23 @@ def test_a_run_goes_on_for_longer(tmp_path, progress, capsys):
     assert longer.recipe.epochs == 9 and longer.restart == 6
     assert "new cosine from epoch 7" in capsys.readouterr().out
     assert read_settings(tmp_path / CONFIG) == longer
+    assert json.loads((tmp_path / CONFIG).read_text())["split"] == ["by patient"]
     assert not (tmp_path / COMPLETE).exists()
     for epochs, found in ((6, progress), (9, Progress())):
         with pytest.raises(InputError, match=str(tmp_path)):
             lengthen(settings, tmp_path, epochs, found, first=True)
+
+
+def test_a_longer_training_that_lost_its_checkpoints_begins_its_cosine_anew(
+    tmp_path, progress, monkeypatch
+):
+    longer = lengthen(read_settings(tmp_path / CONFIG), tmp_path, 9, progress, first=True)
+    fitted = []
+    monkeypatch.setattr(train, "find_run_splits", lambda settings: {})
+    monkeypatch.setattr(train, "fit_model", lambda settings, *_: fitted.append(settings))
+    train.train_run(longer, tmp_path, True, True, None, None, None)  # no checkpoint is there
+    assert fitted[0].restart == read_settings(tmp_path / CONFIG).restart == 0
+    assert create_learning_rate(fitted[0].recipe, 10, fitted[0].restart)(5) > 0
 
 
 def test_a_training_that_ended_early_counts_its_patience_anew_when_it_goes_on(tmp_path, progress):

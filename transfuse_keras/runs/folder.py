@@ -118,6 +118,12 @@ def begin_run(run, settings, splits, prints=None):
     begin_log(run)
 
 
+def keep_settings(run, settings):
+    """Write other settings of a run beside what else its config.json says."""
+    known = read_json(run / CONFIG) or {}
+    write_json(run / CONFIG, {**known, **describe_settings(settings)})
+
+
 def split_rows(splits):
     return [
         {"split": part, "group": str(sample.group), "sample": sample.name}

@@ -1,5 +1,6 @@
 """Options of the command line as the Settings of a training, and which differ from a run's."""
 
+import logging
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,8 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.runs.settings import Settings, plain_settings, read_settings
 from transfuse_keras.tasks import find_task
 from transfuse_keras.tasks.task import RECIPE_CHANGES
+
+log = logging.getLogger(__name__)
 
 # An option has the name of the attribute that it sets, unless it is listed here.
 SPELLINGS = {"learning_rate": "--lr", "source": "--from"}
@@ -23,6 +26,9 @@ UNITS = {"h": 3600, "m": 60, "min": 60, "s": 1}  # seconds
 CHANGED_BY_RECIPE = {name for changes in RECIPE_CHANGES.values() for name in changes}
 FOUND_ON_DATA = ("augmentation", "value_range", "dicom_range")  # of a task
 DEFAULT_FOLDS = 5
+# What a repeated run does not take over: by what its epochs and its batch were chosen, as it has
+# what was chosen, and where it went on for longer, as the first cosine is not known any more.
+OF_THE_FIRST = {"time_limit": None, "auto_batch": False, "restart": 0}
 
 
 def spell(name):
@@ -180,6 +186,13 @@ def find_settings(given, source=None):
     if others:
         raise InputError(f"--from takes all settings from {source}; leave out {spell_all(others)}.")
     settings = read_settings(source)
+    if settings.restart and settings.recipe.warm_up is not None:
+        log.warning(
+            f"{source}: its training went on for longer after epoch {settings.restart}, along a "
+            f"new cosine. The repeat follows one cosine for all {settings.recipe.epochs} epochs, "
+            "so its weights will be others."
+        )
+    settings = replace(settings, **OF_THE_FIRST)
     return replace(settings, fold=parse_fold(**given)) if given else settings
 
 
@@ -197,6 +210,7 @@ def refuse_other_settings(run, settings, given, source=None, folds=None):
         names = [name for name in given if name != "folds"]
     else:
         asked, names = find_settings(given, source), ["source"]
+        settings = replace(settings, **OF_THE_FIRST)
     if folds is not None:
         names.append("folds")
     ours, theirs = (

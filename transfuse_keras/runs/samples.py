@@ -9,7 +9,7 @@ import numpy as np
 from transfuse_keras.data.copies import share_bits, take_fingerprints
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.splits import find_splits
-from transfuse_keras.runs.folder import own_data, read_config, read_split
+from transfuse_keras.runs.folder import SPLIT, own_data, read_config, read_split, write_split
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,21 @@ def own_listing(task, run):
     config = read_config(run)
     spacing = config.get("spacing") and tuple(config["spacing"])
     return find_samples(task, own_data(run), spacing, config.get("masks"), config.get("group"))
+
+
+def complete_split(run, splits, size, field):
+    """Write by what images are recognised, where no process of the training has read them all.
+
+    Args:
+        run: Path of the run folder.
+        splits: part -> list of Sample.
+        size: (height, width) of the training.
+        field: of the task.
+    """
+    if not any(row["digest"] for row in read_split(run)):
+        samples = {x.name: x for part in splits.values() for x in part}.values()
+        prints = take_fingerprints(samples, size=size, field=field)
+        write_split(run / SPLIT, splits, prints)
 
 
 def recognize(task, run, samples):

@@ -57,9 +57,6 @@ def begin(out=None, resume=False, source=None, devices=None, **given):
     if run is None:
         plan_if_asked(given, save_task, source, job)
         settings = find_settings(given, source)
-        if source is not None:
-            # it has the epochs and the batch that were chosen
-            settings = replace(settings, time_limit=None, auto_batch=False)
         if settings.auto_batch and (job or devices):
             raise InputError("--auto-batch: is for one device; give --batch-size for several.")
         if job and settings.time_limit:

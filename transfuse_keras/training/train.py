@@ -11,24 +11,20 @@ from pathlib import Path
 
 import keras
 
-from transfuse_keras.data.copies import take_fingerprints
 from transfuse_keras.data.splits import find_splits, limit_samples
 from transfuse_keras.data.survey import fix_augmentation
 from transfuse_keras.data.value_range import fix_ranges
 from transfuse_keras.errors import InputError, quantity
-from transfuse_keras.files import remove, remove_leftovers, replacing, write_json
+from transfuse_keras.files import remove, remove_leftovers, replacing
 from transfuse_keras.model.load import load_model
 from transfuse_keras.runs.folder import (
     COMPLETE,
-    CONFIG,
-    SPLIT,
-    read_split,
+    keep_settings,
     refuse_other_split,
-    write_split,
     writing_run,
 )
 from transfuse_keras.runs.logfile import begin_log, logging_to_folder
-from transfuse_keras.runs.settings import describe_settings
+from transfuse_keras.runs.samples import complete_split
 from transfuse_keras.training import checkpoints
 from transfuse_keras.training.finish import write_results
 from transfuse_keras.training.fit import fit_model, has_ended, monitor_of
@@ -147,6 +143,10 @@ def train_run(settings, run, first, resume, distributed, job, epochs, trackers=N
             remove_leftovers(run)
             begin_log(run)
         progress = checkpoints.find_progress(run, monitor_of(settings))
+        if progress.epochs < settings.restart:  # the checkpoint that it went on from is lost
+            settings = replace(settings, restart=progress.epochs)
+            if first:
+                keep_settings(run, settings)
     if epochs is not None:
         settings = lengthen(settings, run, epochs, progress, first)
     best, model = run / "checkpoints" / checkpoints.BEST, None
@@ -221,7 +221,7 @@ def lengthen(settings, run, epochs, progress, first):
     settings = replace(settings, recipe=replace(recipe, epochs=epochs), restart=progress.epochs)
     if first:
         (run / COMPLETE).unlink(missing_ok=True)
-        write_json(run / CONFIG, describe_settings(settings))
+        keep_settings(run, settings)
     return settings
 
 
@@ -231,7 +231,8 @@ def finish(settings, run, splits, model, keep_checkpoints, export, report):
     `model` is the trained one, which is given its best weights: to build another takes
     seconds. Without it the best is loaded.
     """
-    complete_split(run, splits, settings)
+    if settings.data is not None:
+        complete_split(run, splits, settings.recipe.image_size, settings.task.field)
     data = "phantom" if settings.data is None else str(settings.data)
     if model is None:
         model = load_model(run / "model.keras")
@@ -244,14 +245,6 @@ def finish(settings, run, splits, model, keep_checkpoints, export, report):
             remove(run / "checkpoints")
     names = ["report.html"] * report + ["model.keras"] + ["model.tflite"] * export
     log.info("Done: " + ", ".join(f"{run}/{name}" for name in names))
-
-
-def complete_split(run, splits, settings):
-    """Write by what images are recognised, where no process has read them all."""
-    if settings.data is not None and not any(row["digest"] for row in read_split(run)):
-        samples = {x.name: x for part in splits.values() for x in part}.values()
-        size, field = settings.recipe.image_size, settings.task.field
-        write_split(run / SPLIT, splits, take_fingerprints(samples, size=size, field=field))
 
 
 def run_with_tensorflow(arguments):
