@@ -2,6 +2,7 @@
 
 import json
 import math
+import runpy
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ from transfuse_keras.runs.samples import complete_split, recognize
 from transfuse_keras.runs.settings import Settings, describe_settings, read_settings
 from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import Recipe
-from transfuse_keras.training import train
+from transfuse_keras.training import optimizer, train
 from transfuse_keras.training.checkpoints import Progress
 from transfuse_keras.training.fit import MONITOR, create_model, has_ended
 from transfuse_keras.training.optimizer import create_learning_rate, create_optimizer
@@ -69,6 +70,18 @@ def test_weight_decay_is_of_kernels_alone():
 def test_epsilon_is_pytorchs():
     assert {task.recipe.epsilon for task in TASKS.values()} == {1e-8}
     assert create_optimizer(Recipe(), 1).epsilon == 1e-8
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a hook of tf.distribute")
+def test_a_keras_that_renames_the_hook_for_sums_is_an_error(monkeypatch):
+    hook = "_all_reduce_sum_gradients"
+    (owner,) = [base for base in keras.optimizers.Adam.__mro__ if hook in vars(base)]
+    # the module runs once more: its classes are not to take the place of the registered ones
+    monkeypatch.setattr(keras.saving, "register_keras_serializable", lambda _: lambda cls: cls)
+    runpy.run_path(optimizer.__file__)
+    monkeypatch.delattr(owner, hook)
+    with pytest.raises(AssertionError, match="adds up gradients"):
+        runpy.run_path(optimizer.__file__)
 
 
 def test_a_run_from_before_keeps_the_epsilon_that_it_was_begun_with(tmp_path):
