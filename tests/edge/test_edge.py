@@ -299,6 +299,20 @@ def test_a_photograph_is_turned_upright_and_decoded_within_two_levels(number, tm
     assert np.abs(found.astype(int) - wanted).max() <= 2
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("letter", ["H", "I"])  # of the standard, and of careless writers
+def test_an_orientation_of_another_type_is_read_alike(order, letter, kind, tmp_path):
+    number = struct.pack(f"{order}{letter}", 6).ljust(4, b"\0")
+    entry = struct.pack(f"{order}HHI", 274, {"H": 3, "I": 4}[letter], 1) + number
+    exif = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HIH", 42, 8, 1) + entry
+    path = tmp_path / "a"
+    path.write_bytes(encode(COLOUR, kind, exif=b"Exif\0\0" + exif + bytes(4)))
+    found, wanted = edge.read_image(path), readers.read_image(path)
+    assert found.shape == wanted.shape
+    assert letter == "I" or found.shape == (44, 30, 3)  # which is turned
+
+
 def test_dicom_is_refused_whatever_it_is_called(tmp_path):
     """Also with the header of a TIFF, which OpenCV would read."""
     plain = cv2.imencode(".tif", np.asarray(COLOUR), [cv2.IMWRITE_TIFF_COMPRESSION, 1])[1]

@@ -1,5 +1,7 @@
 """Picture files decoded by Pillow, upright; what Pillow reads wrong is read right or refused."""
 
+import struct
+
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -15,6 +17,8 @@ LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "WEBP": "WebP", "JPEG2000": "JPEG 2000"}
 LOSSY |= {"jpeg": "JPEG", "tiff_jpeg": "JPEG", "webp": "WebP"}
 PHOTOMETRIC, BITS, PLANES, EXTRA_SAMPLES, SAMPLE_FORMAT = 262, 258, 284, 338, 339  # TIFF tags
 ORIENTATION = 274  # also of EXIF
+UPRIGHT = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270")
+UPRIGHT += ("TRANSVERSE", "ROTATE_90")  # Pillow's names of what turns orientations 2 to 8
 MIN_IS_WHITE, SEPARATE, PREMULTIPLIED, SIGNED = 0, 2, 1, 2  # their values
 STEPS = {2: 85, 4: 17}  # bits of a grey pixel: distance of the levels that Pillow makes of them
 
@@ -49,8 +53,7 @@ def decode(path, what):
                 )
             if picture.format == "JPEG2000" and not is_grey_and_deep(picture):
                 refuse_deep_jpeg_2000(path)
-            take_exif_alone(picture)
-            upright = ImageOps.exif_transpose(picture)
+            upright = turn_upright(picture)
             if upright.mode in ("La", "RGBa"):  # colours that transparency has darkened
                 upright = upright.convert(upright.mode.upper())
             tags = getattr(picture, "tag_v2", {})
@@ -102,17 +105,34 @@ def refuse_deep_jpeg_2000(path):
         raise InputError(f"{path}: has colours of more than 8 bits; save it as PNG or with 8 bits.")
 
 
-def take_exif_alone(picture):
-    """Let an opened image be turned by its EXIF alone. Pillow would also believe its XMP, as
+def turn_upright(picture):
+    """An opened image, decoded and turned by its EXIF alone. Pillow would also believe its XMP, as
     browsers and OpenCV, which reads colours of 16 bits, do not."""
-    if picture.format == "TIFF":  # it is turned as it is loaded
-        found = picture.tag_v2.get(ORIENTATION, 1)
-    else:
-        picture.load()  # a PNG may tell it behind its pixels
-        exif = Image.Exif()
-        exif.load(picture.info.get("exif", b""))
-        found = exif.get(ORIENTATION, 1)
-    picture.getexif()[ORIENTATION] = found
+    if picture.format == "TIFF":  # Pillow turns it as it is loaded
+        picture.getexif()[ORIENTATION] = picture.tag_v2.get(ORIENTATION, 1)
+        return ImageOps.exif_transpose(picture)
+    picture.load()  # a PNG may tell it behind its pixels
+    orientation = read_orientation(picture.info.get("exif", b""))
+    if orientation not in range(2, 9):
+        return picture.copy()
+    return picture.transpose(Image.Transpose[UPRIGHT[orientation - 2]])
+
+
+def read_orientation(exif):
+    """The orientation in EXIF bytes, 1 without one. It has two bytes by the standard; OpenCV, and
+    so the edge script, reads two even where a file claims another type."""
+    while exif.startswith(b"Exif\0\0"):
+        exif = exif[6:]
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    try:
+        (start,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, start)
+        for place in range(start + 2, start + 2 + 12 * count, 12):
+            if struct.unpack_from(f"{order}H", exif, place) == (ORIENTATION,):
+                return struct.unpack_from(f"{order}H", exif, place + 8)[0]
+    except struct.error:  # none, or damaged
+        pass
+    return 1
 
 
 def refuse_signed_bytes(picture, tags, path):
