@@ -2,7 +2,7 @@
 
 from transfuse_keras.arguments.parser import add_command
 from transfuse_keras.arguments.shared import (
-    MODEL_HELP,
+    MODELS_HELP,
     add_flip,
     add_model,
     add_shard,
@@ -49,8 +49,7 @@ def add_serve(top):
         "--model savedmodels/hip --host 0.0.0.0 --port 80 --max-mb 64",
     )
     model = command.add_argument_group("model").add_argument
-    several = "; several, or a folder of --folds: the mean of their probabilities"
-    model("--model", required=True, nargs="+", metavar="M", help=MODEL_HELP + several)
+    model("--model", required=True, nargs="+", metavar="M", help=MODELS_HELP)
     service = command.add_argument_group("service").add_argument
     service("--host", help="address to listen on (default: 127.0.0.1, this machine alone)")
     service("--port", type=int, metavar="N", help="0 is a free one (default: 8080)")

@@ -5,6 +5,7 @@ from transfuse_keras.tasks import TASKS
 
 TASK_HELP = f"{', '.join(TASKS)}, or a .py file that holds a Task"
 MODEL_HELP = "run folder, .keras, .tflite, .onnx or OpenVINO .xml file, or SavedModel folder"
+MODELS_HELP = f"{MODEL_HELP}; several, or a folder of --folds: the mean of their probabilities"
 
 
 def add_spacing(add):
@@ -23,8 +24,7 @@ def add_reading(add):
 
 def add_model(command, required=True):
     add = command.add_argument_group("model").add_argument
-    several = "; several, or a folder of --folds: the mean of their probabilities"
-    add("--model", required=required, nargs="+", metavar="M", help=MODEL_HELP + several)
+    add("--model", required=required, nargs="+", metavar="M", help=MODELS_HELP)
     add("--task", help=f"{TASK_HELP} (default: the run's)")
 
 
