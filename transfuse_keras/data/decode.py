@@ -1,6 +1,6 @@
 """Picture files decoded by Pillow, upright; what Pillow reads wrong is read right or refused."""
 
-import struct
+import io
 
 import cv2
 import numpy as np
@@ -17,9 +17,9 @@ LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "WEBP": "WebP", "JPEG2000": "JPEG 2000"}
 LOSSY |= {"jpeg": "JPEG", "tiff_jpeg": "JPEG", "webp": "WebP"}
 PHOTOMETRIC, BITS, PLANES, EXTRA_SAMPLES, SAMPLE_FORMAT = 262, 258, 284, 338, 339  # TIFF tags
 ORIENTATION = 274  # also of EXIF
-UPRIGHT = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270")
-UPRIGHT += ("TRANSVERSE", "ROTATE_90")  # Pillow's names of what turns orientations 2 to 8
 MIN_IS_WHITE, SEPARATE, PREMULTIPLIED, SIGNED = 0, 2, 1, 2  # their values
+CORNER = np.zeros((8, 16), "uint8")  # which shows how it was turned
+CORNER[:4, :4] = 255
 STEPS = {2: 85, 4: 17}  # bits of a grey pixel: distance of the levels that Pillow makes of them
 
 
@@ -112,27 +112,24 @@ def turn_upright(picture):
         picture.getexif()[ORIENTATION] = picture.tag_v2.get(ORIENTATION, 1)
         return ImageOps.exif_transpose(picture)
     picture.load()  # a PNG may tell it behind its pixels
-    orientation = read_orientation(picture.info.get("exif", b""))
-    if orientation not in range(2, 9):
-        return picture.copy()
-    return picture.transpose(Image.Transpose[UPRIGHT[orientation - 2]])
+    exif = picture.info.get("exif")
+    turn = find_turn(exif, "JPEG" if picture.format in ("JPEG", "MPO") else "PNG") if exif else None
+    return picture.copy() if turn is None else picture.transpose(turn)
 
 
-def read_orientation(exif):
-    """The orientation in EXIF bytes, 1 without one. It has two bytes by the standard; OpenCV, and
-    so the edge script, reads two even where a file claims another type."""
-    while exif.startswith(b"Exif\0\0"):
-        exif = exif[6:]
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
-    try:
-        (start,) = struct.unpack_from(f"{order}I", exif, 4)
-        (count,) = struct.unpack_from(f"{order}H", exif, start)
-        for place in range(start + 2, start + 2 + 12 * count, 12):
-            if struct.unpack_from(f"{order}H", exif, place) == (ORIENTATION,):
-                return struct.unpack_from(f"{order}H", exif, place + 8)[0]
-    except struct.error:  # none, or damaged
-        pass
-    return 1
+def find_turn(exif, form):
+    """What puts a picture with these EXIF bytes upright, as Pillow names it; None for nothing.
+
+    OpenCV is asked, by a tiny picture of the format: the edge script reads by it, so damaged EXIF
+    is read alike, too.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(CORNER).save(buffer, form, exif=exif)
+    content = np.frombuffer(buffer.getvalue(), "uint8")
+    flat = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
+    upright = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
+    turned = {turn: np.asarray(Image.fromarray(flat).transpose(turn)) for turn in Image.Transpose}
+    return next((turn for turn in turned if np.array_equal(turned[turn], upright)), None)
 
 
 def refuse_signed_bytes(picture, tags, path):
