@@ -135,8 +135,10 @@ def resize(image, size):
         return image
     shrinks = image.shape[0] >= size[0] and image.shape[1] >= size[1]
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized = cv2.resize(image, size[::-1], interpolation=how)
-    return resized.reshape(*size, image.shape[2])  # OpenCV drops a single channel
+    # by area OpenCV takes no more than four channels; it drops a single one
+    parts = [image[..., i : i + 4] for i in range(0, image.shape[2], 4)]
+    parts = [cv2.resize(part, size[::-1], interpolation=how) for part in parts]
+    return np.concatenate([part.reshape(*size, -1) for part in parts], axis=-1)
 
 
 def overlay(image, masks):

@@ -15,7 +15,8 @@ from transfuse_keras.data.check import check
 from transfuse_keras.data.classes import count_labels
 from transfuse_keras.data.masks import IGNORED, describe_masks, read_masks
 from transfuse_keras.data.palettes import KNOWN
-from transfuse_keras.data.resize import resize_masks
+from transfuse_keras.data.resize import resize_image, resize_masks
+from transfuse_keras.data.symmetry import shrink
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks import Task
 
@@ -110,6 +111,17 @@ def test_resizing_keeps_ignored_pixels_out_of_the_rest():
     masks[:2, 2:] = [[[IGNORED], [IGNORED]], [[1], [1]]]  # half ignored
     masks[2:, :2, 0] = [[1, 0], [0, IGNORED]]  # one of three
     np.testing.assert_array_equal(resize_masks(masks, (2, 2))[..., 0], [[1, IGNORED], [0, 0]])
+
+
+@pytest.mark.parametrize("count", [4, 5, 9])
+def test_maps_of_many_classes_are_resized_each_as_it_would_be_alone(count):
+    maps = np.random.default_rng(0).random((50, 61, count), "float32")
+    for size in ((20, 30), (70, 90), (60, 40)):
+        alone = [resize_image(maps[..., i : i + 1], size)[..., 0] for i in range(count)]
+        np.testing.assert_allclose(resize_image(maps, size), np.stack(alone, -1), atol=1e-6)
+    sides = np.zeros((40, 64, count), "uint8")
+    sides[:, :32, -1] = 1
+    assert shrink(sides).shape == (32, 32, count) and shrink(sides)[:, :, -1].mean() == 0.5
 
 
 def test_the_shape_in_the_alpha_channel(tmp_path):

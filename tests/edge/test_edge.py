@@ -20,6 +20,7 @@ from PIL import Image, PngImagePlugin
 import transfuse_keras as tk
 from transfuse_keras.data import readers
 from transfuse_keras.data.pictures import overlay
+from transfuse_keras.data.resize import resize_image
 from transfuse_keras.export.formats import export_litert
 from transfuse_keras.inference import predict_files as predicting
 from transfuse_keras.inference.masks import to_masks
@@ -34,6 +35,12 @@ NEEDED = ("numpy", "opencv-python-headless", "ai-edge-litert")
 spec = importlib.util.spec_from_file_location("transfuse_edge", SCRIPT)
 edge = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(edge)
+
+
+@pytest.mark.parametrize("size", [(20, 30), (70, 90)])
+def test_maps_of_many_classes_are_resized_as_in_the_package(size):
+    maps = np.random.default_rng(0).random((50, 61, 6), "float32")
+    np.testing.assert_array_equal(edge.resize(maps, size), resize_image(maps, size))
 
 
 def describe(path, classes, thresholds, exclusive=False, **given):

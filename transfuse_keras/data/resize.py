@@ -14,9 +14,15 @@ def resize_image(image, size):
     if image.shape[:2] == tuple(size):
         return image
     shrinks = image.shape[0] >= size[0] and image.shape[1] >= size[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized = cv2.resize(image, size[::-1], interpolation=how)
-    return resized.reshape(*size, image.shape[2])  # OpenCV drops a single channel
+    return resize_channels(image, size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def resize_channels(image, size, how):
+    """As cv2.resize, of any number of channels: by area OpenCV takes no more than four."""
+    parts = [image[..., i : i + 4] for i in range(0, image.shape[2], 4)]
+    resized = [cv2.resize(part, size[::-1], interpolation=how) for part in parts]
+    # OpenCV drops a single channel
+    return np.concatenate([part.reshape(*size, -1) for part in resized], axis=-1)
 
 
 def resize_masks(masks, size):

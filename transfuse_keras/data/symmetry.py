@@ -5,6 +5,8 @@ import re
 import cv2
 import numpy as np
 
+from transfuse_keras.data.resize import resize_channels
+
 SMALL = 32  # pixels of the maps that are compared
 ENOUGH = 8  # images that show a class, from which on its mean place says something
 PARTNERS, ALONE = 0.7, 0.3  # likeness of one class to the mirrored other, and to itself mirrored
@@ -14,8 +16,7 @@ SIDES |= {right: left for left, right in SIDES.items()}
 
 def shrink(masks):
     """Masks uint8 (H, W, M) as shares of pixels, float32 (SMALL, SMALL, M)."""
-    small = cv2.resize(masks.astype("float32"), (SMALL, SMALL), interpolation=cv2.INTER_AREA)
-    return small.reshape(SMALL, SMALL, -1)
+    return resize_channels(masks.astype("float32"), (SMALL, SMALL), cv2.INTER_AREA)
 
 
 def find_sides(classes, maps):
