@@ -175,6 +175,7 @@ def test_every_option_can_be_given_again(trained, tmp_path):
         action, run = options[name], tmp_path / f"run-{number}"
         value = [] if action.nargs == 0 else VALUES.get(name) or [(action.choices or [3])[-1]]
         needed = [] if name == "--task" else ["--task", "hip"]
+        needed = ["--task", "prostate"] if name == "--context" else needed
         command = [*needed, "--data", data, name, *value, "--out", run, "--resume"]
         trained.clear()
         assert train(*command) == 0, name

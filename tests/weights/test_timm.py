@@ -108,3 +108,43 @@ def test_a_file_that_would_run_code_is_refused(tmp_path, capsys):
     with pytest.raises(ValueError, match="evil.pth"):
         tk.load_timm(tk.create_cnn("resnet18", input_shape=(32, 32, 3)), tmp_path / "evil.pth")
     assert "code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "size"), [("resnet18", 32), ("deit_tiny_patch16_224", 32)])
+@pytest.mark.parametrize(("channels", "context"), [(1, 1), (1, 2), (2, 1), (3, 1)])
+def test_of_equal_slices_an_inflated_branch_makes_what_it_makes_of_one(
+    name, size, channels, context, caplog
+):
+    state, slices = state_from_names(TIMM_SPECS[name]), 2 * context + 1
+    depth = {} if name == "resnet18" else {"depth": 1}
+    create = tk.create_vit if depth else tk.create_cnn
+    image = np.random.default_rng(0).standard_normal((1, size, size, channels)).astype("float32")
+    one = create(name, (size, size, channels), **depth)
+    tk.load_timm(one, state)
+    caplog.clear()
+    several = create(name, (size, size, slices * channels), **depth)
+    with caplog.at_level("INFO"):
+        tk.load_timm(several, state, context=context)
+    assert f"inflated to {slices} slices" in caplog.text
+    ours, theirs = several(np.tile(image, slices)), one(image)
+    for a, b in zip(*(x if isinstance(x, list) else [x] for x in (ours, theirs)), strict=True):
+        assert relative_error(a, b) < 1e-5
+    kernel = next(x for x in several.weights if x.shape[2:3] == (slices * channels,))
+    parts = np.split(np.asarray(kernel), slices, axis=2)  # every slice has the same weights
+    np.testing.assert_array_equal(parts[0], parts[-1])
+
+
+def test_a_run_on_slices_alone_starts_one_with_their_neighbours(tmp_path):
+    def unet(channels):
+        return tk.UNet("resnet18", (32, 32, channels), widths=(8, 8, 8))
+
+    alone, several, again = unet(2), unet(6), unet(6)
+    alone.save(tmp_path / "alone.keras")
+    tk.load_weights(several, tmp_path / "alone.keras", context=1)
+    image = np.random.default_rng(0).standard_normal((1, 32, 32, 2)).astype("float32")
+    assert relative_error(several(np.tile(image, 3))["mask"], alone(image)["mask"]) < 1e-5
+    several.save(tmp_path / "several.keras")
+    tk.load_weights(again, tmp_path / "several.keras", context=1)  # fits as it is
+    np.testing.assert_array_equal(again.cnn.weights[0], several.cnn.weights[0])
+    with pytest.raises(ValueError, match=r"several\.keras: .*does not fit"):
+        tk.load_weights(alone, tmp_path / "several.keras")

@@ -85,6 +85,8 @@ def add_training(command, seed=True):
     add = command.add_argument_group("model").add_argument
     add("--variant", help=f"{', '.join(VARIANTS)} (default: the task's)")
     add_image_size(add, "the task's; multiples of 16")
+    around = "of volumes: let the model see K slices on either side too (2.5D; default: the task's)"
+    add("--context", type=int, metavar="K", help=around)
     add_weights(add, "the task's, else none")
     add("--skip-heads", action="store_true", help="do not load the weights of the three heads")
     add = command.add_argument_group("training").add_argument

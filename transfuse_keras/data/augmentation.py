@@ -32,6 +32,8 @@ def augment(image, masks, task, rng):
     Returns: image and masks of the same shapes and dtypes.
     """
     a = leave_out(task.augmentation, rng)
+    if task.context:  # three slices are no colours
+        a = replace(a, saturation=0.0, hue=0.0)
 
     def happens(change):
         return rng.random() < a.probability.get(change, 1.0)
@@ -107,7 +109,9 @@ def shift_colour(image, a, rng):
     if image.shape[2] == 3 and (a.saturation or a.hue):
         cos, sin = ((1 + saturation) * f(2 * math.pi * turn) for f in (math.cos, math.sin))
         matrix = gain * np.linalg.inv(YIQ) @ [[1, 0, 0], [0, cos, -sin], [0, sin, cos]] @ YIQ
-    mean = np.array(cv2.mean(image)[: image.shape[2]])
+    count = image.shape[2]
+    means = [cv2.mean(image[..., i : i + 4]) for i in range(0, count, 4)]  # it takes four at most
+    mean = np.concatenate(means)[:count]
     if image.dtype == np.uint8:
         mean = np.full_like(mean, mean.mean())
     offset = (1 + light - gain) * mean

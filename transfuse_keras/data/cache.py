@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from transfuse_keras.data.context import Stacks
 from transfuse_keras.data.memory import available_memory, temporary_in_memory
 from transfuse_keras.data.resize import crop_field, crop_masks, resize_image, resize_masks
 from transfuse_keras.data.samples import Sample
@@ -50,7 +51,7 @@ def read_resized(samples, size, field=None):
     return images, masks
 
 
-def read_part(samples, size, field, part):
+def read_part(samples, size, field, part, context=0):
     """What `read_resized` gives of one process's part of the samples.
 
     Process p of n has every n-th image from p on and reads no other. Volumes differ in depth, so
@@ -59,11 +60,15 @@ def read_part(samples, size, field, part):
     Args:
         samples, size, field: as in `read_resized`.
         part: (p, n).
+        context: of the task; the images are Stacks then.
     """
     p, n = part
     if samples[0].slices is None:
         return read_resized(samples[p::n], size, field)
-    return tuple(array[p::n] for array in read_resized(samples, size, field))
+    images, masks = read_resized(samples, size, field)
+    if context:
+        images = Stacks.of_volumes(images, [sample.slices for sample in samples], context)
+    return images[p::n], masks[p::n]
 
 
 def count_images(samples):

@@ -54,8 +54,9 @@ def dataset(
             are together those of one; for that an incomplete last batch is left out in training
             and padded by images of weight 0 otherwise, for which the others weigh more.
 
-    Returns: batches of float32 (B, H, W, C), normalised, and float32 (B, H, W, M) of 0/1; further
-    of float32 weights: (B,) where they are padded, (B, H, W) where the task has `ignore`.
+    Returns: batches of float32 (B, H, W, C), normalised, C = `task.inputs`, and float32
+    (B, H, W, M) of 0/1; further of float32 weights: (B,) where they are padded, (B, H, W) where
+    the task has `ignore`.
 
     Raises: InputError if the folder, the split or a file cannot be used.
 
@@ -76,7 +77,7 @@ def dataset(
         raise InputError(f"{directory}: has no samples in the {split} split.")
     if split == "train" and augment:
         task = fix_augmentation(task, samples)
-    arrays = read_part(samples, size, task.field, shard)
+    arrays = read_part(samples, size, task.field, shard, task.context)
     normalization = normalization or task.normalization or default_normalization(task.channels)
     training, shared = split == "train", shard[1] > 1
     order = Order(
@@ -95,7 +96,7 @@ def batches(images, masks, task, normalization, order, augmented=False, padded=F
     of its draw where it was drawn besides.
 
     Args:
-        images: (N, H, W, C), uint8 or float32; kept as they are, not copied.
+        images: (N, H, W, C), uint8 or float32, or Stacks; kept as they are, not copied.
         masks: uint8 (N, H, W, M) of 0/1 and IGNORED.
         task: Task.
         normalization: (mean, std) of image / 255.

@@ -53,6 +53,8 @@ def describe_model(variant, config):
     recipe, model = config.get("recipe") or {}, [name_model(variant)]
     if "image_size" in recipe:
         model.append("{} x {} pixels".format(*recipe["image_size"]))
+    if context := (config.get("task") or {}).get("context"):
+        model.append(f"each slice with {context} on either side (2.5D)")
     if "weights" in config:
         model.append(f"weights {config['weights']}" if config["weights"] else "from scratch")
     return ", ".join(model)

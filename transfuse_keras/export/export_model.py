@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from transfuse_keras.data.cache import read_fitted
+from transfuse_keras.data.context import with_neighbours
 from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError, blaming, quantity
@@ -167,10 +168,8 @@ def calibration_images(model, task, samples):
     log.info(f"Calibrating int8 on {quantity(len(chosen), 'training image')} (drawn with seed 0)")
     images = []
     for i in chosen:
-        image, _ = select_fullest_slice(
-            *read_fitted(samples[i], model.input_shape[1:3], task.field)
-        )
-        images.append(image)
+        image, masks = read_fitted(samples[i], model.input_shape[1:3], task.field)
+        images.append(select_fullest_slice(with_neighbours(image, task.context), masks)[0])
     return np.stack(images)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transfuse_keras.data.cache import fitted
+from transfuse_keras.data.context import with_neighbours
 from transfuse_keras.errors import quantity
 from transfuse_keras.export.averaging import Averaged
 from transfuse_keras.export.budgets import BUDGETS, OverBudget
@@ -66,7 +67,8 @@ def predict_held_out(model, task, samples):
         if sample.spacing is not None and task.field is None:
             pairs = zip(sample.spacing, image.shape, size, strict=False)
             spacings.append([mm * own / wanted for mm, own, wanted in pairs])
-        image, truth = select_fullest_slice(*fitted(image, masks, sample, size, task.field))
+        image, masks = fitted(image, masks, sample, size, task.field)
+        image, truth = select_fullest_slice(with_neighbours(image, task.context), masks)
         images.append(image)
         truths.append(truth)
     if task.field is not None:

@@ -74,7 +74,7 @@ def describe_exported(source, about):
             "task": about["task"],
             "classes": describe_classes(about["classes"], about["thresholds"]),
             "input": f"{height}x{width} pixels (height x width), {about['input']['channels']} "
-            f"channels, {about['input']['values']}",
+            f"channels{describe_context(about.get('context'))}, {about['input']['values']}",
             **({"averages": about["averaged"]} if about.get("averaged") else {}),
             "precision": PRECISION_NAMES[about["quantize"]],
             "scores": describe_scores(about["scores"]),
@@ -87,6 +87,10 @@ def describe_exported(source, about):
                 f"{verified['largest_difference']:.1e}"
             )
     return found
+
+
+def describe_context(context):
+    return f" (a slice and {context} on either side)" if context else ""
 
 
 def describe_own(path):

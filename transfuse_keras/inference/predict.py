@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
+from transfuse_keras.data.context import neighbours, stack
 from transfuse_keras.data.readers import picture_pixels, to_8_bits
 from transfuse_keras.data.resize import crop_field, resize_image, uncrop_field
 from transfuse_keras.errors import InputError
@@ -37,7 +38,8 @@ def predict(
     Args:
         model: TransFuse or Predictor.
         image: (H, W, C) with the channels of the model, or a PIL image; see `as_pixels`. For a
-            model of a task on volumes float32, z-scored.
+            model of a task on volumes float32, z-scored; where the task has `context`, the slice
+            with its neighbours as channels, see `data.context.stack`.
         flips: "", "h", "v" or "hv": average over the image and its mirror images, left to right,
             upside down, or both, which takes 2, 2 or 4 times as long.
         tile: predict the image at its own scale in overlapping tiles of the model's size, instead
@@ -147,7 +149,7 @@ def tile_starts(length, tile):
     return [*range(0, length - tile, tile // 2), length - tile]
 
 
-def predict_volume(model, slices, spacing, field, flips="", mirrored_classes=None):
+def predict_volume(model, slices, spacing, field, flips="", mirrored_classes=None, context=0):
     """Probability maps of a volume, slice by slice, on its own grid.
 
     Args:
@@ -156,15 +158,17 @@ def predict_volume(model, slices, spacing, field, flips="", mirrored_classes=Non
         spacing: (slice, row, column) in mm.
         field: (height, width) in mm that the model sees.
         flips, mirrored_classes: as of `predict`.
+        context: of the task, how many slices on either side the model sees besides.
 
     Returns: float32 (D, H, W, M) in [0, 1]; 0 outside the field.
     """
     predictor = averaged(as_predictor(model), flips, mirrored_classes)
-    maps = []
+    maps, rows = [], neighbours(len(slices), context)
     for start in range(0, len(slices), AT_ONCE):
-        part = slices[start : start + AT_ONCE]
-        fitted = np.stack([crop_field(image, spacing[1:], field, predictor.size) for image in part])
-        for found in predictor.run(fitted):
+        part = rows[start : start + AT_ONCE]
+        seen = slices[part.min() : part.max() + 1]
+        fitted = np.stack([crop_field(image, spacing[1:], field, predictor.size) for image in seen])
+        for found in predictor.run(stack(fitted, part - part.min())):
             maps.append(uncrop_field(found, slices.shape[1:3], spacing[1:], field))
     return np.stack(maps)
 
@@ -178,7 +182,8 @@ def predict_sample(model, sample, image, task, flips="", tile=False):
         return predict(model, image, flips, tile, task.mirrored_classes)
     if tile:
         raise InputError(f"The task {task.name} is on volumes, which are not cut into tiles.")
-    return predict_volume(model, image, sample.spacing, task.field, flips, task.mirrored_classes)
+    about = task.field, flips, task.mirrored_classes, task.context
+    return predict_volume(model, image, sample.spacing, *about)
 
 
 def choose_flips(flips, task):

@@ -157,7 +157,10 @@ def predict_files(
         if task.field is None:
             maps = predict_images(load(), [image for _, image, _ in done], tile=tile)
         else:
-            maps = (predict_volume(load(), x, spacing, task.field) for _, x, spacing in done)
+            maps = (
+                predict_volume(load(), x, spacing, task.field, context=task.context)
+                for _, x, spacing in done
+            )
         for (item, image, spacing), probabilities in zip(done, maps, strict=True):
             try:
                 save(item, image, spacing, probabilities)
@@ -240,10 +243,10 @@ def load_members(members, precision, jit, task):
     predictors = []
     for path in members:
         predictor = load_predictor(path, precision, jit)
-        if (predictor.channels, predictor.classes) != (task.channels, len(task.classes)):
+        if (predictor.channels, predictor.classes) != (task.inputs, len(task.classes)):
             raise InputError(
                 f"{path}: takes {predictor.channels} channels and gives {predictor.classes} "
-                f"maps, the task {task.name} has {task.channels} and {len(task.classes)}."
+                f"maps, the task {task.name} has {task.inputs} and {len(task.classes)}."
             )
         predictors.append(predictor)
     refuse_other_sizes(members, [predictor.size for predictor in predictors])

@@ -22,7 +22,11 @@ LITE = "tf_efficientnet_lite0"
 
 
 def load_weights(
-    model: keras.Model, source: str | Path, skip_heads: bool = False, pins: dict | None = None
+    model: keras.Model,
+    source: str | Path,
+    skip_heads: bool = False,
+    pins: dict | None = None,
+    context: int = 0,
 ) -> None:
     """Load weights of any known kind into a TransFuse.
 
@@ -40,6 +44,8 @@ def load_weights(
             an authors' checkpoint, see `load_official`.
         skip_heads: leave the three heads as they are, to fine-tune for other classes.
         pins: what "imagenet" has to be, see `pin_downloads`.
+        context: of the task, where the model sees several slices of a volume; see `load_official`
+            and `load_timm`. A `.weights.h5` file is of the very same model.
 
     Raises: ValueError if the source is missing, damaged or does not fit. The model is then
     unchanged, but for `.weights.h5` and for a second branch that fails after the first was loaded.
@@ -52,15 +58,17 @@ def load_weights(
     """
     path = Path(source)
     if source == "imagenet":
-        load_branches(model, lambda names: download(list(map(default_weights, names)), pins))
+        load_branches(
+            model, lambda names: download(list(map(default_weights, names)), pins), context
+        )
     elif source == PACKAGE:
-        load_lite(model, find_package())
+        load_lite(model, find_package(), context)
     elif path.is_dir() and not (path / "model.keras").is_file():
-        load_branches(model, lambda names: [find_weights(path, name) for name in names])
+        load_branches(model, lambda names: [find_weights(path, name) for name in names], context)
     elif path.is_dir() or path.suffix == ".keras":
         own = read_model(path)
         try:
-            load_official(model, official_state(own), skip_heads, own.position_grid)
+            load_official(model, official_state(own), skip_heads, own.position_grid, context)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from error
     elif path.suffix == ".h5" and skip_heads:
@@ -68,24 +76,24 @@ def load_weights(
     elif path.suffix == ".h5":
         load_h5(model, path)
     elif resolve_variant(model.variant).cnn == LITE and STEM in read_tensors(path):
-        load_lite(model, path)
+        load_lite(model, path, context)
     else:
-        load_official(model, source, skip_heads)
+        load_official(model, source, skip_heads, context=context)
 
 
-def load_lite(model, path):
+def load_lite(model, path, context=0):
     """Load EfficientNet-Lite0 as `efficientnet_lite_pytorch` names it; the rest stays as it is."""
     if model.cnn_config is not None or resolve_variant(model.variant).cnn != LITE:
         raise ValueError(
             f"{path}: holds EfficientNet-Lite0, which is not this model's CNN; choose the variant "
             "Lite, Mini or U-Lite."
         )
-    load_timm(model.cnn, path)
+    load_timm(model.cnn, path, context=context)
     if "vit" in {layer.name for layer in model.layers}:
         log.info(f"{path.name} holds the CNN alone: the transformer keeps its own weights.")
 
 
-def load_branches(model, find):
+def load_branches(model, find, context=0):
     """Load the published weights of both branches; `find` turns their names into paths."""
     variant = resolve_variant(model.variant)
     names = branch_names(variant)
@@ -93,7 +101,7 @@ def load_branches(model, find):
         del names["cnn"]
         log.info("The CNN is your own and keeps its weights.")
     for branch, path in zip(names, find(list(names.values())), strict=True):
-        load_timm(model.get_layer(branch), path, patches=not variant.sequential)
+        load_timm(model.get_layer(branch), path, patches=not variant.sequential, context=context)
 
 
 def branch_names(variant):

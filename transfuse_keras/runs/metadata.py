@@ -73,6 +73,7 @@ def describe_model(model, origin, kind, quantize):
         "exclusive": task.exclusive,
         "mirror_pairs": task.mirror_pairs,
         "field": task.field,
+        "context": task.context,  # the channels of 2 * context + 1 slices are the input's
         "channel_suffixes": task.channel_suffixes,
         "flips": task.flips,
         "augmentation": task.augmentation and asdict(task.augmentation),
@@ -169,11 +170,12 @@ def read_metadata(path):
         return None
     with blaming(file, "damaged", REMEDY):
         ranges = {name: content["input"].get(name) for name in RANGES}  # former versions lack them
-        augmentation = content.get("augmentation")
+        augmentation, context = content.get("augmentation"), content.get("context", 0)
         task = Task(
             content["task"],
             tuple(content["classes"]),
-            channels=content["input"]["channels"],
+            channels=content["input"]["channels"] // (2 * context + 1),
+            context=context,
             exclusive=content["exclusive"],
             mirror_pairs=tuple(map(tuple, content["mirror_pairs"])),
             field=content["field"] and tuple(content["field"]),
@@ -203,8 +205,8 @@ def known_task(model):
 
 
 def keep_ranges(task, known):
-    """A task with the ranges of grey levels and the augmentation that a model was trained with,
-    unless it has its own.
+    """A task with the ranges of grey levels, the augmentation and the context that a model was
+    trained with, unless it has its own.
 
     Args:
         task: Task.
@@ -212,7 +214,7 @@ def keep_ranges(task, known):
     """
     if known is None:
         return task
-    found = (*RANGES, "augmentation")
+    found = (*RANGES, "augmentation", "context")
     return replace(task, **{x: getattr(task, x) or getattr(known[0], x) for x in found})
 
 

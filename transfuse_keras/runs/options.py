@@ -149,6 +149,7 @@ def parse_settings(given, task=None):
             "--auto-batch chooses the batch and, with it, the learning rate; leave out "
             f"{spell_all(sorted(asked))}."
         )
+    task = with_context(task, given.get("context", task.context))
     data = given.get("data")
     own = recipe_of(task, data)
     weights = given.get("weights", own.weights)
@@ -169,6 +170,18 @@ def parse_settings(given, task=None):
         fold=parse_fold(**{name: given[name] for name in ("fold", "folds") if name in given}),
         **{name: given[name] for name in OF_SETTINGS if name in given},
     )
+
+
+def with_context(task, context):
+    """A task with the --context that was given; InputError if it cannot have it."""
+    if context < 0:
+        raise InputError(f"--context {context}: give 0 or more slices.")
+    if context and task.field is None:
+        raise InputError(
+            f"--context {context}: is for volumes, and the samples of the task {task.name} are "
+            "images, which have no slices beside them; leave it out."
+        )
+    return replace(task, context=context)
 
 
 def find_settings(given, source=None):
@@ -220,6 +233,7 @@ def refuse_other_settings(run, settings, given, source=None, folds=None):
             "task": {**plain["task"], "codes": {}},  # terms change no training
             **{"recipe": {}, "source": plain, "folds": count},
             "val": None if plain["validation"] else "none",
+            "context": plain["task"]["context"],
         }
         for plain, count in (
             (plain_settings(asked), given.get("folds")),
@@ -229,6 +243,8 @@ def refuse_other_settings(run, settings, given, source=None, folds=None):
     for name in FOUND_ON_DATA:  # where the task leaves them open, training has decided
         if ours["task"][name] is None:
             ours["task"][name] = theirs["task"][name]
+    if "context" not in given and not ours["context"]:  # the run was begun with the option
+        ours["task"]["context"] = theirs["task"]["context"]
     for name in CHANGED_BY_RECIPE - set(given):
         ours["recipe"][name], theirs["recipe"][name] = ours[name], theirs[name]
     different = [name for name in names if ours[name] != theirs[name]]

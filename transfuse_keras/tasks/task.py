@@ -147,6 +147,10 @@ class Task:
             slices are resampled in plane so that the image shows this field, padded and cropped
             about the centre. Volumes are z-scored by channel instead of normalised as RGB. None
             for tasks on images.
+        context: how many slices below and above the one that is segmented the model of a task on
+            volumes sees too, as further channels, from the lowest to the highest (2.5D): 1 for
+            three slices. Beyond the first and last slice of a volume these are repeated. 0 for
+            each slice alone.
         ignore: value of the mask's pixels that are left out, as 255 is in PASCAL VOC: they have
             weight 0 in the loss and are not scored. None: all count. Never a label of a class.
         value_range: (black, white) of images of more than 8 bits. None: found on the training
@@ -190,6 +194,7 @@ class Task:
     exclusive: bool = False
     mirror_pairs: tuple[tuple[str, str], ...] = ()
     field: tuple[float, float] | None = None
+    context: int = 0
     ignore: int | None = None
     value_range: tuple[float, float] | None = None
     dicom_range: tuple[float, float] | None = None
@@ -212,6 +217,11 @@ class Task:
             raise ValueError(f"Task {self.name}: give one of channel_suffixes for each channel.")
         if self.field is None and self.channels not in (1, 3):
             raise ValueError(f"Task {self.name}: images have 1 or 3 channels, not {self.channels}.")
+        if self.context < 0 or (self.context and self.field is None):
+            raise ValueError(
+                f"Task {self.name}: context={self.context} is of a task on volumes, 0 or more "
+                "slices on either side."
+            )
         # the labels of volumes are those of their dataset.json
         labels = range(len(self.classes) + 1 if self.field is None else 1)
         if self.ignore in labels:
@@ -238,6 +248,11 @@ class Task:
         partner = {a: b for pair in self.mirror_pairs for a, b in (pair, pair[::-1])}
         return [self.classes.index(partner.get(name, name)) for name in self.classes]
 
+    @property
+    def inputs(self) -> int:
+        """Number of channels that the model takes: those of the slice and of its neighbours."""
+        return self.channels * (2 * self.context + 1)
+
     def coded_terms(self, name):
         """The one to three terms of `codes` of a class; none if it has no code."""
         given = self.codes.get(name, ())
@@ -254,7 +269,7 @@ class Task:
         they are normalised as the model's published weights expect."""
         if self.field is None:
             return None
-        return (0.0,) * self.channels, (1 / 255,) * self.channels
+        return (0.0,) * self.inputs, (1 / 255,) * self.inputs
 
 
 def as_task(content):

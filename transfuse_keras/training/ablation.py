@@ -122,7 +122,7 @@ def format_paper_table(table, folder, settings, seeds):
     over the patients; behind it the mean of every seed.
     """
     recipe = settings.recipe
-    shape = (*recipe.image_size, settings.task.channels)
+    shape = (*recipe.image_size, settings.task.inputs)
     scores = {row: read_scores(folder, row, seeds, table.metrics) for row in table.rows}
     columns = list(dict.fromkeys(column for found in scores.values() for column in found))
     columns = columns or list(table.metrics)

@@ -165,13 +165,14 @@ def read_batches(settings, splits, normalization, order):
     part, shared = order.part, replicas() > 1
     log.info("Reading " + ", ".join(f"{len(x)} {name}" for name, x in splits.items()))
     arrays = {
-        name: read_part(splits[name], recipe.image_size, task.field, part)
+        name: read_part(splits[name], recipe.image_size, task.field, part, task.context)
         for name in ("train", "val")
         if splits[name]
     }
     prints = None
     if part[1] == 1:
-        prints = refuse_copies(splits, arrays, recipe.image_size, task.field)
+        alone = {x: images.slices if task.context else images for x, (images, _) in arrays.items()}
+        prints = refuse_copies(splits, alone, recipe.image_size, task.field)
     else:
         log.info("Each process reads its share: `transfuse check` tells if splits share an image.")
     order.foreground = (arrays["train"][1] == 1).any(axis=(1, 2, 3))
@@ -183,8 +184,12 @@ def read_batches(settings, splits, normalization, order):
     return training, validation, prints
 
 
-def refuse_copies(splits, arrays, size, field):
+def refuse_copies(splits, images, size, field):
     """Warn of images in two splits that look alike.
+
+    Args:
+        splits, size, field: as in `read_resized`.
+        images: part -> its images as `read_resized` gives them, where they are read.
 
     Returns: sample name -> Fingerprint.
 
@@ -193,8 +198,7 @@ def refuse_copies(splits, arrays, size, field):
     prints = {}
     for part, samples in splits.items():
         if any(sample.name not in prints for sample in samples):
-            images = arrays[part][0] if part in arrays else None
-            prints.update(take_fingerprints(samples, images, size, field))
+            prints.update(take_fingerprints(samples, images.get(part), size, field))
     errors, _ = find_copies(splits, prints)
     if errors:
         raise InputError(errors[0])
@@ -218,13 +222,14 @@ def create_model(settings, batches, load=True):
     try:
         model = TransFuse(
             recipe.variant,
-            (*recipe.image_size, task.channels),
+            (*recipe.image_size, task.inputs),
             len(task.classes),
             dropout=recipe.dropout,
             normalization=task.normalization,
         )
         if load and settings.weights is not None:
-            load_weights(model, settings.weights, settings.skip_heads, settings.downloads)
+            given = settings.weights, settings.skip_heads, settings.downloads
+            load_weights(model, *given, context=task.context)
     except ValueError as error:
         raise InputError(str(error)) from error
     compile_model(model, settings, batches)

@@ -7,6 +7,7 @@ import cv2
 import keras
 import numpy as np
 
+from transfuse_keras.data.context import neighbours
 from transfuse_keras.data.pictures import PICTURE_SIDE, enlarge, overlay, select_visible_slice
 from transfuse_keras.data.resize import resize_image
 from transfuse_keras.evaluation.facts import describe_duration
@@ -63,7 +64,8 @@ class DrawCases(keras.callbacks.Callback):
         self.samples = [samples[i] for i in chosen]
 
     def on_train_begin(self, logs=None):
-        self.cases = [(sample, *read_slice(sample)) for sample in self.samples]
+        context = self.task.context
+        self.cases = [(sample, *read_slice(sample, context)) for sample in self.samples]
 
     def on_epoch_end(self, epoch, logs=None):
         with averaged(self.model):
@@ -74,17 +76,21 @@ class DrawCases(keras.callbacks.Callback):
 
     def draw(self, sample, image, truth):
         maps = predict_sample(self.model, sample, image, self.task)
+        if image.ndim == 4:
+            image, maps = (x[self.task.context :][:1] for x in (image, maps))
         masks = to_masks(maps, exclusive=self.task.exclusive)
         picture = overlay(*enlarge(*select_visible_slice(image, masks, truth)))
         width = max(1, round(picture.shape[1] * PICTURE_SIDE / picture.shape[0]))
         return resize_image(picture, (PICTURE_SIDE, width))
 
 
-def read_slice(sample):
-    """Image and 0/1 truth of a sample; of a volume one slice of both, with its axis."""
+def read_slice(sample, context=0):
+    """Image and 0/1 truth of a sample; of a volume one slice of both, with its axis, and of the
+    image its `context` neighbours on either side."""
     image, truth = sample.read()
     truth = (truth == 1).astype("uint8")
     if image.ndim == 4:
         index = truth.sum(axis=(1, 2, 3)).argmax()
-        image, truth = image[index : index + 1], truth[index : index + 1]
+        image = image[neighbours(len(image), context)[index]]
+        truth = truth[index : index + 1]
     return image, truth

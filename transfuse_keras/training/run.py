@@ -29,7 +29,7 @@ from transfuse_keras.training.planning import plan_folder
 log = logging.getLogger(__name__)
 
 OPTIONS = {*OF_RECIPE, *OF_SETTINGS, "weights", "recipe", "threshold", "spacing", "fold", "folds"}
-OPTIONS |= {"time_limit"}
+OPTIONS |= {"time_limit", "context"}
 OF_PLAN = ("weights", "spacing", "masks", "group")
 SHOWN = 4  # pictures in a notebook
 
@@ -72,7 +72,7 @@ class Run:
         task = self.task
         if task.field is not None:
             slices, spacing = read_slices([Path(str(image))], task.channels)
-            maps = predict_volume(self.predictor, slices, spacing, task.field)
+            maps = predict_volume(self.predictor, slices, spacing, task.field, context=task.context)
         else:
             if isinstance(image, (str, Path)):
                 image = read_image(Path(image), task.channels, task.value_range, task.dicom_range)

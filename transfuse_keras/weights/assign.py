@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from transfuse_keras.errors import quantity
 from transfuse_keras.layers.upsampling import interpolation_matrix
 
 log = logging.getLogger(__name__)
@@ -31,17 +32,18 @@ def torch_name(path, rules):
     return path.replace("/", ".")
 
 
-def keras_layout(tensor, shape, position_grid=None):
+def keras_layout(tensor, shape, position_grid=None, context=0):
     """A PyTorch tensor in Keras' layout: (out, in, h, w) -> (h, w, in, out), a matrix transposed.
 
     A depthwise convolution is (channels, 1, h, w) there and (h, w, channels, 1) here.
     Position embeddings (1, N, D) become the grid (1, rows, columns, D) of `shape`, and a
-    convolution over RGB is adapted where `shape` has another number of input channels.
+    convolution over RGB is adapted where `shape` has another number of input channels; `context`
+    as of `adapt_stem`.
     """
     if tensor.ndim == 3 and len(shape) == 4 and tensor.shape[::2] == (shape[0], shape[3]):
         return resize_positions(tensor, shape[1:3], position_grid)
-    if is_adapted(tensor, shape):
-        tensor = adapt_stem(tensor, shape[2])
+    if is_adapted(tensor, shape, context):
+        tensor = adapt_stem(tensor, shape[2], context)
     axes = {2: (1, 0), 4: (2, 3, 1, 0)}.get(tensor.ndim)
     if tensor.ndim == len(shape) == 4 and tensor.shape[:2] == (shape[2], 1) and shape[3] == 1:
         axes = DEPTHWISE
@@ -58,18 +60,30 @@ def torch_layout(name, value):
     return value if axes is None else np.ascontiguousarray(value.transpose(axes))
 
 
-def is_adapted(tensor, shape):
-    """Whether a convolution over RGB is to become one over another number of channels."""
-    return tensor.ndim == len(shape) == 4 and tensor.shape[1] == 3 and shape[2] != 3
+def is_adapted(tensor, shape, context=0):
+    """Whether a convolution over RGB, or over one slice, is to become one over other channels."""
+    if tensor.ndim != 4 or len(shape) != 4 or tensor.shape[0] != shape[3]:
+        return False
+    alone = shape[2] // (2 * context + 1)
+    return tensor.shape[1] != shape[2] and tensor.shape[1] in (3, alone)
 
 
-def adapt_stem(weight, channels):
+def adapt_stem(weight, channels, context=0):
     """A convolution over RGB (out, 3, h, w) as one over `channels` channels.
 
     One channel: the sum over RGB, so a grey image gives what it gave as RGB. More: R, G, B
     repeated in turn and scaled by 3 / channels, so responses keep their size. It is timm's habit
     (`adapt_input_conv`).
+
+    With the `context` of a task, `channels` are those of 2 * context + 1 slices: the convolution
+    becomes one over a slice, if it is none, and is inflated: repeated for all slices and divided
+    by their number, so that equal slices give what one gave.
     """
+    if context:
+        slices = 2 * context + 1
+        if weight.shape[1] != channels // slices:
+            weight = adapt_stem(weight, channels // slices)
+        return np.tile(weight, (1, slices, 1, 1)) / np.float32(slices)
     if channels == 1:
         return weight.sum(axis=1, keepdims=True)
     return weight[:, np.arange(channels) % 3] * (3 / channels)
@@ -119,7 +133,14 @@ def describe_resizing(name, tokens, own, stored):
     return None
 
 
-def assign(variables, tensors, ignored=(), source=None, position_grid=None):
+def describe_adapting(name, tensor, channels, context):
+    """A sentence on what `adapt_stem` did."""
+    slices = f", inflated to {2 * context + 1} slices" if context else ""
+    made_for = "RGB" if tensor.shape[1] == 3 else quantity(tensor.shape[1], "channel")
+    return f"{name}: made for {made_for}, adapted to {quantity(channels, 'channel')}{slices}."
+
+
+def assign(variables, tensors, ignored=(), source=None, position_grid=None, context=0):
     """Load `tensors` into `variables`; says which of them were adapted or resized.
 
     Args:
@@ -128,6 +149,7 @@ def assign(variables, tensors, ignored=(), source=None, position_grid=None):
         ignored: patterns of tensor names that may be present without a variable.
         source: where the tensors are from, for the error: a path, or anything else.
         position_grid: (rows, columns) of the stored position embeddings, where it is known.
+        context: as of `adapt_stem`.
 
     Raises: ValueError listing every missing, extra, misshapen and undefined tensor; then nothing
     was loaded.
@@ -144,15 +166,15 @@ def assign(variables, tensors, ignored=(), source=None, position_grid=None):
         if name in tensors:
             tensor = np.asarray(tensors[name])
             try:
-                values[name] = keras_layout(tensor, variable.shape, position_grid)
+                values[name] = keras_layout(tensor, variable.shape, position_grid, context)
             except ValueError as error:
                 raise ValueError(f"{name_source(source)}{name}: {error}") from error
             if values[name].shape != tuple(variable.shape):
                 problems.append(f"{name} has shape {tensor.shape}, which does not fit")
             elif not np.isfinite(values[name]).all():
                 problems.append(f"{name} holds undefined values (nan or infinite)")
-            elif is_adapted(tensor, variable.shape):
-                adapted.append(f"{name}: made for RGB, adapted to {variable.shape[2]} channels.")
+            elif is_adapted(tensor, variable.shape, context):
+                adapted.append(describe_adapting(name, tensor, variable.shape[2], context))
             elif name.endswith("pos_embed"):
                 own = tuple(variable.shape[1:3])
                 adapted.append(describe_resizing(name, tensor.shape[1], own, position_grid))

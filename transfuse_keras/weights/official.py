@@ -97,6 +97,7 @@ def load_official(
     source: str | Path | Mapping[str, np.ndarray],
     skip_heads: bool = False,
     position_grid: tuple[int, int] | None = None,
+    context: int = 0,
 ) -> None:
     """Load an authors' checkpoint into a TransFuse of the same variant.
 
@@ -114,6 +115,9 @@ def load_official(
         position_grid: (rows, columns) of the stored position embeddings; by default what the
             file says of itself, else the model's own grid where it has as many, else 12x16 for
             192 and 24x32 for 768 as in the authors' files, else a square.
+        context: of the task, where the model sees several slices of a volume: stems that were made
+            for one slice, or for RGB, are inflated (`adapt_stem`). Those that take as many channels
+            as the model are taken as they are.
 
     Raises: ValueError naming the tensors that are missing, unexpected or misshapen; the model
     is then unchanged.
@@ -135,6 +139,6 @@ def load_official(
             f"{name_source(source)}weights for {tensors[CLASSES].size} classes do not fit a "
             f"model of {model.classes}; skip_heads=True (--skip-heads) loads all but the heads."
         )
-    assign(variables, tensors, ignored, source, position_grid or read_grid(source))
+    assign(variables, tensors, ignored, source, position_grid or read_grid(source), context)
     if skip_heads:
         log.info("The three segmentation heads keep their own weights (skip_heads=True).")

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from transfuse_keras.backbones import VITS
-from transfuse_keras.weights.assign import LEAVES, assign, torch_name
+from transfuse_keras.weights.assign import LEAVES, adapt_stem, assign, torch_name
 from transfuse_keras.weights.efficientnet import as_timm
 from transfuse_keras.weights.readers import read_tensors
 
@@ -61,6 +61,7 @@ def load_timm(
     source: str | Path | Mapping[str, np.ndarray],
     position_grid: tuple[int, int] | None = None,
     patches: bool = True,
+    context: int = 0,
 ) -> None:
     """Load published ImageNet weights into a branch.
 
@@ -78,6 +79,8 @@ def load_timm(
             in all published weights, else the branch's own grid.
         patches: whether to load the projection of patches; a transformer on top of a CNN has
             another one, which then keeps its own weights. It is printed.
+        context: of the task, where the branch sees several slices of a volume: the RGB stem
+            becomes one over a slice and is inflated (`adapt_stem`).
 
     Raises: ValueError naming the tensors that are missing, unexpected or misshapen; the branch
     is then unchanged.
@@ -105,4 +108,14 @@ def load_timm(
     if position_grid is None and "pos_embed" in tensors and tensors["pos_embed"].ndim == 3:
         side = math.isqrt(tensors["pos_embed"].shape[1])
         position_grid = (side, side) if side**2 == tensors["pos_embed"].shape[1] else None
-    assign(variables, tensors, (*UNUSED, *skipped), source, position_grid)
+    if context:  # for one slice of three channels they are RGB's; for three slices of one they fit
+        tensors = {name: as_slice(variables.get(name), x, context) for name, x in tensors.items()}
+    assign(variables, tensors, (*UNUSED, *skipped), source, position_grid, context)
+
+
+def as_slice(variable, tensor, context):
+    """The RGB stem of a branch as one over the channels of one slice; all else as it is."""
+    if variable is None or tensor.ndim != 4 or tensor.shape[1] != 3:
+        return tensor
+    channels = variable.shape[2] // (2 * context + 1)
+    return tensor if channels == 3 else adapt_stem(tensor, channels)
