@@ -7,7 +7,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 
 from transfuse_keras.evaluation.cases import read_cases
-from transfuse_keras.evaluation.evaluate import choose_thresholds, evaluate, score_case
+from transfuse_keras.evaluation.evaluate import evaluate, score_case
 from transfuse_keras.evaluation.protocols import describe_protocol
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.files import write_table
@@ -203,17 +203,6 @@ def test_calibration_agrees_with_scikit_learn():
         weights = np.array([x["count"] for x in bins]) / maps[..., i].size
         wanted = (weights * np.abs(confidence - frequency)).sum()
         assert calibration[name]["ece"] == pytest.approx(wanted, rel=1e-4)
-
-
-def test_thresholds_are_chosen_by_the_best_dice():
-    """The masks are where the brightness exceeds 100, so about 0.4 is best."""
-    samples = [grey_sample(seed) for seed in range(3)]
-    assert choose_thresholds(brightness((24, 32), 3, 1), samples, polyp) == {"polyp": 0.4}
-    nothing = StubSample(samples[0].image, samples[0].masks * 0)
-    assert choose_thresholds(brightness((24, 32), 3, 1), [nothing], polyp) == {"polyp": 0.5}
-    best = evaluate(brightness((24, 32), 3, 1), samples, polyp, 0.4).rows
-    other = evaluate(brightness((24, 32), 3, 1), samples, polyp, 0.5).rows
-    assert min(row["dice"] for row in best) > max(row["dice"] for row in other)
 
 
 def test_a_model_that_predicts_nothing_scores_zero_by_every_protocol():

@@ -16,6 +16,7 @@ from transfuse_keras.evaluation.evaluate import evaluate
 from transfuse_keras.evaluation.report_files import check_metrics
 from transfuse_keras.evaluation.results import score_samples
 from transfuse_keras.evaluation.trust import TrustCheck, fit_line, fit_trust
+from transfuse_keras.evaluation.validation import count_validation
 from transfuse_keras.files import read_table, write_json
 from transfuse_keras.inference import predict_files as module
 from transfuse_keras.inference.predict_files import predict_files
@@ -48,8 +49,8 @@ def samples(numbers):
 
 @pytest.fixture(scope="module")
 def trust():
-    splits = {"train": samples(range(100, 130)), "val": samples(range(40))}
-    return fit_trust(PREDICTOR, splits, TASK, THRESHOLDS)
+    validation = count_validation(PREDICTOR, samples(range(40)), TASK, (0.5,))
+    return fit_trust(validation, samples(range(100, 130)), THRESHOLDS)
 
 
 def test_it_finds_the_temperature_and_a_dice_that_fits_other_cases(trust, tmp_path):

@@ -7,16 +7,18 @@ from PIL import Image
 
 from transfuse_keras.data.pictures import outline, overlay
 from transfuse_keras.data.resize import crop_field, uncrop_field
+from transfuse_keras.data.samples import Sample
 from transfuse_keras.errors import InputError
 from transfuse_keras.inference.masks import clean_up, largest_component, to_masks
 from transfuse_keras.inference.predict import (
     predict,
     predict_images,
     predict_sample,
+    predict_samples,
     predict_volume,
 )
 from transfuse_keras.inference.predictor import Predictor
-from transfuse_keras.tasks import Task, hip, prostate
+from transfuse_keras.tasks import Task, hip, polyp, prostate
 
 SIZE = (32, 48)
 RAMP = np.linspace(0, 1, SIZE[1], dtype="float32")
@@ -85,6 +87,23 @@ def test_images_of_several_sizes_go_through_the_model_together():
     assert [found.shape for found in maps] == [(32, 48, 1), (64, 96, 1), (10, 20, 1)]
     for image, found in zip(images, maps, strict=True):
         np.testing.assert_array_equal(found, predict(model, image))
+
+
+@pytest.mark.parametrize(("count", "wanted", "held"), [(11, [8, 8], 8), (3, [1, 1, 1], 1)])
+def test_samples_go_through_the_model_together_and_few_of_them_are_held(count, wanted, held):
+    model, passes = stub(brightness)
+    images = [np.full((20 + i, 30, 3), 20 * i, "uint8") for i in range(count)]
+    read = []
+
+    def sample(i):
+        return Sample(str(i), "", None, lambda: read.append(i) or (images[i], f"truth {i}"))
+
+    found = predict_samples(model, [sample(i) for i in range(count)], polyp)
+    for i, (of, image, truth, maps, seconds) in enumerate(found):
+        assert i < len(read) <= i // held * held + held  # read in batches, none ahead
+        assert (of.name, truth) == (str(i), f"truth {i}") and image is images[i] and seconds > 0
+        np.testing.assert_array_equal(maps, predict(stub(brightness)[0], image))
+    assert passes == wanted and read == list(range(count))
 
 
 @pytest.mark.parametrize(("flips", "count"), [("", 1), ("h", 2), ("v", 2), ("hv", 4)])

@@ -1,7 +1,6 @@
 """Scoring a model on samples at their native size."""
 
 import sys
-import time
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,8 +11,8 @@ from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.evaluation.cases import SUBGROUP
 from transfuse_keras.evaluation.protocols import OVERLAP, PROTOCOLS
 from transfuse_keras.inference.masks import clean_up, to_masks
-from transfuse_keras.inference.predict import predict_sample
-from transfuse_keras.metrics import dice, nsd, surface_scores
+from transfuse_keras.inference.predict import predict_samples
+from transfuse_keras.metrics import nsd, surface_scores
 from transfuse_keras.metrics.calibration import BINS, count_reliability, measure_calibration
 from transfuse_keras.metrics.confusion import count_confusion
 
@@ -58,12 +57,13 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, vi
     attributes = sorted({name for sample in samples for name in sample.attributes})
     histograms = np.zeros((3, len(task.classes), BINS))
     confusion, overlapping = 0, len(task.classes) == 1
-    for sample in track(samples, "Scoring", disable=not sys.stdout.isatty()):
-        image, truth = sample.read()
-        start = time.perf_counter()
-        maps = predict_sample(predictor, sample, image, task, flips)
+    found = predict_samples(predictor, samples, task, flips)
+    hidden = not sys.stdout.isatty()
+    for sample, image, truth, maps, seconds in track(
+        found, "Scoring", len(samples), disable=hidden
+    ):
+        result.seconds.append(seconds)
         masks = to_masks(maps, thresholds, task.exclusive)
-        result.seconds.append(time.perf_counter() - start)
         counted = (truth != IGNORED).all(axis=-1)
         histograms += count_reliability(maps[counted], truth[counted])
         overlapping |= bool((truth[counted].sum(axis=-1) > 1).any())
@@ -140,34 +140,3 @@ def score_case(truth, prediction, spacing, classes, tolerance=None):
             }
         )
     return rows
-
-
-def choose_thresholds(predictor, samples, task, flips=""):
-    """The threshold of each class with the best mean Dice on (validation) samples.
-
-    Args: as `evaluate`.
-
-    Returns: class -> one of 0.05, 0.1, ..., 0.95; 0.5 for a class that no sample shows, and
-    where several are equally good the one closest to 0.5.
-    """
-    grid = np.round(np.arange(0.05, 1, 0.05), 2)
-    scores = [[] for _ in task.classes]
-    for sample in samples:
-        image, truth = sample.read()
-        maps = predict_sample(predictor, sample, image, task, flips)
-        best = maps.argmax(axis=-1)
-        for i in range(len(task.classes)):
-            mask = truth[..., i] == 1
-            if mask.any():
-                candidates = (
-                    np.where(best == i, maps[..., i], -1) if task.exclusive else maps[..., i]
-                )
-                counted = truth[..., i] != IGNORED
-                mask, candidates = mask[counted], candidates[counted]
-                scores[i].append([dice(mask, candidates >= threshold) for threshold in grid])
-    chosen = {}
-    for name, values in zip(task.classes, scores, strict=True):
-        means = np.mean(values, axis=0) if values else np.ones_like(grid)
-        ties = grid[means >= means.max() - 1e-9]
-        chosen[name] = float(ties[np.abs(ties - 0.5).argmin()])
-    return chosen

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.errors import InputError
-from transfuse_keras.evaluation.evaluate import choose_thresholds
 from transfuse_keras.evaluation.pooling import refuse_other_evaluation
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.report_files import read_metrics
 from transfuse_keras.evaluation.results import score_samples, write_thresholds
+from transfuse_keras.evaluation.validation import GRID, choose_thresholds, count_validation
 from transfuse_keras.files import make_first_free, write_json
 from transfuse_keras.inference.ensemble import average
 from transfuse_keras.inference.predict import choose_flips
@@ -105,7 +105,8 @@ def evaluate_model(
             raise InputError(
                 f"{members[0]}: is in no run folder, so has no validation split for auto."
             )
-        thresholds = choose_thresholds(predictor, validation_samples(task, run), task, flips)
+        validation = validation_samples(task, run)
+        thresholds = choose_thresholds(count_validation(predictor, validation, task, GRID, flips))
         write_thresholds(run, thresholds, "auto")
     elif threshold is not None:
         thresholds = dict.fromkeys(task.classes, threshold)

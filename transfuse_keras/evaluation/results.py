@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+import zlib
 
 import numpy as np
 
@@ -14,8 +15,7 @@ from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.evaluation.subgroups import summarize_subgroups
 from transfuse_keras.evaluation.trust import TrustCheck
 from transfuse_keras.files import replacing, write_json, write_table
-from transfuse_keras.inference.masks import to_masks
-from transfuse_keras.inference.predict import predict_sample
+from transfuse_keras.inference.predict import AT_ONCE
 from transfuse_keras.runs.metadata import update_thresholds
 
 log = logging.getLogger(__name__)
@@ -62,11 +62,12 @@ def score_samples(folder, predictor, task, samples, thresholds, flips="", trust=
     values = tuple(thresholds.values())
     with replacing(folder / "pictures") as temporary:
         temporary.mkdir()
-        entries, check = [], trust and TrustCheck(trust, task.classes)
+        entries, packed, check = [], {}, trust and TrustCheck(trust, task.classes)
 
         def visit(sample, image, truth, maps, masks):
             case = sample, image, truth, masks
             entries.append(write_picture(temporary, len(entries), *case, task.classes))
+            packed[sample.name] = pack(masks)
             if check:
                 check.add(sample, image, truth, maps, masks)
 
@@ -77,7 +78,7 @@ def score_samples(folder, predictor, task, samples, thresholds, flips="", trust=
         write_table(folder / "quality.csv", check.rows)
     for name, rows in result.cleaned.items():
         write_table(folder / f"cases-{name}.csv", rows)
-    write_overlays(folder / "overlays", predictor, task, samples, result.rows, values, flips)
+    write_overlays(folder / "overlays", samples, result.rows, packed)
     summary = summarize(result.rows)
     return {
         **summary,
@@ -88,8 +89,10 @@ def score_samples(folder, predictor, task, samples, thresholds, flips="", trust=
         "calibration": result.calibration,
         "confusion": result.confusion,
         "paper": task.paper,
-        # the first case pays for compiling
-        "seconds_per_case": float(np.median(result.seconds[1:] or result.seconds)),
+        # the first batch, or the first case, pays for compiling
+        "seconds_per_case": float(
+            np.median(result.seconds[AT_ONCE:] or result.seconds[1:] or result.seconds)
+        ),
         "subgroups": summarize_subgroups(result.rows),
         **({"trust": check.summarize()} if check else {}),
         **summarize_sets(result.rows),
@@ -108,10 +111,26 @@ def summarize_sets(rows):
     return {"sets": {name: {key: part[key] for key in kept} for name, part in parts.items()}}
 
 
-def write_overlays(folder, predictor, task, samples, rows, thresholds, flips):
+def pack(masks):
+    """0/1 masks in few bytes, so that those of all cases can be held until the worst are known."""
+    return masks.shape, zlib.compress(np.packbits(masks), level=1)
+
+
+def unpack(shape, content):
+    bits = np.frombuffer(zlib.decompress(content), "uint8")
+    return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
+
+
+def write_overlays(folder, samples, rows, packed):
     """Draw the best, the median and the worst cases by Dice.
 
     The Dice of a case is the mean over the classes that it shows, or over all if it shows none.
+
+    Args:
+        folder: Path; what it held is replaced.
+        samples: list of Sample.
+        rows: their scores, see `Evaluation`.
+        packed: name of a sample -> its predicted masks, as of `pack`.
 
     Writes: PNG files and index.json, a list of {"file", "case", "score", "rank"}.
     """
@@ -128,9 +147,7 @@ def write_overlays(folder, predictor, task, samples, rows, thresholds, flips):
         temporary.mkdir()
         for number, (rank, sample) in enumerate(chosen):
             image, truth = sample.read()
-            truth = (truth == 1).astype("uint8")
-            maps = predict_sample(predictor, sample, image, task, flips)
-            masks = to_masks(maps, thresholds, task.exclusive)
+            truth, masks = (truth == 1).astype("uint8"), unpack(*packed[sample.name])
             name = f"{number:02}_{rank}_{sample.file_name}.png"
             picture = overlay(*enlarge(*select_visible_slice(image, masks, truth)))
             save_png(temporary / name, picture)

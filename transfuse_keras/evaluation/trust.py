@@ -1,14 +1,9 @@
 """Trust in single predictions: fitted on validation cases, checked on cases held back."""
 
-import logging
-
 import numpy as np
 
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.data.statistics import find_ranges, measure_image
-from transfuse_keras.errors import quantity
-from transfuse_keras.inference.masks import to_masks
-from transfuse_keras.inference.predict import predict_sample
 from transfuse_keras.metrics import dice
 from transfuse_keras.metrics.calibration import (
     BINS,
@@ -16,61 +11,41 @@ from transfuse_keras.metrics.calibration import (
     measure_calibration,
     pool_calibration,
 )
-from transfuse_keras.metrics.temperature import (
-    LOGITS,
-    count_logits,
-    fit_temperature,
-    scale_probabilities,
-)
+from transfuse_keras.metrics.temperature import LOGITS, fit_temperature, scale_probabilities
 from transfuse_keras.runs.trust import Trust
-
-log = logging.getLogger(__name__)
 
 LARGEST = 500  # training images whose statistics are measured, evenly spread
 LOOK = 0.1  # the share of the validation cases with the smallest predicted Dice
 FEWEST = 5  # cases that a slope is fitted on
 
 
-def fit_trust(predictor, splits, task, thresholds, flips=""):
+def fit_trust(validation, train, thresholds):
     """Fit a Trust: temperatures and quality on validation, ranges on training images.
 
     Args:
-        predictor: TransFuse or Predictor.
-        splits: {"train", "val"} -> list of Sample, neither empty.
-        task: Task.
-        thresholds: class -> probability.
-        flips: average over mirror images, see `predict`.
+        validation: Validation of one case or more.
+        train: list of Sample, not empty.
+        thresholds: class -> one of the thresholds that the validation was counted at.
 
     Returns: Trust.
     """
-    validation, train = splits["val"], splits["train"]
-    log.info(
-        f"Fitting temperature and predicted Dice on {quantity(len(validation), 'validation case')}"
-    )
-
-    names, total, cases = task.classes, 0, {name: [] for name in task.classes}
-    for sample in validation:
-        image, truth = sample.read()
-        maps = predict_sample(predictor, sample, image, task, flips)
-        masks = to_masks(maps, tuple(thresholds.values()), task.exclusive)
-        counted = (truth != IGNORED).all(axis=-1)
-        maps, masks, truth = maps[counted], masks[counted], truth[counted] == 1
-        total += count_logits(maps, truth)
-        pixels, inside = count_logits(maps, masks).astype("uint32")
-        for k, name in enumerate(names):
-            if masks[:, k].any():
-                cases[name].append((pixels[k], inside[k], dice(truth[:, k], masks[:, k])))
-    temperature = {name: fit_temperature(*total[:, k]) for k, name in enumerate(names)}
-    quality, worst = {}, []
-    for name in names:
+    temperature, quality, worst, merge = {}, {}, [], validation.counter.merge
+    for k, (name, cases) in enumerate(validation.cases.items()):
+        temperature[name] = fit_temperature(*validation.total[:, k])
         p = 1 / (1 + np.exp(-LOGITS / temperature[name]))
-        expected = [2 * (of @ p) / (of.sum() + pixels @ p) for pixels, of, _ in cases[name]]
-        slope, intercept = fit_line(expected, [true for _, _, true in cases[name]])
+        threshold, expected, true = validation.grid.index(thresholds[name]), [], []
+        for case in cases:
+            inside = merge(case.eligible, threshold)
+            if inside.any():
+                size = inside.sum() + merge(case.pixels) @ p
+                expected.append(2 * (inside @ p) / size)
+                true.append(case.dices[threshold])
+        slope, intercept = fit_line(expected, true)
         quality[name] = slope, intercept
         worst += [np.clip(slope * x + intercept, 0, 1) for x in expected]
     chosen = np.linspace(0, len(train) - 1, min(LARGEST, len(train))).round().astype(int)
     return Trust(
-        len(validation),
+        len(cases),
         temperature,
         quality,
         float(np.quantile(worst, LOOK)) if worst else 0.0,

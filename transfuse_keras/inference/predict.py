@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -67,7 +68,7 @@ def predict_images(model, images, flips="", tile=False, mirrored_classes=None):
 
     Args: as of `predict`, but for `images`: list of (H, W, C).
 
-    Yields: float32 (H, W, M) of each image, enlarged only when its turn comes.
+    Returns: an iterator over float32 (H, W, M) of each image, enlarged only when its turn comes.
     """
     predictor = averaged(as_predictor(model), flips, mirrored_classes)
     images = [as_pixels(image, predictor) for image in images]
@@ -77,12 +78,10 @@ def predict_images(model, images, flips="", tile=False, mirrored_classes=None):
                 f"The model takes (H, W, {predictor.channels}) images, not {image.shape}."
             )
     if tile:
-        yield from (predict_tiles(predictor, image) for image in images)
-        return
+        return (predict_tiles(predictor, image) for image in images)
     inputs = [resize_image(image, predictor.size) for image in images]
     found = predictor.run(np.stack(inputs)) if inputs else []
-    for image, maps in zip(images, found, strict=True):
-        yield resize_image(maps, image.shape[:2])
+    return (resize_image(maps, image.shape[:2]) for image, maps in zip(images, found, strict=True))
 
 
 def as_pixels(image, predictor):
@@ -184,6 +183,35 @@ def predict_sample(model, sample, image, task, flips="", tile=False):
         raise InputError(f"The task {task.name} is on volumes, which are not cut into tiles.")
     about = task.field, flips, task.mirrored_classes, task.context
     return predict_volume(model, image, sample.spacing, *about)
+
+
+def predict_samples(model, samples, task, flips=""):
+    """Read samples and predict them; of more than AT_ONCE images so many together, and no more
+    of them are held.
+
+    Args: as of `predict_sample`, but for `samples`: list of Sample.
+
+    Yields: (sample, image, truth, maps, seconds) of each: what it reads, the probability maps on
+    its own grid, and how long the prediction took: of images together its share.
+    """
+    one_by_one = task.field is not None or len(samples) <= AT_ONCE
+    step = 1 if one_by_one else AT_ONCE
+    for start in range(0, len(samples), step):
+        part = samples[start : start + step]
+        cases = [sample.read() for sample in part]
+        begun = time.perf_counter()
+        if one_by_one:
+            found = iter([predict_sample(model, part[0], cases[0][0], task, flips)])
+        else:
+            images = [image for image, _ in cases]
+            # filled up: the model would be compiled anew for another number of images
+            images += images[-1:] * (step - len(images))
+            found = predict_images(model, images, flips, mirrored_classes=task.mirrored_classes)
+        share = (time.perf_counter() - begun) / len(part)
+        for sample, (image, truth) in zip(part, cases, strict=True):
+            begun = time.perf_counter()
+            maps = next(found)
+            yield sample, image, truth, maps, share + time.perf_counter() - begun
 
 
 def choose_flips(flips, task):

@@ -34,11 +34,15 @@ def scale_probabilities(probabilities, temperature):
     return 1 / (1 + np.exp(-to_logits(probabilities) / np.asarray(temperature, "float64")))
 
 
+def find_bins(probabilities):
+    """The bin of the logit of each probability: int64 of the same shape, from 0 to BINS - 1."""
+    return ((to_logits(probabilities) + LIMIT) * ((BINS - 1) / (2 * LIMIT)) + 0.5).astype("int64")
+
+
 def count_logits(maps, truth):
     """Histograms (2, M, BINS) over the logits of maps (N, M): all pixels, and the true ones."""
     classes = maps.shape[-1]
-    index = ((to_logits(maps) + LIMIT) * ((BINS - 1) / (2 * LIMIT)) + 0.5).astype("int64")
-    index = (index + BINS * np.arange(classes)).ravel()
+    index = (find_bins(maps) + BINS * np.arange(classes)).ravel()
     return np.stack(
         [
             np.bincount(index, weights, classes * BINS).reshape(classes, BINS)

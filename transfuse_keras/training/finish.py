@@ -4,10 +4,10 @@ import logging
 from pathlib import Path
 
 from transfuse_keras.errors import quantity
-from transfuse_keras.evaluation.evaluate import choose_thresholds
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.results import score_samples, write_thresholds
 from transfuse_keras.evaluation.trust import fit_trust
+from transfuse_keras.evaluation.validation import GRID, choose_thresholds, count_validation
 from transfuse_keras.export.budgets import OverBudget
 from transfuse_keras.export.verification import export_verified, predict_held_out
 from transfuse_keras.files import write_json
@@ -35,16 +35,18 @@ def write_results(run, model, task, splits, data, threshold=None, export=True, r
 
     Raises: OverBudget, at the very end, if an exported model is not the same as the Keras model.
     """
-    thresholds = dict.fromkeys(task.classes, 0.5 if threshold in (None, "auto") else threshold)
-    if threshold == "auto":
-        log.info(f"Choosing thresholds on {quantity(len(splits['val']), 'validation case')}")
-        thresholds = choose_thresholds(model, splits["val"], task, task.flips)
+    grid = GRID if threshold == "auto" else (0.5 if threshold is None else threshold,)
+    thresholds, trust = dict.fromkeys(task.classes, grid[0]), None
+    if splits["val"]:
+        what = "Choosing thresholds and fitting" if threshold == "auto" else "Fitting"
+        cases = quantity(len(splits["val"]), "validation case")
+        log.info(f"{what} temperature and predicted Dice on {cases}")
+        validation = count_validation(model, splits["val"], task, grid, task.flips)
+        thresholds = choose_thresholds(validation)
+        trust = fit_trust(validation, splits["train"], thresholds)
+        write_trust(run, trust)
     if threshold is not None:
         write_thresholds(run, thresholds, threshold)
-    trust = None
-    if splits["val"]:
-        trust = fit_trust(model, splits, task, thresholds, task.flips)
-        write_trust(run, trust)
     metrics = {
         **{"task": task.name, "data": data, "variant": model.variant},
         **score_samples(run, model, task, splits["test"], thresholds, task.flips, trust),

@@ -1,0 +1,97 @@
+"""Counts of validation cases, and scikit-learn's F1 score, which is Dice, of the same masks."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from transfuse_keras.evaluation.evaluate import evaluate
+from transfuse_keras.evaluation.validation import GRID, choose_thresholds, count_validation
+from transfuse_keras.inference.predictor import Predictor
+from transfuse_keras.metrics.temperature import count_logits
+from transfuse_keras.tasks import Task, polyp
+
+SIZE, CLASSES = (16, 24), ("a", "b", "c")
+
+
+def brightness(classes, seen=None):
+    """A model whose map k is the brightness of channel k."""
+
+    def run(images):
+        if seen is not None:
+            seen.append(len(images))
+        return np.float32(images[..., :classes]) / np.float32(255)
+
+    return Predictor(SIZE, 3, classes, run)
+
+
+def case(image, truth):
+    return SimpleNamespace(
+        **{"read": lambda: (image, truth), "spacing": None, "name": "case", "group": "case"},
+        **{"attributes": {}, "save": None, "file_name": "case"},
+    )
+
+
+def noise(seed):
+    """An image of all values, and a truth that is likelier where it is bright; rows 0-3 are left
+    out, and the last class is not there."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (*SIZE, 3), "uint8")
+    truth = (rng.integers(0, 256, image.shape) < image).astype("uint8")
+    truth[..., 2], truth[:4] = 0, 255
+    return image, truth
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_dice_at_every_threshold_is_the_f1_score_of_its_mask(exclusive):
+    task, images = Task("noise", CLASSES, exclusive=exclusive), [noise(i) for i in range(2)]
+    samples = [case(*of) for of in images]
+    validation = count_validation(brightness(3), samples, task, GRID)
+    for number, (image, truth) in enumerate(images):
+        maps = np.float32(image[4:]) / np.float32(255)
+        best = np.stack([maps.argmax(axis=-1) == k for k in range(3)], axis=-1)
+        for j in (0, 9, 18):
+            masks = (maps >= np.float32(GRID[j])) & (best if exclusive else True)
+            wanted = count_logits(maps.reshape(-1, 3), masks.reshape(-1, 3))
+            for k, name in enumerate(CLASSES):
+                counts = validation.cases[name][number]
+                f1 = f1_score(truth[4:, :, k].ravel(), masks[..., k].ravel(), zero_division=1)
+                assert counts.dices[j] == pytest.approx(f1, abs=1e-12)
+                merged = [
+                    validation.counter.merge(counts.pixels),
+                    validation.counter.merge(counts.eligible, j),
+                ]
+                np.testing.assert_array_equal(merged, wanted[:, k])
+    assert [validation.cases[name][0].shown for name in CLASSES] == [True, True, False]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.35, 1.0])
+def test_a_pixel_on_the_threshold_reaches_it(threshold):
+    """51 / 255 is 0.2; a float32 of 0.35 is a little less than 0.35."""
+    image = np.full((*SIZE, 3), round(255 * threshold), "uint8")
+    run = lambda images: np.full((len(images), *SIZE, 1), threshold, "float32")  # noqa: E731
+    samples = [case(image, np.ones((*SIZE, 1), "uint8"))]
+    validation = count_validation(Predictor(SIZE, 3, 1, run), samples, polyp, (threshold,))
+    assert validation.cases["polyp"][0].dices == [1]
+
+
+def disc(shift=0):
+    """A blurred disc whose mask is where it is brighter than 100."""
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    grey = 255 * np.exp(-((y - 8) ** 2 + (x - 10 - shift) ** 2) / 30)
+    image = np.repeat(grey[..., None], 3, axis=2).astype("uint8")
+    return image, (grey > 100)[..., None].astype("uint8")
+
+
+def test_thresholds_are_chosen_by_the_best_dice():
+    """The masks are where the brightness exceeds 100, so about 0.4 is best."""
+    seen, samples = [], [case(*disc(shift)) for shift in range(3)]
+    chosen = choose_thresholds(count_validation(brightness(1, seen), samples, polyp, GRID))
+    assert chosen == {"polyp": 0.4} and sum(seen) == 3  # each is predicted once
+    nothing = case(disc()[0], 0 * disc()[1])
+    assert choose_thresholds(count_validation(brightness(1), [nothing], polyp, GRID)) == {
+        "polyp": 0.5
+    }
+    best, other = (evaluate(brightness(1), samples, polyp, x).rows for x in (0.4, 0.5))
+    assert min(row["dice"] for row in best) > max(row["dice"] for row in other)

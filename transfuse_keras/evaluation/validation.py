@@ -1,0 +1,124 @@
+"""The validation cases, predicted once and counted, for thresholds and for trust."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from transfuse_keras.data.resize import IGNORED
+from transfuse_keras.inference.predict import predict_samples
+from transfuse_keras.metrics.temperature import BINS, find_bins
+
+GRID = tuple(np.round(np.arange(0.05, 1, 0.05), 2).tolist())  # the thresholds that "auto" tries
+
+
+@dataclass(frozen=True)
+class CaseCounts:
+    """What is known of one class of one case.
+
+    Attributes:
+        pixels, eligible: histograms over the bins of `Counter`: of all pixels that count, and of
+            those that become part of the mask if they reach its threshold.
+        dices: Dice of the mask at each threshold.
+        shown: whether the truth is not empty.
+    """
+
+    pixels: np.ndarray
+    eligible: np.ndarray
+    dices: np.ndarray
+    shown: bool
+
+
+class Counter:
+    """Histograms over the bins of `count_logits`, each bin that holds a threshold cut in two there.
+
+    Bins and thresholds both rise with the probability, so a pixel's bin here is its bin there and
+    the number of thresholds that it reaches, added.
+
+    Args:
+        grid: rising thresholds.
+    """
+
+    def __init__(self, grid):
+        self.grid = np.asarray(grid, "float32")  # compared as of `to_masks`
+        self.starts = find_bins(self.grid) + 1 + np.arange(len(grid))  # from here on reached
+        bins = np.arange(BINS + len(grid))
+        self.coarse = bins - np.searchsorted(self.starts, bins, side="right")
+
+    def place(self, maps):
+        """The bin of each probability, of the shape of the maps."""
+        return find_bins(maps) + np.searchsorted(self.grid, maps, side="right")
+
+    def count(self, places):
+        return np.bincount(places, minlength=len(self.coarse)).astype("uint32")
+
+    def reached(self, histogram):
+        """How many pixels reach each threshold."""
+        return histogram[::-1].cumsum(dtype="int64")[::-1][self.starts]
+
+    def merge(self, histogram, threshold=None):
+        """The histogram over the bins of `count_logits`, of the pixels that reach the threshold
+        of this index, or of all."""
+        start = 0 if threshold is None else self.starts[threshold]
+        return np.bincount(self.coarse[start:], histogram[start:], BINS)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Validation cases, counted.
+
+    Attributes:
+        grid: the thresholds that were counted at.
+        counter: Counter.
+        cases: class -> list of CaseCounts.
+        total: (2, M, BINS), `count_logits` of all cases together.
+    """
+
+    grid: tuple
+    counter: Counter
+    cases: dict[str, list[CaseCounts]]
+    total: np.ndarray
+
+
+def count_validation(predictor, samples, task, grid, flips=""):
+    """Predict samples and count what becomes of them at several thresholds.
+
+    Args:
+        predictor, samples, task, flips: as of `evaluate`.
+        grid: rising thresholds.
+
+    Returns: Validation; it holds 33 kB for each case and class, whatever the size of the images.
+    """
+    counter, cases = Counter(grid), {name: [] for name in task.classes}
+    total = np.zeros((2, len(task.classes), BINS))
+    for _, _, truth, maps, _ in predict_samples(predictor, samples, task, flips):
+        counted = (truth != IGNORED).all(axis=-1)
+        maps, truth = maps[counted], truth[counted] == 1
+        best, places = maps.argmax(axis=-1), counter.place(maps)
+        for k, name in enumerate(task.classes):
+            own = places[:, k]
+            can = best == k if task.exclusive else np.ones(len(own), bool)
+            pixels, true = counter.count(own), counter.count(own[truth[:, k]])
+            eligible, hit = counter.count(own[can]), counter.count(own[can & truth[:, k]])
+            size, hits, found = true.sum(), counter.reached(hit), counter.reached(eligible)
+            dices = np.where(size + found, 2 * hits / np.maximum(size + found, 1), 1.0)
+            cases[name].append(CaseCounts(pixels, eligible, dices, bool(size)))
+            total[:, k] += counter.merge(pixels), counter.merge(true)
+    return Validation(tuple(grid), counter, cases, total)
+
+
+def choose_thresholds(validation):
+    """The threshold of each class with the best mean Dice on validation cases.
+
+    Args:
+        validation: Validation.
+
+    Returns: class -> one of its grid; the one closest to 0.5 for a class that no case shows, and
+    where several are equally good.
+    """
+    grid, chosen = np.array(validation.grid), {}
+    for name, cases in validation.cases.items():
+        values = [case.dices for case in cases if case.shown]
+        means = np.mean(values, axis=0) if values else np.ones_like(grid)
+        ties = grid[means >= means.max() - 1e-9]
+        chosen[name] = float(ties[np.abs(ties - 0.5).argmin()])
+    return chosen
