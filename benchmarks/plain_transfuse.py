@@ -112,8 +112,18 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=1e-6)
 
     def forward(self, x):
-        x = self.patch_embed.proj(x).flatten(2).transpose(1, 2) + self.pos_embed
-        return self.norm(self.blocks(x)).transpose(1, 2).unflatten(2, self.grid)
+        x = self.patch_embed.proj(x)
+        grid = x.shape[2:]
+        x = x.flatten(2).transpose(1, 2) + self.positions(grid)
+        return self.norm(self.blocks(x)).transpose(1, 2).unflatten(2, grid)
+
+    def positions(self, grid):
+        """The position embeddings, resized where images have another size."""
+        if tuple(grid) == self.grid:
+            return self.pos_embed
+        stored = self.pos_embed.transpose(1, 2).unflatten(2, self.grid)
+        resized = interpolate(stored, size=grid, mode="bilinear", align_corners=True)
+        return resized.flatten(2).transpose(1, 2)
 
 
 class DoubleConv(nn.Module):

@@ -1,0 +1,197 @@
+"""Is it better than what people use? Peers trained as our runs were, and scored as they are.
+
+    transfuse train --task skin --data DIR --recipe scratch --seed 0 --out RUN_0   # and 1, 2, ...
+    python benchmarks/peers.py --run RUN_0 RUN_1 RUN_2 --out OUT                   # equal steps
+    python benchmarks/peers.py --run RUN_0 RUN_1 RUN_2 --out OUT_2 --seconds 1100  # equal time
+    transfuse compare RUN_0 OUT/RUN_0/U-Net
+
+For each run and peer it leaves the folder OUT/<run>/<peer>, which `transfuse compare` takes:
+cases.csv by our protocol, history.csv, weights.pt and, last, metrics.json. A peer has the run's
+images, split, size, batches with their augmentation bit for bit, recipe, loss, seed and choice of
+the best epoch; it begins from random weights and computes in float32. With --seconds the cosine of
+the learning rate follows the time. Called again it trains what is missing, and prints the table of
+all: of each case the mean over the runs, which differ in their seed.
+
+Needs, besides transfuse-keras[torch]; no TensorFlow is imported:
+    pip install segmentation_models_pytorch==0.6.0   # MIT: U-Net, U-Net++, FPN, SegFormer
+    pip install medicai==0.0.4                       # Apache-2.0: TransUNet, a Keras model
+"""
+
+import argparse
+import os
+import sys
+import traceback
+from functools import partial
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "torch"
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
+import numpy as np
+import peer_models
+import torch
+from peer_training import fit, predict
+
+from transfuse_keras.data.cache import count_images, read_part
+from transfuse_keras.data.normalization import normalizer
+from transfuse_keras.data.order import Order
+from transfuse_keras.data.pipeline import batches
+from transfuse_keras.errors import InputError
+from transfuse_keras.evaluation.compare import read_case_table, select_values
+from transfuse_keras.evaluation.evaluate import choose_thresholds
+from transfuse_keras.evaluation.evaluate_model import choose_samples
+from transfuse_keras.evaluation.results import score_samples
+from transfuse_keras.evaluation.statistics import paired
+from transfuse_keras.files import format_table, read_json, replacing, write_json, write_table
+from transfuse_keras.inference.predictor import Predictor
+from transfuse_keras.model.variants import resolve_variant
+from transfuse_keras.runs.folder import COMPLETE, CONFIG, refuse_other_split
+from transfuse_keras.runs.sessions import read_sessions
+from transfuse_keras.runs.settings import read_settings
+from transfuse_keras.training.ablation import describe_seeds
+from transfuse_keras.training.train import find_run_splits
+from transfuse_keras.weights import find_normalization
+
+METRICS = ("dice", "iou")
+
+
+def train_peer(name, run, folder, seconds=None):
+    """Train a peer as a run was trained, and score it on the run's test split."""
+    settings = read_settings(run / CONFIG)
+    refuse_other_recipes(name, settings)
+    splits = find_run_splits(settings)
+    refuse_other_split(run, splits)
+    task, recipe = settings.task, settings.recipe
+    normalization = find_own_normalization(settings)
+    model = peer_models.build(
+        name, recipe.image_size, task.inputs, len(task.classes), settings.seed
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "weights.pt").is_file():
+        training = read_batches(settings, splits["train"], normalization, augmented=True)
+        validation = settings.validation and read_batches(settings, splits["val"], normalization)
+        tell = partial(print, f"{run.name}, {name}:", flush=True)
+        rows = fit(model, training, validation or None, recipe, seconds, tell)
+        write_table(folder / "history.csv", rows)
+        with replacing(folder / "weights.pt") as temporary:
+            torch.save({"seconds": rows[-1]["seconds"], "model": model.state_dict()}, temporary)
+    trained = torch.load(folder / "weights.pt", weights_only=True)
+    model.load_state_dict(trained["model"])
+    predictor = as_predictor(model, settings, normalization)
+    thresholds = dict.fromkeys(task.classes, 0.5)
+    if settings.threshold == "auto":
+        thresholds = choose_thresholds(predictor, splits["val"], task, task.flips)
+    elif settings.threshold is not None:
+        thresholds = dict.fromkeys(task.classes, settings.threshold)
+    samples, _ = choose_samples(task, None, run, settings.spacing)
+    scores = score_samples(folder, predictor, task, samples, thresholds, task.flips)
+    about = {"task": task.name, "data": settings.data or "phantom", "variant": name}
+    count = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    more = {"seconds": trained["seconds"], "parameters": count}
+    write_json(folder / COMPLETE, {**about, **more, **scores})
+
+
+def refuse_other_recipes(name, settings):
+    """Raise InputError for what peers are not trained with."""
+    task, recipe = settings.task, settings.recipe
+    asked = [x for x in ("class_weights", "focal", "patience") if getattr(recipe, x)]
+    asked += ["accumulate"] * (recipe.accumulate > 1) + ["ignore"] * (task.ignore is not None)
+    if asked:
+        raise InputError(f"Peers are not trained with {', '.join(asked)}: take another run.")
+    if any(side % 32 for side in recipe.image_size):
+        raise InputError("Peers take images of a size in multiples of 32.")
+    if recipe.scales and name in peer_models.FIXED_SIZE:
+        raise InputError(f"{name} is built for one size, and the recipe trains at several.")
+
+
+def find_own_normalization(settings):
+    """(mean, std) of image / 255 that the run's own model takes."""
+    variant = resolve_variant(settings.recipe.variant)
+    return settings.task.normalization or find_normalization(variant.cnn, variant.vit)
+
+
+def read_batches(settings, samples, normalization, augmented=False):
+    """The Batches of `training.fit.read_batches`, for one process."""
+    task, recipe = settings.task, settings.recipe
+    images, masks = read_part(samples, recipe.image_size, task.field, (0, 1), task.context)
+    seed, share = (settings.seed, recipe.foreground) if augmented else (None, None)
+    order = Order(count_images(samples), recipe.batch_size, seed, share=share)
+    order.foreground = (masks == 1).any(axis=(1, 2, 3))
+    return batches(images, masks, task, normalization, order, augmented)
+
+
+def as_predictor(model, settings, normalization):
+    def run(images):
+        normalize = normalizer(normalization, images.dtype)
+        logits = predict(model, np.stack([normalize(image) for image in images]))
+        return 1 / (1 + np.exp(-logits))
+
+    task = settings.task
+    z_scored = task.field is not None
+    return Predictor(settings.recipe.image_size, task.inputs, len(task.classes), run, z_scored)
+
+
+def write_comparison(out, runs, names):
+    """The lines of a table of our runs and the peers that are trained for all of them."""
+    ours = [read_case_table(run) for run in runs]
+    cases = [x for x in ours[0]["cases"] if all(x in table["cases"] for table in ours)]
+    groups = [ours[0]["groups"].get(case, case) for case in cases]
+    rows = [describe("ours", runs, ours, cases, groups)]
+    for name in names:
+        folders = [out / run.name / name for run in runs]
+        if all((folder / COMPLETE).is_file() for folder in folders):
+            tables = [read_case_table(folder) for folder in folders]
+            rows.append(describe(name, folders, tables, cases, groups, ours))
+    heads = ["", "training", *(f"{x} {what}" for x in METRICS for what in ("(runs)", "ours - it"))]
+    lines = format_table(heads, rows, left=1, markdown=True)
+    return [*lines, "", f"{len(cases)} cases of {len(set(groups))} patients, {len(runs)} run(s)."]
+
+
+def describe(name, folders, tables, cases, groups, ours=None):
+    """A row of the table: time, and of each metric its mean, interval and difference to ours."""
+    cells = [name, ", ".join(f"{find_seconds(folder):.0f} s" for folder in folders)]
+    for metric in METRICS:
+        values = [select_values(table, cases, table["classes"], metric) for table in tables]
+        cells.append(describe_seeds(values, groups))
+        if ours is None:
+            cells.append("")
+            continue
+        own = [select_values(table, cases, table["classes"], metric) for table in ours]
+        found = paired(np.mean(values, axis=0), np.mean(own, axis=0), groups)
+        interval = f"[{found['low']:+.3f}, {found['high']:+.3f}]"
+        cells.append(f"{found['difference']:+.3f} {interval}, p {found['p']:.2g}")
+    return cells
+
+
+def find_seconds(folder):
+    """How long the model in a folder was trained."""
+    own = (read_json(folder / COMPLETE) or {}).get("seconds")
+    return own or sum(float(x["seconds"]) for x in read_sessions(folder))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    known = list(peer_models.BUILDERS)
+    parser.add_argument("--run", type=Path, nargs="+", required=True, help="runs of ours")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--peers", nargs="+", choices=known, default=known, metavar="PEER")
+    parser.add_argument("--seconds", type=float, help="train each for so long, not as many steps")
+    arguments = parser.parse_args()
+    for run in arguments.run:
+        for name in arguments.peers:
+            folder = arguments.out / run.name / name
+            if (folder / COMPLETE).is_file():
+                continue
+            try:
+                train_peer(name, run, folder, arguments.seconds)
+            except Exception as error:  # the others are trained
+                known_reason = isinstance(error, (ImportError, InputError, ValueError))
+                reason = error if known_reason else traceback.format_exc()
+                print(f"{run.name}, {name}: left out: {reason}", flush=True)
+    lines = write_comparison(arguments.out, arguments.run, known)
+    (arguments.out / "peers.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Peers are trained as a run of ours was, and scored on its cases; needs PyTorch."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from transfuse_keras.evaluation.compare import compare, read_case_table
+from transfuse_keras.files import read_table
+from transfuse_keras.model.losses import StructureLoss
+from transfuse_keras.runs.settings import Settings
+from transfuse_keras.tasks import Recipe, hip
+from transfuse_keras.training.train import train
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+SMALL = Recipe("U-Ti", (32, 64), epochs=2, batch_size=8, warm_up=0.1, ema=0.5, counts=(8, 2, 3))
+
+
+def test_their_loss_is_ours(monkeypatch):
+    import torch
+
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from plain_transfuse import structure_loss
+
+    rng = np.random.default_rng(0)
+    masks = (rng.random((2, 40, 48, 2)) > 0.7).astype("float32")
+    logits = rng.standard_normal(masks.shape).astype("float32")
+    theirs = structure_loss(*(torch.from_numpy(x.transpose(0, 3, 1, 2)) for x in (logits, masks)))
+    ours = np.mean(np.asarray(StructureLoss()(masks, logits)))
+    assert float(theirs) == pytest.approx(float(ours), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_peer_has_the_cases_of_the_run_and_is_trained_once(tmp_path):
+    pytest.importorskip("segmentation_models_pytorch")
+    settings = Settings(replace(hip, phantom_recipe=SMALL))
+    run = train(settings, tmp_path / "run", export=False, report=False)
+    out = tmp_path / "out"
+    command = [sys.executable, BENCHMARKS / "peers.py", "--run", run, "--out", out]
+    command += ["--peers", "U-Net", "TransFuse-plain"]
+    times = []
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        times.append([x.stat().st_mtime_ns for x in sorted(out.rglob("weights.pt"))])
+    assert len(times[0]) == 2 and times[0] == times[1]
+    for name in ("U-Net", "TransFuse-plain"):
+        folder = out / "run" / name
+        assert [row["steps"] for row in read_table(folder / "history.csv")] == ["1", "2"]
+        assert read_case_table(folder)["groups"] == read_case_table(run)["groups"]
+        (dice,) = [x for x in compare(run, folder) if (x["metric"], x["class"]) == ("dice", "mean")]
+        assert dice["n"] == 3
+        assert f"| {name}" in (out / "peers.md").read_text()
