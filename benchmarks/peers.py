@@ -38,10 +38,10 @@ from transfuse_keras.data.order import Order
 from transfuse_keras.data.pipeline import batches
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.compare import read_case_table, select_values
-from transfuse_keras.evaluation.evaluate import choose_thresholds
 from transfuse_keras.evaluation.evaluate_model import choose_samples
 from transfuse_keras.evaluation.results import score_samples
 from transfuse_keras.evaluation.statistics import paired
+from transfuse_keras.evaluation.validation import GRID, choose_thresholds, count_validation
 from transfuse_keras.files import format_table, read_json, replacing, write_json, write_table
 from transfuse_keras.inference.predictor import Predictor
 from transfuse_keras.model.variants import resolve_variant
@@ -80,7 +80,8 @@ def train_peer(name, run, folder, seconds=None):
     predictor = as_predictor(model, settings, normalization)
     thresholds = dict.fromkeys(task.classes, 0.5)
     if settings.threshold == "auto":
-        thresholds = choose_thresholds(predictor, splits["val"], task, task.flips)
+        validation = count_validation(predictor, splits["val"], task, GRID, task.flips)
+        thresholds = choose_thresholds(validation)
     elif settings.threshold is not None:
         thresholds = dict.fromkeys(task.classes, settings.threshold)
     samples, _ = choose_samples(task, None, run, settings.spacing)

@@ -38,7 +38,7 @@ def test_their_loss_is_ours(monkeypatch):
 @pytest.mark.slow
 def test_a_peer_has_the_cases_of_the_run_and_is_trained_once(tmp_path):
     pytest.importorskip("segmentation_models_pytorch")
-    settings = Settings(replace(hip, phantom_recipe=SMALL))
+    settings = Settings(replace(hip, phantom_recipe=SMALL), threshold="auto")
     run = train(settings, tmp_path / "run", export=False, report=False)
     out = tmp_path / "out"
     command = [sys.executable, BENCHMARKS / "peers.py", "--run", run, "--out", out]
