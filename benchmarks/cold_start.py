@@ -1,11 +1,14 @@
-"""Time from the start of Python to the first mask, with edge/transfuse_edge.py.
+"""Time from the start of Python to the first mask.
 
     python benchmarks/cold_start.py                an untrained Ti at 192x256
     python benchmarks/cold_start.py model.tflite   any exported file, its .json beside it
+    python benchmarks/cold_start.py RUN            `transfuse predict` of a run, and of its .tflite
 
-Each run is a process of its own. The median of the runs is printed, and where the time goes: until
-Python and the imports are there, the file is loaded, and the first image of 480x640 has its mask.
-With a file as argument nothing but what the script itself needs has to be installed.
+Each run is a process of its own, and the image is of 480x640. The first two are with
+edge/transfuse_edge.py: the median of the runs is printed, and where the time goes: until Python and
+the imports are there, the file is loaded, and the image has its mask. With a file as argument
+nothing but what that script needs has to be installed. Of a run folder the CPU seconds of the whole
+command are printed (user and system), the run and its file in turns.
 """
 
 import argparse
@@ -72,11 +75,44 @@ def measure(path):
         print(f"    {step:10} {median(seconds):.3f} s")
 
 
+def predict(model, image, out):
+    """CPU seconds of `transfuse predict` of one image, in a fresh process."""
+    import resource  # which Windows lacks
+
+    command = [sys.executable, "-m", "transfuse_keras", "predict", "--model", model]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([*command, "--input", image, "--out", out], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def measure_predict(run):
+    import numpy as np
+    from PIL import Image
+
+    models = {"run folder": run, "its .tflite": run / "model.tflite"}
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder, "image.png")
+        noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), "uint8")
+        Image.fromarray(noise).save(image)
+        seconds = {name: [] for name in models}
+        for k in range(RUNS + 1):
+            for name, model in models.items():
+                found = predict(model, image, Path(folder, "out"))
+                if k:  # the first one reads the libraries from disk
+                    seconds[name].append(found)
+    for name, of in seconds.items():
+        print(f"{name}: {median(of):.2f} CPU-s ({min(of):.2f}-{max(of):.2f})")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model", nargs="?", help=".tflite file; by default an untrained Ti")
+    text = ".tflite file, or a run folder; by default an untrained Ti"
+    parser.add_argument("model", nargs="?", type=Path, help=text)
     model = parser.parse_args().model
-    if model:
+    if model and model.is_dir():
+        measure_predict(model)
+    elif model:
         measure(model)
     else:
         with tempfile.TemporaryDirectory() as folder:

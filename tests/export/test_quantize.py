@@ -133,7 +133,9 @@ def test_one_float32_image_in_and_its_probabilities_out(exported, quantize):
     ((inputs, outputs),) = (
         (x["inputs"], x["outputs"]) for x in graph.interpreter.get_signature_list().values()
     )
-    assert inputs == ["image"] and len(outputs) == 1
+    assert inputs == ["image"] and outputs == ["probabilities"]
+    (by_name,) = graph.interpreter.get_signature_runner().get_output_details().values()
+    assert by_name["index"] == graph.maps["index"]
 
 
 # largest and mean difference of probabilities, twice what was measured on the worst variant:

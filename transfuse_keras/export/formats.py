@@ -142,10 +142,10 @@ def convert_to_litert(model, float16):
     """The bytes of a .tflite file of the serving model, its weights in float16 or float32.
 
     Not by Keras' own export: that traces the graph several times, saves all variables and reads
-    them back, which takes three times as long. Here they are constants of one traced graph.
+    them back, which takes several times as long. Here one traced graph is converted itself, not by
+    way of a SavedModel.
     """
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     serving = serving_model(model)
     image = tf.TensorSpec((1, *model.input_shape[1:]), "float32", "image")
@@ -154,16 +154,33 @@ def convert_to_litert(model, float16):
     def serve(image):
         return serving(image, training=False)
 
-    module = tf.Module()
-    with builtin_resizing(), tempfile.TemporaryDirectory() as folder:
-        module.serve = convert_variables_to_constants_v2(serve.get_concrete_function())
-        tf.saved_model.save(module, folder, {"serving_default": module.serve})
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+    with builtin_resizing():
+        function = serve.get_concrete_function()
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], serving)
+        converter.experimental_lower_to_saved_model = False
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if float16:
             converter.target_spec.supported_types = [tf.float16]
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        return converter.convert()
+        return sign(converter.convert())
+
+
+def sign(content):
+    """The bytes of a .tflite file with the signature that converting a graph leaves out:
+    "serving_default", from `image` to `probabilities`, as that of a SavedModel."""
+    from ai_edge_litert.schema_py_generated import SignatureDefT, TensorMapT
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    file = flatbuffer_utils.read_model_from_bytearray(content)
+    (graph,), signature, ends = file.subgraphs, SignatureDefT(), []
+    for name, tensors in (("image", graph.inputs), ("probabilities", graph.outputs)):
+        end = TensorMapT()
+        end.name, (end.tensorIndex,) = name, tensors
+        ends.append(end)
+    signature.signatureKey, signature.subgraphIndex = "serving_default", 0
+    signature.inputs, signature.outputs = ends[:1], ends[1:]
+    file.signatureDefs = [signature]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
 
 
 def export_web(model, path, quantize="none", calibration=None):

@@ -14,6 +14,7 @@ from transfuse_keras.export.budgets import BUDGETS, OverBudget
 from transfuse_keras.export.formats import FORMATS
 from transfuse_keras.files import read_json, replacing, write_json
 from transfuse_keras.inference.masks import to_masks
+from transfuse_keras.inference.predict import AT_ONCE
 from transfuse_keras.inference.predictor import as_predictor, load_predictor
 from transfuse_keras.metrics import dice
 from transfuse_keras.runs.embedded import write_embedded
@@ -46,8 +47,11 @@ def held_out(model, images, truths, source):
     """HeldOut of a TransFuse, or of an Averaged."""
     images = images.astype("float32")
     run = (model.as_predictor() if isinstance(model, Averaged) else as_predictor(model)).run
-    probabilities = np.concatenate([run(image[None]) for image in images])
-    return HeldOut(images, truths, probabilities, source)
+    # so many at once as in scoring: the model would be compiled anew for another number
+    step = AT_ONCE if len(images) > AT_ONCE else 1
+    filled = np.concatenate([images, images[: -len(images) % step]])
+    found = [run(filled[start : start + step]) for start in range(0, len(filled), step)]
+    return HeldOut(images, truths, np.concatenate(found)[: len(images)], source)
 
 
 def predict_held_out(model, task, samples):
