@@ -8,13 +8,15 @@
 For each run and peer it leaves the folder OUT/<run>/<peer>, which `transfuse compare` takes:
 cases.csv by our protocol, history.csv, weights.pt and, last, metrics.json. A peer has the run's
 images, split, size, batches with their augmentation bit for bit, recipe, loss, seed and choice of
-the best epoch; it begins from random weights and computes in float32. With --seconds the cosine of
-the learning rate follows the time. Called again it trains what is missing, and prints the table of
-all: of each case the mean over the runs, which differ in their seed.
+the best epoch; it begins from random weights and computes in float32. nnU-Net has its own loss,
+optimiser and augmentation. With --seconds the schedule of the learning rate follows the time.
+Called again it trains what is missing, and prints the table of all: of each case the mean over the
+runs, which differ in their seed.
 
 Needs, besides transfuse-keras[torch]; no TensorFlow is imported:
     pip install segmentation_models_pytorch==0.6.0   # MIT: U-Net, U-Net++, FPN, SegFormer
     pip install medicai==0.0.4                       # Apache-2.0: TransUNet, a Keras model
+    pip install nnunetv2==2.8.1                      # Apache-2.0: nnU-Net, see peer_nnunet.py
 """
 
 import argparse
@@ -53,6 +55,7 @@ from transfuse_keras.training.train import find_run_splits
 from transfuse_keras.weights import find_normalization
 
 METRICS = ("dice", "iou")
+NNUNET = "nnU-Net"
 
 
 def train_peer(name, run, folder, seconds=None):
@@ -61,35 +64,75 @@ def train_peer(name, run, folder, seconds=None):
     refuse_other_recipes(name, settings)
     splits = find_run_splits(settings)
     refuse_other_split(run, splits)
-    task, recipe = settings.task, settings.recipe
-    normalization = find_own_normalization(settings)
-    model = peer_models.build(
-        name, recipe.image_size, task.inputs, len(task.classes), settings.seed
-    )
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "weights.pt").is_file():
-        training = read_batches(settings, splits["train"], normalization, augmented=True)
-        validation = settings.validation and read_batches(settings, splits["val"], normalization)
-        tell = partial(print, f"{run.name}, {name}:", flush=True)
-        rows = fit(model, training, validation or None, recipe, seconds, tell)
-        write_table(folder / "history.csv", rows)
-        with replacing(folder / "weights.pt") as temporary:
-            torch.save({"seconds": rows[-1]["seconds"], "model": model.state_dict()}, temporary)
-    trained = torch.load(folder / "weights.pt", weights_only=True)
-    model.load_state_dict(trained["model"])
-    predictor = as_predictor(model, settings, normalization)
+    train = train_nnunet if name == NNUNET else partial(train_model, name)
+    tell = partial(print, f"{run.name}, {name}:", flush=True)
+    model, found, spent = train(settings, splits, folder, seconds, tell)
+    task = settings.task
+    predictor = Predictor(
+        settings.recipe.image_size, task.inputs, len(task.classes), found, task.field is not None
+    )
     thresholds = dict.fromkeys(task.classes, 0.5)
-    if settings.threshold == "auto":
+    if name != NNUNET and settings.threshold == "auto":
         validation = count_validation(predictor, splits["val"], task, GRID, task.flips)
         thresholds = choose_thresholds(validation)
-    elif settings.threshold is not None:
+    elif name != NNUNET and settings.threshold is not None:
         thresholds = dict.fromkeys(task.classes, settings.threshold)
     samples, _ = choose_samples(task, None, run, settings.spacing)
     scores = score_samples(folder, predictor, task, samples, thresholds, task.flips)
     about = {"task": task.name, "data": settings.data or "phantom", "variant": name}
     count = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    more = {"seconds": trained["seconds"], "parameters": count}
-    write_json(folder / COMPLETE, {**about, **more, **scores})
+    write_json(folder / COMPLETE, {**about, "seconds": spent, "parameters": count, **scores})
+
+
+def train_model(name, settings, splits, folder, seconds, tell):
+    """Train a model of BUILDERS, or load it. Returns: the module, the function from images to
+    probabilities, and the seconds of its training."""
+    task, recipe = settings.task, settings.recipe
+    normalization = find_own_normalization(settings)
+    model = peer_models.build(
+        name, recipe.image_size, task.inputs, len(task.classes), settings.seed
+    )
+
+    def train():
+        training = read_batches(settings, splits["train"], normalization, augmented=True)
+        validation = settings.validation and read_batches(settings, splits["val"], normalization)
+        return fit(model, training, validation or None, recipe, seconds, tell)
+
+    def run(images):
+        normalize = normalizer(normalization, images.dtype)
+        logits = predict(model, np.stack([normalize(image) for image in images]))
+        return 1 / (1 + np.exp(-logits))
+
+    return model, run, train_once(model, folder, train)
+
+
+def train_nnunet(settings, splits, folder, seconds, tell):
+    """As `train_model`."""
+    import peer_nnunet
+
+    recipe = settings.recipe
+    trainer = peer_nnunet.create_trainer(settings, splits, folder / "nnunet")
+    order = Order(count_images(splits["train"]), recipe.batch_size)
+    per_epoch = len(order) * len(recipe.scales or (1,))
+
+    def train():
+        return peer_nnunet.fit(trainer, per_epoch, recipe.epochs, seconds, tell)
+
+    spent = train_once(trainer.network, folder, train)
+    return trainer.network, peer_nnunet.create_run(trainer), spent
+
+
+def train_once(model, folder, train):
+    """Train a module, or take the weights of a folder in which it was. Returns: the seconds."""
+    if not (folder / "weights.pt").is_file():
+        rows = train()
+        write_table(folder / "history.csv", rows)
+        with replacing(folder / "weights.pt") as temporary:
+            torch.save({"seconds": rows[-1]["seconds"], "model": model.state_dict()}, temporary)
+    trained = torch.load(folder / "weights.pt", weights_only=True)
+    model.load_state_dict(trained["model"])
+    return trained["seconds"]
 
 
 def refuse_other_recipes(name, settings):
@@ -119,17 +162,6 @@ def read_batches(settings, samples, normalization, augmented=False):
     order = Order(count_images(samples), recipe.batch_size, seed, share=share)
     order.foreground = (masks == 1).any(axis=(1, 2, 3))
     return batches(images, masks, task, normalization, order, augmented)
-
-
-def as_predictor(model, settings, normalization):
-    def run(images):
-        normalize = normalizer(normalization, images.dtype)
-        logits = predict(model, np.stack([normalize(image) for image in images]))
-        return 1 / (1 + np.exp(-logits))
-
-    task = settings.task
-    z_scored = task.field is not None
-    return Predictor(settings.recipe.image_size, task.inputs, len(task.classes), run, z_scored)
 
 
 def write_comparison(out, runs, names):
@@ -172,7 +204,7 @@ def find_seconds(folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    known = list(peer_models.BUILDERS)
+    known = [*peer_models.BUILDERS, NNUNET]
     parser.add_argument("--run", type=Path, nargs="+", required=True, help="runs of ours")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--peers", nargs="+", choices=known, default=known, metavar="PEER")

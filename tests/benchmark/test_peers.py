@@ -35,6 +35,20 @@ def test_their_loss_is_ours(monkeypatch):
     assert float(theirs) == pytest.approx(float(ours), rel=1e-5)
 
 
+def test_of_classes_that_overlap_nnunet_is_given_regions(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from peer_nnunet import choose_labels, combine
+
+    apart = np.array([[0, 0], [1, 0], [0, 1]], "uint8")
+    label, about = choose_labels(("a", "b"), [apart])
+    assert label[combine(apart)].tolist() == [0, 1, 2]
+    assert about == {"labels": {"background": 0, "a": 1, "b": 2}}
+    nested = np.array([[0, 0], [1, 0], [1, 1]], "uint8")  # b lies within a
+    label, about = choose_labels(("a", "b"), [nested])
+    assert label[combine(nested)].tolist() == [0, 1, 2]
+    assert about["labels"] == {"background": 0, "a": [1, 2], "b": [2]}
+
+
 @pytest.mark.slow
 def test_a_peer_has_the_cases_of_the_run_and_is_trained_once(tmp_path):
     pytest.importorskip("segmentation_models_pytorch")
