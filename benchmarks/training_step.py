@@ -5,10 +5,10 @@
 
 Every precision trains a model of its own in a process of its own, on the same random batch. They
 take turns, a step each, so that what disturbs the machine for a while spoils none alone. Two
-steps before are not counted: the first traces the graph. Prints a markdown table: seconds of the
-median step; the median over the rounds of its ratio to the first precision; and in MB (1e6
-bytes) what the process held after its imports, after building and compiling the model, and at
-most.
+steps before are not counted: the first traces the graph. Prints a markdown table: CPU seconds of
+that first step; seconds of the median step; the median over the rounds of its ratio to the first
+precision; and in MB (1e6 bytes) what the process held after its imports, after building and
+compiling the model, and at most.
 """
 
 import argparse
@@ -28,10 +28,12 @@ import numpy as np
 
 import transfuse_keras as tk
 from transfuse_keras.benchmark.processes import take_turns
+from transfuse_keras.tasks import Recipe
+from transfuse_keras.training.optimizer import create_optimizer
 
 STATUS = Path("/proc/self/status")
 WARM_UP = 2
-COLUMNS = ["precision", "s/step", "ratio", "MB: imports", "built", "peak"]
+COLUMNS = ["precision", "CPU-s: first", "s/step", "ratio", "MB: imports", "built", "peak"]
 
 
 def memory(field):
@@ -50,22 +52,22 @@ def work(pipe, precision, variant, image_size, batch_size):
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(precision)
     model = tk.TransFuse(variant, (*image_size, 3))
-    model.compile(keras.optimizers.Adam(1e-4, beta_1=0.5, global_clipnorm=2.0))
+    model.compile(create_optimizer(Recipe(), 1))
     rng = np.random.default_rng(0)
     images = rng.standard_normal((batch_size, *image_size, 3)).astype("float32")
     masks = (rng.random((batch_size, *image_size, 1)) > 0.5).astype("float32")
     pipe.send((imports, memory("VmRSS")))
     while pipe.recv():
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         model.train_on_batch(images, masks)
-        pipe.send((time.perf_counter() - start, memory("VmHWM")))
+        pipe.send((time.perf_counter() - start, time.process_time() - cpu, memory("VmHWM")))
 
 
 @contextmanager
 def trainer(*settings):
     """Yields MB after the imports and after building, and a function that trains a step.
 
-    It gives seconds and the most MB so far.
+    It gives seconds, CPU seconds and the most MB so far.
     """
     context = multiprocessing.get_context("spawn")
     pipe, theirs = context.Pipe()
@@ -88,13 +90,14 @@ def compare(precisions, variant, image_size, batch_size, steps):
     with ExitStack() as stack:
         started = [stack.enter_context(trainer(name, *settings)) for name in precisions]
         rounds = take_turns([step for _, step in started], WARM_UP + steps)
+    tracing = [cpu for (_, cpu, _), *_ in rounds]
     rounds = [answers[WARM_UP:] for answers in rounds]
-    first = [seconds for seconds, _ in rounds[0]]
-    for name, (held, _), answers in zip(precisions, started, rounds, strict=True):
+    first = [seconds for seconds, _, _ in rounds[0]]
+    for name, cpu, (held, _), answers in zip(precisions, tracing, started, rounds, strict=True):
         seconds = [answer[0] for answer in answers]
         ratio = median(a / b for a, b in zip(seconds, first, strict=True))
-        _, peak = answers[-1]
-        yield [name, f"{median(seconds):.2f}", f"{ratio:.2f}"] + [
+        peak = answers[-1][-1]
+        yield [name, f"{cpu:.1f}", f"{median(seconds):.2f}", f"{ratio:.2f}"] + [
             f"{megabytes:.0f}" for megabytes in (*held, peak)
         ]
 
@@ -116,7 +119,7 @@ def main():
         arguments.batch_size,
         arguments.steps,
     )
-    for cells in [COLUMNS, ["---"] + 5 * ["---:"], *rows]:
+    for cells in [COLUMNS, ["---"] + 6 * ["---:"], *rows]:
         print("| " + " | ".join(cells) + " |")
 
 

@@ -14,7 +14,7 @@ from transfuse_keras.cli import main
 from transfuse_keras.devices import computing_in, describe_computing, resolve_jit
 from transfuse_keras.runs.settings import JIT, PRECISIONS
 from transfuse_keras.tasks import Recipe
-from transfuse_keras.training.optimizer import create_optimizer
+from transfuse_keras.training.optimizer import Adam, create_optimizer
 
 TOLERANCE = 0.02  # relative, after 20 steps: Adam's first steps follow the sign of small gradients
 
@@ -103,6 +103,22 @@ def test_clipping_is_that_of_the_recipe():
     assert clipped(Recipe(clip_norm=2.0)) == pytest.approx([1.2, -1.6])
     assert clipped(tk.tasks.polyp.recipe) == [0.5, -0.5]
     assert clipped(Recipe(clip_norm=None)) == [3, -4]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "arguments"),
+    [("float32", {"weight_decay": 0.1}), ("float32", {"amsgrad": True}), ("float64", {})],
+)
+def test_adam_steps_as_that_of_keras(dtype, arguments):
+    def weights_after_steps(adam):
+        weight = keras.Variable([1.0, -2.0, 3.0], dtype=dtype)
+        for gradient in ([3.0, 0.0, 1e-9], [-1.0, 0.5, 2.0], [0.25, 1.0, -4.0]):
+            adam.apply([keras.ops.array(gradient, dtype)], [weight])
+        return np.asarray(weight)
+
+    given = {"learning_rate": 0.1, "beta_1": 0.5, "epsilon": 1e-8, **arguments}
+    wanted = weights_after_steps(keras.optimizers.Adam(**given))
+    np.testing.assert_allclose(weights_after_steps(Adam(**given)), wanted, rtol=2e-6)
 
 
 def test_accumulated_batches_make_the_step_of_their_mean():
