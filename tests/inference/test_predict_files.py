@@ -11,6 +11,7 @@ import pytest
 import SimpleITK
 from data.files import decathlon_folder, picture, save, series_folder
 from pydicom.data import get_testdata_file
+from scipy import ndimage
 
 from transfuse_keras.data.volumes import read_slices
 from transfuse_keras.errors import InputError
@@ -145,6 +146,35 @@ def test_a_volume_gets_a_label_map_on_its_own_grid(run_folder, tmp_path):
         for label in (1, 2):
             assert dice(labels == label, found == label) > 0.95
     assert read(out / "a_overlay.png").shape == (100, 120, 3)
+
+
+def test_all_folds_on_volumes_clean_up_as_their_cross_validation_did(tmp_path, monkeypatch, caplog):
+    labels = np.zeros((5, 120, 100), "uint8")
+    labels[1:4, 20:50, 30:60] = 1
+    labels[3, 60:100, 30:90] = 1  # the largest of its slice, and not of the volume
+    labels[1, 80:110, 10:40] = labels[4, 20:40, 30:60] = 2
+    affine = np.array([[0, -1.0, 0, 5], [0, 0, 1.5, 6], [4.0, 0, 0, 7], [0, 0, 0, 1]])
+    bright = np.stack([labels == 1, labels == 2], axis=-1).astype("float32")
+    nibabel.save(nibabel.Nifti1Image(bright, affine), tmp_path / "a.nii")
+    task, predictor = STUBS["prostate"]
+    monkeypatch.setattr(module, "load_predictor", lambda *_: predictor)
+    folds = [tmp_path / "folds" / f"fold-{k}" for k in range(2)]
+    for fold in folds:
+        fold.mkdir(parents=True)
+        write_json(fold / "config.json", {"schema": 1, "task": asdict(task)})
+    write_json(tmp_path / "folds" / "cross-validation.json", {"folds": 2})
+    cleanup = {"largest_region": False, "largest_component": {"PZ": True, "TZ": False}}
+    write_json(tmp_path / "folds" / "postprocessing.json", cleanup)
+
+    def pieces(members):
+        predict_files(members, [tmp_path / "a.nii"], tmp_path / "out", flips="", overlays=False)
+        found = np.asarray(nibabel.load(tmp_path / "out" / "a.nii.gz").dataobj)
+        return [ndimage.label(found == label)[1] for label in (1, 2)], found
+
+    (count, found), told = pieces(folds), caplog.text
+    assert count == [1, 2] and "largest component stays of PZ" in told
+    assert not found[3, 60:100, 65:90].any() and found[3, 25:45, 35:55].all()
+    assert pieces(folds[0])[0] == [2, 2]  # a fold alone is a model as any other
 
 
 def test_flips_and_tiles_reach_the_model(run_folder, tmp_path, monkeypatch):

@@ -48,6 +48,17 @@ def largest_region(masks):
     return masks * largest_component(masks.any(axis=-1, keepdims=True).astype(masks.dtype))
 
 
+def clean(masks, cleanup):
+    """Masks of a volume as its cross-validation found best, see `find_cleanup`: first all classes
+    cut to their largest component together, then each class; None changes nothing."""
+    if cleanup is None:
+        return masks
+    if cleanup["largest_region"]:
+        masks = largest_region(masks)
+    chosen = list(cleanup["largest_component"].values())
+    return np.where(chosen, largest_component(masks), masks)
+
+
 def clean_up(masks):
     """The ways in which nnU-Net cleans masks up, to see which raise the scores.
 

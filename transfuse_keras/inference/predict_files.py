@@ -16,7 +16,7 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_table
 from transfuse_keras.inference.ensemble import average, refuse_other_sizes
 from transfuse_keras.inference.inputs import find_inputs
-from transfuse_keras.inference.masks import to_masks
+from transfuse_keras.inference.masks import clean, to_masks
 from transfuse_keras.inference.outputs import SegWriter, refuse_clashes, write
 from transfuse_keras.inference.predict import (
     AT_ONCE,
@@ -30,6 +30,7 @@ from transfuse_keras.inference.progress import with_progress
 from transfuse_keras.inference.review import Review
 from transfuse_keras.inference.video import predict_film, refuse_films, split_films
 from transfuse_keras.runs.fitting import known_together
+from transfuse_keras.runs.members import find_cleanup
 from transfuse_keras.runs.metadata import keep_ranges
 from transfuse_keras.runs.trust import read_trust
 
@@ -62,6 +63,7 @@ def predict_files(
     frames they are written for each: STEM_0001.png ... Of a volume STEM.nii.gz on its own grid, see
     `volumes.save_masks`. STEM_overlay.png shows an image or the slice with most of the masks.
     STEM_seg.dcm is the DICOM SEG of a DICOM file or series, see `dicom_seg`.
+    All folds of a cross-validation on volumes clean their masks up as it did, see `find_cleanup`.
     Where a single model comes with a Trust, review.csv lists what to look at, see `review`. The
     model is loaded when the first input has been read.
 
@@ -93,6 +95,7 @@ def predict_files(
     """
     members = model_path if isinstance(model_path, list) else [model_path]
     task, threshold, flips = settle(members, task, threshold, flips, tile)
+    cleanup = find_cleanup(members)
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is not a folder; give --out another name.")
@@ -128,7 +131,7 @@ def predict_files(
 
     def save(item, image, spacing, maps):
         maps, deviations = np.split(maps, 2, axis=-1) if spread else (maps, None)
-        masks = to_masks(maps, threshold, task.exclusive)
+        masks = clean(to_masks(maps, threshold, task.exclusive), cleanup)
         write(out, item, image, masks, task, overlays)
         if segs is not None and is_dicom(item.files[0]):
             segs.add(item, maps, masks)

@@ -1,11 +1,16 @@
 """The models that --model names: one, several, or the folds of a cross-validation."""
 
+import logging
 from pathlib import Path
 
 from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.files import read_json
-from transfuse_keras.runs.folder import COMPLETE
+from transfuse_keras.runs.folder import COMPLETE, find_run
 from transfuse_keras.runs.settings import FOLDS_FILE
+
+log = logging.getLogger(__name__)
+
+CLEANUP_FILE = "postprocessing.json"
 
 
 def find_members(given):
@@ -34,9 +39,7 @@ def is_cross_validation(path):
 
 def find_folds(folder):
     """The run folders of a cross-validation."""
-    with blaming(folder / FOLDS_FILE, "does not tell the number of folds"):
-        count = int(read_json(folder / FOLDS_FILE)["folds"])
-    folds = [folder / f"fold-{k}" for k in range(count)]
+    folds = name_folds(folder)
     missing = [fold.name for fold in folds if not (fold / COMPLETE).is_file()]
     if missing:
         raise InputError(
@@ -44,3 +47,38 @@ def find_folds(folder):
             "folds that are to be averaged."
         )
     return folds
+
+
+def name_folds(folder):
+    """The run folders that a cross-validation has, or will have."""
+    with blaming(folder / FOLDS_FILE, "does not tell the number of folds"):
+        count = int(read_json(folder / FOLDS_FILE)["folds"])
+    return [folder / f"fold-{k}" for k in range(count)]
+
+
+def find_cleanup(members):
+    """What the cross-validation that models are all folds of found best for its volumes.
+
+    Args:
+        members: paths of models.
+
+    Returns: {"largest_region": bool, "largest_component": {class: bool}}, see `clean`; None where
+    they are no cross-validation, or it had nothing to clean up. It is logged.
+
+    Raises: InputError if its file is damaged.
+    """
+    runs = [find_run(path) for path in members]
+    folder = runs[0] and runs[0].parent
+    if None in runs or not is_cross_validation(folder) or {*runs} != {*name_folds(folder)}:
+        return None
+    file = folder / CLEANUP_FILE
+    with blaming(file, "does not tell how masks are cleaned up", "pool the folds by --resume"):
+        content = read_json(file)
+        if content is None:
+            return None
+        found = {"largest_region": False, **content}
+        names = [name for name, cut in found["largest_component"].items() if cut]
+    if names or found["largest_region"]:
+        all_together = ["all classes together"] * found["largest_region"]
+        log.info(f"Only the largest component stays of {', '.join(all_together + names)}: {file}.")
+    return found

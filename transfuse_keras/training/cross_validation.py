@@ -13,6 +13,7 @@ from transfuse_keras.evaluation.statistics import mean, summarize
 from transfuse_keras.evaluation.subgroups import summarize_subgroups
 from transfuse_keras.files import write_json, write_table
 from transfuse_keras.metrics.calibration import pool_calibration
+from transfuse_keras.runs.members import CLEANUP_FILE
 from transfuse_keras.runs.settings import FOLDS_FILE
 from transfuse_keras.training.series import begin_series, train_series
 
@@ -66,7 +67,7 @@ def pool(folder, runs):
         before, after = mean_dice(rows), mean_dice(cleaned)
         chosen = {name: after[name] > before[name] for name in before}
         content = {"largest_region": cut, "largest_component": chosen}
-        write_json(folder / "postprocessing.json", content)
+        write_json(folder / CLEANUP_FILE, content)
         pairs = zip(rows, cleaned, strict=True)
         rows = [after if chosen[after["class"]] else before for before, after in pairs]
     write_table(folder / "cases.csv", rows)
