@@ -23,8 +23,8 @@ def fit(model, training, validation, recipe, seconds=None, tell=print):
         model: see `peer_models`.
         training, validation: Batches; the second may be None.
         recipe: Recipe.
-        seconds: of wall-clock time, with validation; the learning rate then follows the time that
-            has passed as else the steps.
+        seconds: of wall-clock time, with validation, the last of which comes on top; the learning
+            rate then follows the time that has passed as else the steps.
         tell: function of a line about each epoch.
 
     Returns: rows of a history, with "seconds" since the beginning. The model has the weights of the
