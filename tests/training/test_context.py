@@ -15,7 +15,9 @@ from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predict import predict_volume
 from transfuse_keras.inference.predict_files import predict_files
 from transfuse_keras.inference.predictor import Predictor
+from transfuse_keras.model.flops import count_flops
 from transfuse_keras.model.load import load_model
+from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.runs.folder import run_task
 from transfuse_keras.runs.metadata import read_metadata
 from transfuse_keras.runs.options import parse_settings, refuse_other_settings
@@ -62,6 +64,12 @@ def test_the_picture_of_a_case_is_of_the_slice_and_its_neighbours(tmp_path):
     fullest = int((truth == 1).sum(axis=(1, 2, 3)).argmax())
     np.testing.assert_array_equal(seen, image[fullest - 1 : fullest + 2])
     np.testing.assert_array_equal(shown, truth[fullest : fullest + 1])
+
+
+@pytest.mark.slow
+def test_three_slices_cost_a_twentyfifth_more():
+    one, three = (count_flops(TransFuse("Ti", (128, 96, channels), 2)) for channels in (1, 3))
+    assert three / one == pytest.approx(1.04, abs=0.005)
 
 
 @pytest.mark.slow
