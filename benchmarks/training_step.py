@@ -2,18 +2,22 @@
 
     python benchmarks/training_step.py
     python benchmarks/training_step.py --variant Ti --precision mixed_bfloat16 --steps 20
+    python benchmarks/training_step.py --precision float32 --torch PYTHON
 
 Every precision trains a model of its own in a process of its own, on the same random batch. They
 take turns, a step each, so that what disturbs the machine for a while spoils none alone. Two
 steps before are not counted: the first traces the graph. Prints a markdown table: CPU seconds of
-that first step; seconds of the median step; the median over the rounds of its ratio to the first
-precision; and in MB (1e6 bytes) what the process held after its imports, after building and
-compiling the model, and at most.
+that first step; seconds and CPU seconds of the median step; the median over the rounds of the ratio
+of its CPU seconds to those of the first row; and in MB (1e6 bytes) what the process held after its
+imports, after building and compiling the model, and at most. With --torch the first row is S in
+plain PyTorch, run by that interpreter (plain_step.py).
 """
 
 import argparse
+import json
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager
@@ -23,17 +27,12 @@ from statistics import median
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import keras
-import numpy as np
-
-import transfuse_keras as tk
 from transfuse_keras.benchmark.processes import take_turns
-from transfuse_keras.tasks import Recipe
-from transfuse_keras.training.optimizer import create_optimizer
+from transfuse_keras.runs.processor import prefer_onednn
 
 STATUS = Path("/proc/self/status")
 WARM_UP = 2
-COLUMNS = ["precision", "CPU-s: first", "s/step", "ratio", "MB: imports", "built", "peak"]
+COLUMNS = ["precision", "CPU-s: first", "s/step", "CPU-s", "ratio", "MB: imports", "built", "peak"]
 
 
 def memory(field):
@@ -48,6 +47,14 @@ def memory(field):
 
 def work(pipe, precision, variant, image_size, batch_size):
     """In a process: build, say what is held, then train a step whenever asked to."""
+    prefer_onednn()  # as the command line does
+    import keras
+    import numpy as np
+
+    import transfuse_keras as tk
+    from transfuse_keras.tasks import Recipe
+    from transfuse_keras.training.optimizer import create_optimizer
+
     imports = memory("VmRSS")
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(precision)
@@ -84,22 +91,40 @@ def trainer(*settings):
     child.join()
 
 
-def compare(precisions, variant, image_size, batch_size, steps):
+@contextmanager
+def plain_trainer(python, image_size, batch_size):
+    """As `trainer`, of S in plain PyTorch by another interpreter."""
+    command = [python, str(Path(__file__).with_name("plain_step.py"))]
+    command += map(str, (*image_size, batch_size))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
+    with subprocess.Popen(command, **pipes) as child:
+
+        def step():
+            print(file=child.stdin, flush=True)
+            return json.loads(child.stdout.readline())
+
+        yield (float("nan"), float("nan")), step
+
+
+def compare(precisions, variant, image_size, batch_size, steps, python=None):
     """Rows of the table."""
-    settings = variant, image_size, batch_size
+    names, data = list(precisions), (image_size, batch_size)
     with ExitStack() as stack:
-        started = [stack.enter_context(trainer(name, *settings)) for name in precisions]
+        started = [stack.enter_context(trainer(name, variant, *data)) for name in precisions]
+        if python is not None:
+            names.insert(0, "plain PyTorch")
+            started.insert(0, stack.enter_context(plain_trainer(python, *data)))
         rounds = take_turns([step for _, step in started], WARM_UP + steps)
     tracing = [cpu for (_, cpu, _), *_ in rounds]
     rounds = [answers[WARM_UP:] for answers in rounds]
-    first = [seconds for seconds, _, _ in rounds[0]]
-    for name, cpu, (held, _), answers in zip(precisions, tracing, started, rounds, strict=True):
-        seconds = [answer[0] for answer in answers]
-        ratio = median(a / b for a, b in zip(seconds, first, strict=True))
-        peak = answers[-1][-1]
-        yield [name, f"{cpu:.1f}", f"{median(seconds):.2f}", f"{ratio:.2f}"] + [
-            f"{megabytes:.0f}" for megabytes in (*held, peak)
-        ]
+    first = [cpu for _, cpu, _ in rounds[0]]
+    for name, traced, (held, _), answers in zip(names, tracing, started, rounds, strict=True):
+        seconds, used, peaks = zip(*answers, strict=True)
+        ratio = median(a / b for a, b in zip(used, first, strict=True))
+        times = median(seconds), median(used), ratio
+        megabytes = *held, peaks[-1]
+        cells = [f"{traced:.1f}", *(f"{x:.2f}" for x in times), *(f"{x:.0f}" for x in megabytes)]
+        yield [name, *cells]
 
 
 def main():
@@ -111,6 +136,7 @@ def main():
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--precision", nargs="+", default=["float32", "mixed_bfloat16"])
     parser.add_argument("--steps", type=int, default=10, help="that are counted")
+    parser.add_argument("--torch", metavar="PYTHON", help="an interpreter that has PyTorch")
     arguments = parser.parse_args()
     rows = compare(
         arguments.precision,
@@ -118,8 +144,9 @@ def main():
         arguments.image_size,
         arguments.batch_size,
         arguments.steps,
+        arguments.torch,
     )
-    for cells in [COLUMNS, ["---"] + 6 * ["---:"], *rows]:
+    for cells in [COLUMNS, ["---"] + 7 * ["---:"], *rows]:
         print("| " + " | ".join(cells) + " |")
 
 

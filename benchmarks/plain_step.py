@@ -1,0 +1,40 @@
+"""Training steps of TransFuse-S in plain PyTorch, eager and in float32, for training_step.py.
+
+It runs this by an interpreter that has PyTorch: a step for each line of standard input, and a line
+of JSON for each step: seconds, CPU seconds, and the most MB that the process held so far.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+from plain_transfuse import PlainTransFuse, training_loss
+from torch.nn.utils import clip_grad_norm_
+
+
+def peak():
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in lines if line.startswith("VmHWM")]
+    return 1024 * int(line.split()[1]) / 1e6
+
+
+def main(height, width, batch):
+    torch.manual_seed(0)
+    model = PlainTransFuse((height, width)).train()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4, betas=(0.5, 0.999))
+    images = torch.randn(batch, 3, height, width)
+    masks = (torch.rand(batch, 1, height, width) > 0.5).float()
+    for _ in sys.stdin:
+        start, used = time.perf_counter(), time.process_time()
+        optimizer.zero_grad()
+        training_loss(model(images), masks).backward()
+        clip_grad_norm_(model.parameters(), 2.0)
+        optimizer.step()
+        spent = time.perf_counter() - start, time.process_time() - used
+        print(json.dumps([*spent, peak()]), flush=True)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
