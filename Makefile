@@ -2,6 +2,8 @@
 # make release-check: what a release has to pass besides, an hour or more. make fuzz: damaged files, hours.
 PYTHON ?= python3
 BIN := .venv/bin
+# Python compiles a module when it is first imported; most of those installed never are
+export PIP_NO_COMPILE := 1
 
 .PHONY: demo test test-slow test-all test-jax test-torch release-check locks sbom fuzz docs lint
 # a worker a core, and a thread a worker: more threads than cores only wait for each other

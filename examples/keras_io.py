@@ -32,7 +32,7 @@ import numpy as np
 import transfuse_keras as tk
 
 keras.utils.set_random_seed(0)
-SIZE = (96, 96)
+SIZE = (64, 64)
 CLASSES = tk.tasks.hip.classes  # pelvis, left femur, right femur
 
 """

@@ -6,6 +6,15 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+CHATTER = (
+    "absl::",
+    "cuda_platform",
+    "cpu_feature_guard",
+    "eligible GPUs",
+    "XNNPACK",
+    "tf_tfl",
+    "Tqdm",
+)
 FOLDER = Path(__file__).parent
 
 
@@ -21,9 +30,9 @@ def execute(path):
 
 
 def is_chatter(output):
-    """Whether an output is what TensorFlow tells of the machine at its start."""
+    """Whether an output is what other packages tell of the machine at their start."""
     text = output.get("text", "") if output.get("name") == "stderr" else ""
-    return any(word in text for word in ("absl::", "cuda_platform", "cpu_feature_guard"))
+    return any(word in text for word in CHATTER)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ CLIENTS = Path(__file__).parents[1] / ".venv" / "clients"  # an environment of `
 CLIENTS /= f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
 FIXTURES = Path(__file__).parent / "fixtures"
 SMALLEST = Variant("resnet18", "deit_tiny_patch16_224", 1, (16, 8, 8))
+SMALLEST_UNET = Variant("resnet18", None, 0, (16, 8, 8), skips=True)  # a third of the time to trace
 
 
 @pytest.fixture(autouse=True)

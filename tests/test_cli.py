@@ -5,7 +5,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import SMALLEST
+from conftest import SMALLEST, SMALLEST_UNET
 
 import transfuse_keras as tk
 from transfuse_keras.cli import main
@@ -267,6 +267,7 @@ class Raise(keras.callbacks.Callback):
 @pytest.mark.slow
 def test_interruption_leaves_the_best_model(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fit, "StopOnNonFiniteLoss", lambda: Raise(KeyboardInterrupt))
+    monkeypatch.setitem(VARIANTS, "smallest", SMALLEST_UNET)
     assert train("--epochs", 3, "--out", tmp_path / "run") == 130
     assert "interrupted" in capsys.readouterr().err
     assert isinstance(keras.saving.load_model(tmp_path / "run" / "model.keras"), tk.TransFuse)

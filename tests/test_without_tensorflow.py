@@ -16,6 +16,17 @@ from benchmarks.reliability.runs import TASK
 
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = ("tensorflow", "tensorboard", "ai_edge_quantizer")
+COMMANDS = """
+from benchmarks.reliability.child import run
+
+train = ["train", "--task", "task.py", "--limit", 8, "--out", "run", "--keep-checkpoints"]
+for arguments in (
+    [*train, "--epochs", 1, "--no-report"],
+    ["train", "--resume", "--out", "run", "--epochs", 2],
+    ["predict", "--model", "run", "--input", "a.png", "--out", "masks"],
+):
+    assert run(arguments) == 0, arguments
+"""
 
 pytestmark = pytest.mark.slow
 
@@ -44,25 +55,16 @@ def test_a_training_ends_with_a_report_and_predicts(python, backend, tmp_path):
     if backend == "torch":  # JAX is taken by itself
         environment["KERAS_BACKEND"] = "torch"
 
-    def transfuse(*arguments):
-        command = [python, "-m", "benchmarks.reliability.child", *map(str, arguments)]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-        return done.stdout + done.stderr
-
-    run, image = tmp_path / "run", tmp_path / "a.png"
     (tmp_path / "task.py").write_text(TASK)
-    given = ["train", "--task", "task.py", "--limit", 8, "--out", run, "--keep-checkpoints"]
-    transfuse(*given, "--epochs", 1, "--no-report")
-    said = transfuse("train", "--resume", "--out", run, "--epochs", 2)
+    save(tmp_path / "a.png", picture(1))
+    program = [python, "-c", COMMANDS]
+    done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    said, run = done.stdout + done.stderr, tmp_path / "run"
+    assert done.returncode == 0, said[-5000:]
     assert "Going on after epoch 1" in said
     assert "TensorFlow is not installed" in said
     assert (run / "report.html").is_file()
     assert json.loads((run / "metrics.json").read_text())["mean"]["dice"] > 0
     assert not (run / "model.tflite").exists()
-    save(image, picture(1))
-    transfuse("predict", "--model", run, "--input", image, "--out", "masks")
     mask = cv2.imread(str(tmp_path / "masks" / "a_pelvis.png"), cv2.IMREAD_UNCHANGED)
     assert mask.shape == picture(1).shape[:2]

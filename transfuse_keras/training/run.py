@@ -136,8 +136,8 @@ def train(
 
     Example:
         >>> import transfuse_keras as tk
-        >>> small = {"variant": "Ti", "image_size": (32, 32), "epochs": 1, "limit": 8}
-        >>> run = tk.train(task="hip", export=False, **small)  # a TransFuse("Ti"), on phantoms
+        >>> small = {"variant": "U-Ti", "image_size": (32, 32), "epochs": 1, "limit": 8}
+        >>> run = tk.train(task="hip", export=False, **small)  # on phantoms
         >>> images, masks, spacing = tk.phantoms("hip", count=1, size=(64, 48))
         >>> run.predict(images[0]).shape
         (64, 48, 3)
