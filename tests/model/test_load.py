@@ -60,7 +60,7 @@ def test_own_run_into_other_classes_size_and_channels(tmp_path, smallest, capsys
     load_weights(tuned, tmp_path, skip_heads=True)
     printed = capsys.readouterr().out
     assert "skip_heads" in printed
-    assert all(f"{stem}: made for RGB, adapted to 1 channels." in printed for stem in STEMS)
+    assert all(f"{stem}: made for RGB, adapted to 1 channel" in printed for stem in STEMS)
 
     ours, theirs = official_state(tuned), official_state(own)
     np.testing.assert_array_equal(ours["final_2.1.conv.weight"], head)
