@@ -344,7 +344,7 @@ def test_one_sentence_names_the_volume(tmp_path, what, message):
 
 def test_a_task_with_other_channels_or_classes_is_refused(tmp_path):
     decathlon_folder(tmp_path, 3, channels=1)
-    with pytest.raises(InputError, match="has 1 channels, the task 2"):
+    with pytest.raises(InputError, match="has 1 channel, the task 2"):
         find_samples(prostate, tmp_path).samples[0].read()
     three = replace(prostate, classes=("a", "b", "c"))
     with pytest.raises(InputError, match=r"dataset.json: lists 2 labels \(pz, tz\), but"):

@@ -214,7 +214,7 @@ def test_volumes_of_other_channels_or_spacing_are_told(run_folder, tmp_path, cap
     assert predict_files(run_folder("prostate"), [folder], tmp_path / "out", overlays=False) == 2
     assert names(tmp_path / "out") == {"case_02.nii.gz"}
     first, second = capsys.readouterr().err.splitlines()
-    assert "case_00.nii.gz: has 1 channels, the task 2" in first
+    assert "case_00.nii.gz: has 1 channel, the task 2" in first
     assert "case_01.nii.gz: not a readable volume (its spacing is (200.0" in second
 
 

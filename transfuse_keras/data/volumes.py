@@ -19,7 +19,7 @@ from transfuse_keras.data.orientation import (
 )
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.data.resize import IGNORED
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, quantity
 
 LARGEST = 2**29  # voxels of all channels, more than 512 x 512 x 2000: 2 GiB as float32
 ITK = "sitk::ERROR: "
@@ -123,7 +123,7 @@ def read_volume(sources, mask_source, classes, channels, labels, ignore=None):
     first = volumes[0]
     count = sum(volume.shape[3] for volume in volumes)
     if count != channels:
-        raise InputError(f"{first.path}: has {count} channels, the task {channels}.")
+        raise InputError(f"{first.path}: has {quantity(count, 'channel')}, the task {channels}.")
     parts = [to_slices(read_values(volume), volume.affine) for volume in volumes]
     image = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
     z_score(image, first.path)
