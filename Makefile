@@ -50,7 +50,7 @@ sbom: .venv/newest/made
 fuzz: .venv/test
 	$(BIN)/python -m benchmarks.reliability.fuzz --count $(CASES)
 
-docs: .venv/docs
+docs: .venv/test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 lint: .venv/test
@@ -65,13 +65,9 @@ lint: .venv/test
 	touch $@
 
 .venv/test: .venv/runtime pyproject.toml requirements/clients.txt
-	$(BIN)/python -m pip install --quiet -r requirements.txt -e '.[test]'
+	$(BIN)/python -m pip install --quiet -r requirements.txt -e '.[test,docs]'
 	$(PYTHON) -m venv --clear --without-pip .venv/clients
 	$(BIN)/python -m pip --python .venv/clients install --quiet --no-deps -r requirements/clients.txt
-	touch $@
-
-.venv/docs: .venv/test
-	$(BIN)/python -m pip install --quiet -e '.[docs]'
 	touch $@
 
 .venv/release/made: requirements/release.txt .venv/runtime

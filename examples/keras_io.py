@@ -62,7 +62,7 @@ three heads, weighed 0.5, 0.3 and 0.2.
 """
 
 model = tk.TransFuse("Ti", input_shape=(*SIZE, 3), classes=len(CLASSES))
-model.compile(keras.optimizers.Adam(1e-3), metrics=[tk.metrics.DiceScore(classes=len(CLASSES))])
+model.compile(tk.Adam(1e-3), metrics=[tk.metrics.DiceScore(classes=len(CLASSES))])
 print({head: logits.shape for head, logits in model.output.items()})
 print(f"{model.count_params():,} parameters")
 

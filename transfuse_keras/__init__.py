@@ -20,12 +20,14 @@ if TYPE_CHECKING:  # what editors and type checkers read
     from transfuse_keras.model.transfuse import TransFuse
     from transfuse_keras.model.unet import UNet
     from transfuse_keras.model.variants import VARIANTS, Variant
+    from transfuse_keras.training.optimizer import Adam
     from transfuse_keras.training.run import train
     from transfuse_keras.weights import load_official, load_timm
 
 __version__ = "0.1.0"
 __all__ = [
     "VARIANTS",
+    "Adam",
     "StructureLoss",
     "TransFuse",
     "UNet",
@@ -50,6 +52,7 @@ choose_backend()
 # public name -> the module that defines it
 MODULES = {
     "VARIANTS": "model.variants",
+    "Adam": "training.optimizer",
     "StructureLoss": "model.losses",
     "TransFuse": "model.transfuse",
     "UNet": "model.unet",

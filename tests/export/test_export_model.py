@@ -186,11 +186,11 @@ def test_the_origin_of_a_model_names_its_data_but_not_where_it_lay(bereft):
 def test_a_run_in_all_formats(phantoms_run, images, wanted, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(BUDGETS, "float16", ("mask_dice", "at least", 0.99))  # a random model
     out = tmp_path / "deployed"
-    formats = ["saved_model", "litert", "onnx", "openvino", "pytorch"]
+    formats = ["litert", "onnx", "openvino", "pytorch"]  # a SavedModel: tests/test_cli.py
     given = ["--quantize", "none", "float16", "--out", out]
     assert export(phantoms_run, *formats, *given) == 0
     told = capsys.readouterr().out
-    files = {"saved_model", "model.tflite", "model-float16.tflite", "model.onnx"}
+    files = {"model.tflite", "model-float16.tflite", "model.onnx"}
     files |= {"model.xml", "model-float16.xml"}
     weights = {"model.bin", "model-float16.bin", "model.safetensors"}
     beside = {f"{name}.json" for name in files} | {"export.json"}
@@ -206,7 +206,6 @@ def test_a_run_in_all_formats(phantoms_run, images, wanted, tmp_path, monkeypatc
         np.testing.assert_allclose(found, wanted, atol=0.02 if "float16" in name else 1e-4)
     formats = {name: json.loads((out / f"{name}.json").read_text())["format"] for name in files}
     assert formats == {
-        "saved_model": "saved_model",
         **dict.fromkeys(("model.tflite", "model-float16.tflite"), "litert"),
         "model.onnx": "onnx",
         **dict.fromkeys(("model.xml", "model-float16.xml"), "openvino"),

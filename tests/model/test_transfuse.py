@@ -3,7 +3,7 @@ import inspect
 import keras
 import numpy as np
 import pytest
-from conftest import SMALLEST
+from conftest import SMALLEST, SMALLEST_UNET
 
 from transfuse_keras.layers.upsampling import interpolation_matrix
 from transfuse_keras.metrics import DiceScore
@@ -206,11 +206,11 @@ def test_unusable_arguments_are_named(arguments, message):
 
 
 @pytest.mark.slow
-def test_a_training_step_is_traced_once(smallest, monkeypatch):
+def test_a_training_step_is_traced_once(monkeypatch):
     traces = []
     step = keras.Model.train_step
     monkeypatch.setattr(keras.Model, "train_step", lambda *given: traces.append(1) or step(*given))
-    model = smallest((32, 32, 3))
+    model = TransFuse(SMALLEST_UNET, (32, 32, 3))
     model.compile(metrics=[DiceScore()])
     model.fit(*batch((32, 32, 3)), epochs=2, batch_size=1, verbose=0)
     assert len(traces) == 1
