@@ -76,6 +76,7 @@ def test_evaluations_that_run_at_once_share_no_folder(hips, monkeypatch, tmp_pat
         shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_of_its_own_data_only_the_test_split_is_scored(hips):
     run, data = hips
     tested = {
@@ -260,6 +261,7 @@ def assert_near(ours, theirs):
         assert ours == (pytest.approx(theirs) if isinstance(theirs, float) else theirs)
 
 
+@pytest.mark.slow
 def test_shards_together_are_the_whole(hips, tmp_path, monkeypatch, capsys):
     """Tables, scores and pictures of three shards, one of them done twice, as of one evaluation.
 
@@ -316,6 +318,7 @@ def test_a_task_of_a_cluster_knows_its_shard(monkeypatch, capsys):
         parse_shard("auto/8")
 
 
+@pytest.mark.slow
 def test_shards_of_a_prediction_write_what_one_writes(hips, tmp_path):
     run, data = hips
     images = data / "images"

@@ -92,6 +92,7 @@ def test_what_the_user_compiles_with_is_honoured(smallest):
     assert logs["mask_accuracy"][0] == pytest.approx(accuracy, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_resized_shares_variables_and_trains_the_positions(smallest, tmp_path):
     images, masks = batch((64, 32, 3))
     model = smallest((32, 48, 3), dropout=0.0)
