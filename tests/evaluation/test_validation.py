@@ -8,9 +8,11 @@ from sklearn.metrics import f1_score
 
 from transfuse_keras.evaluation.evaluate import evaluate
 from transfuse_keras.evaluation.validation import GRID, choose_thresholds, count_validation
+from transfuse_keras.files import read_json
 from transfuse_keras.inference.predictor import Predictor
 from transfuse_keras.metrics.temperature import count_logits
 from transfuse_keras.tasks import Task, polyp
+from transfuse_keras.training import finish
 
 SIZE, CLASSES = (16, 24), ("a", "b", "c")
 
@@ -95,3 +97,14 @@ def test_thresholds_are_chosen_by_the_best_dice():
     }
     best, other = (evaluate(brightness(1), samples, polyp, x).rows for x in (0.4, 0.5))
     assert min(row["dice"] for row in best) > max(row["dice"] for row in other)
+
+
+def test_without_validation_cases_auto_is_a_half(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(finish, "score_samples", lambda *x: given.append(x[4]) or {})
+    model, splits = SimpleNamespace(variant="Ti"), {"train": [], "val": [], "test": []}
+    finish.write_results(
+        tmp_path, model, polyp, splits, "phantom", "auto", export=False, report=False
+    )
+    assert given == [{"polyp": 0.5}]
+    assert read_json(tmp_path / "threshold.json")["thresholds"] == {"polyp": 0.5}

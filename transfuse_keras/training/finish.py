@@ -35,8 +35,9 @@ def write_results(run, model, task, splits, data, threshold=None, export=True, r
 
     Raises: OverBudget, at the very end, if an exported model is not the same as the Keras model.
     """
-    grid = GRID if threshold == "auto" else (0.5 if threshold is None else threshold,)
-    thresholds, trust = dict.fromkeys(task.classes, grid[0]), None
+    given = 0.5 if threshold in (None, "auto") else threshold
+    grid = GRID if threshold == "auto" else (given,)
+    thresholds, trust = dict.fromkeys(task.classes, given), None
     if splits["val"]:
         what = "Choosing thresholds and fitting" if threshold == "auto" else "Fitting"
         cases = quantity(len(splits["val"]), "validation case")
