@@ -6,6 +6,8 @@ That was measured to pay in TensorFlow without XLA (docs/precision.md); on every
 `RECOMPUTES` is off, and these are Keras' own layers.
 """
 
+import math
+
 import keras
 from keras import layers, ops
 
@@ -13,18 +15,15 @@ RECOMPUTES = keras.backend.backend() == "tensorflow"
 
 
 def after_gradient(x, upstream):
-    """The same values as `x`, computed only when the gradient `upstream` exists.
+    """The same tensor as `x`, of which nothing is computed before the gradient `upstream` exists.
 
     TensorFlow runs every operation as soon as it can: without this, what is to be recomputed in
     the backward pass would be computed in the forward pass already, and kept.
-
-    Args:
-        x, upstream: floating tensors of any shape.
-
-    Returns: tensor like `x`, of the same values; nan where that number is nan.
     """
-    number = ops.sum(ops.reshape(upstream, (-1,))[:1])
-    return x * ops.cast(ops.where(ops.isnan(number), number, 1.0), x.dtype)
+    import tensorflow as tf
+
+    with tf.control_dependencies([upstream]):
+        return tf.identity(x)
 
 
 def as_float32(x):
@@ -46,29 +45,34 @@ def normalize(x, gamma, beta, axes, epsilon):
     """
     others = tuple(range(len(x.shape) - 1))
     mean, variance = ops.moments(as_float32(ops.stop_gradient(x)), axes, keepdims=True)
+    inverse = ops.rsqrt(variance + epsilon)
 
     @ops.custom_gradient
-    def apply(x, gamma, beta, mean, variance):
-        inverse = ops.rsqrt(variance + epsilon)
+    def apply(x, gamma, beta):
         y = (as_float32(x) - mean) * (inverse * gamma) + beta
 
         def gradient(upstream):
-            normal = (as_float32(after_gradient(x, upstream)) - mean) * inverse
+            centred = as_float32(after_gradient(x, upstream)) - mean
             along = as_float32(upstream)
-            d_gamma, d_beta = ops.sum(along * normal, others), ops.sum(along, others)
-            along = along * gamma
-            if tuple(axes) == others:
-                count = ops.cast(ops.size(x), normal.dtype) / x.shape[-1]
-                shift, slope = gamma * d_beta / count, gamma * d_gamma / count
+            d_beta = ops.sum(along, others)
+            # n = centred * inverse, g = along * gamma: d_x = inverse (g - mean g - n mean(g n))
+            if tuple(axes) == others:  # what is one number a channel is multiplied first
+                d_gamma = ops.sum(along * centred, others) * ops.squeeze(inverse, axes)
+                scale = inverse * gamma
+                share = scale / ops.cast(math.prod(ops.shape(x)[:-1]), scale.dtype)
+                d_x = along * scale - centred * (share * inverse * d_gamma) - share * d_beta
             else:
+                normal = centred * inverse
+                d_gamma = ops.sum(along * normal, others)
+                along = along * gamma
                 shift = ops.mean(along, axes, keepdims=True)
                 slope = ops.mean(along * normal, axes, keepdims=True)
-            d_x = ops.cast((along - shift - normal * slope) * inverse, x.dtype)
-            return d_x, d_gamma, d_beta, ops.zeros_like(mean), ops.zeros_like(variance)
+                d_x = (along - shift - normal * slope) * inverse
+            return ops.cast(d_x, x.dtype), d_gamma, d_beta
 
         return ops.cast(y, x.dtype), gradient
 
-    return apply(x, gamma, beta, mean, variance), mean, variance
+    return apply(x, gamma, beta), mean, variance
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
@@ -87,8 +91,7 @@ class BatchNormalization(layers.BatchNormalization):
         gamma, beta = ops.copy(self.gamma), ops.copy(self.beta)
         y, mean, variance = normalize(x, gamma, beta, axes, self.epsilon)
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            value = ops.reshape(value, (-1,))
-            moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+            moving.assign(moving + (ops.squeeze(value, axes) - moving) * (1.0 - self.momentum))
         return y
 
 

@@ -34,9 +34,17 @@ class Adam(keras.optimizers.Adam):
     def apply(self, grads, trainable_variables=None):
         if FUSED:
             step = ops.cast(self.iterations + 1, "float32")
-            self.powers = ops.power(self.beta_1, step), ops.power(self.beta_2, step)
+            betas = [ops.convert_to_tensor(x, "float32") for x in (self.beta_1, self.beta_2)]
+            self.shared = {
+                "beta1": betas[0],
+                "beta2": betas[1],
+                "beta1_power": ops.power(betas[0], step),
+                "beta2_power": ops.power(betas[1], step),
+                "epsilon": ops.convert_to_tensor(self.epsilon, "float32"),
+                "lr": ops.cast(self.learning_rate, "float32"),
+            }
         super().apply(sum_over_replicas(grads), trainable_variables)
-        self.powers = None  # tensors of this graph alone
+        self.shared = None  # tensors of this graph alone
 
     def update_step(self, gradient, variable, learning_rate):
         if not FUSED or self.amsgrad or variable.dtype != "float32":
@@ -49,13 +57,8 @@ class Adam(keras.optimizers.Adam):
             var=variable.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
-            beta1_power=self.powers[0],
-            beta2_power=self.powers[1],
-            lr=ops.cast(learning_rate, variable.dtype),
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
             grad=gradient,
+            **self.shared,
         )
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
