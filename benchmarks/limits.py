@@ -1,0 +1,118 @@
+"""How near a training step on the CPU is to what the processor can do.
+
+    python benchmarks/limits.py
+    python benchmarks/limits.py --variant Ti --image-size 128 128
+
+One thread. Prints the speed of a large float32 matrix product, the most that the processor was
+seen to do; the seconds that the arithmetic of a step (three times that of the forward pass) takes
+at that speed; and the CPU seconds of the median step. Where Linux' `perf` is installed, a profile
+of some steps follows: whose code the time is spent in.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from transfuse_keras.runs.processor import describe_processor, prefer_onednn
+
+THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+SIDE = 2048  # of the matrices
+# a line of `perf report` by library and symbol -> whose code it is; the first that fits
+OWNERS = {
+    r"\[JIT\]|dnnl": "oneDNN: convolutions and matrix products",
+    "Eigen": "Eigen: all other arithmetic",
+    "kernel|memmove|memset|libc": "system: memory",
+    "": "TensorFlow and Python: the rest",
+}
+
+
+def cpu_seconds(run, rounds):
+    """CPU seconds of each of some calls."""
+    for _ in range(rounds):
+        start = time.process_time()
+        run()
+        yield time.process_time() - start
+
+
+@contextmanager
+def profiled():
+    """Yields a Counter that at the end has the samples of this process by their owner."""
+    samples = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        file = f"{folder}/perf.data"
+        command = ["perf", "record", "-e", "cpu-clock", "-F", "500", "-o", file]
+        with subprocess.Popen(
+            [*command, "-p", str(os.getpid())], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as recorder:
+            time.sleep(1)  # until it records
+            yield samples
+            recorder.send_signal(signal.SIGINT)
+        report = ["perf", "report", "-n", "-i", file, "--stdio", "--sort", "dso,sym"]
+        lines = subprocess.run(report, capture_output=True, encoding="utf-8", check=True).stdout
+    for line in lines.splitlines():
+        if match := re.match(r"\s+[\d.]+%\s+(\d+)\s+(.*)", line):
+            owner = next(name for key, name in OWNERS.items() if re.search(key, match[2]))
+            samples[owner] += int(match[1])
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--variant", default="S")
+    parser.add_argument("--image-size", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=6, help="that are counted")
+    arguments = parser.parse_args()
+
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    prefer_onednn()
+    import numpy as np
+    import tensorflow as tf
+
+    import transfuse_keras as tk
+    from transfuse_keras.model.flops import count_flops
+
+    model = tk.TransFuse(arguments.variant, (*arguments.image_size, 3))
+    model.compile(tk.Adam(1e-4))
+    rng = np.random.default_rng(0)
+    images = rng.random((arguments.batch_size, *arguments.image_size, 3), "float32")
+    masks = (images[..., :1] > 0.5).astype("float32")
+    matrix = tf.constant(rng.random((SIDE, SIDE), "float32"))
+
+    def multiply():
+        tf.matmul(matrix, matrix).numpy()
+
+    def step():
+        model.train_on_batch(images, masks)
+
+    multiply(), step(), step()  # the first ones prepare
+    peak = 2 * SIDE**3 / min(cpu_seconds(multiply, 2 * arguments.steps))
+    least = 3 * arguments.batch_size * count_flops(model) / peak
+    taken = median(cpu_seconds(step, arguments.steps))
+    print(describe_processor())
+    print(f"{peak / 1e9:.0f} GFLOP/s at most; a step needs {least:.2f} s of it, and took ", end="")
+    print(f"{taken:.2f} CPU-s: {100 * least / taken:.0f} %")
+    if shutil.which("perf"):
+        with profiled() as samples:
+            for _ in range(arguments.steps):
+                step()
+        for owner, count in samples.most_common():
+            print(f"{100 * count / samples.total():5.1f} % {owner}")
+
+
+if __name__ == "__main__":
+    main()
