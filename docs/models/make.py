@@ -20,7 +20,7 @@ ROOT = FOLDER.parents[1]
 FILE = "model-int8.tflite"
 EPOCHS = {"hip": 15, "hippocampus": 2}
 DECATHLON = """\
-208 of the 260 training volumes of \
+{count} of the 260 training volumes of \
 [Task04_Hippocampus of the Medical Segmentation Decathlon](http://medicaldecathlon.com) \
 (Antonelli and others, Nature Communications 2022), T1-weighted MRI of Vanderbilt University \
 Medical Center, CC-BY-SA 4.0. Neither images nor masks are in this folder. The data does not \
@@ -44,8 +44,13 @@ def make(name, data=None):
     exports = {FILE: read_json(run / f"{FILE}.json")["verified"]}
     licence = "cc-by-sa-4.0" if data else PHANTOM_LICENCE
     again = f"python docs/models/make.py {name}" + " --data Task04_Hippocampus" * bool(data)
-    described = DECATHLON if data else None
+    described = DECATHLON.format(count=count_volumes(data)) if data else None
     write_card(run, folder, licence=licence, exports=exports, data=described, command=again)
+
+
+def count_volumes(data):
+    """How many volumes have labels; the published archive holds a hidden file beside each."""
+    return len([*Path(data, "labelsTr").glob("[!.]*.nii.gz")])
 
 
 def command(words):

@@ -9,8 +9,6 @@ import json
 import re
 import shutil
 import struct
-import subprocess
-import tarfile
 import threading
 import zlib
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from browser import browsing, find_violations
 from data.files import picture
 from PIL import Image
 
@@ -30,10 +29,7 @@ from transfuse_keras.inference.predict_files import predict_files
 from transfuse_keras.tasks import hip, prostate
 
 SIZE = (32, 48)
-QUIET = ["--disable-quic", "--disable-background-networking", "--disable-component-update"]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync", *QUIET]
 PATIENCE = 90_000  # ms, on a busy machine
-AXE = "axe-core@4.14.1"
 
 
 def test_another_runtime_than_the_known_one_is_refused(tmp_path, monkeypatch):
@@ -111,14 +107,8 @@ class Server(http.server.ThreadingHTTPServer):
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield opened
-        opened.close()
+    with browsing() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -351,20 +341,12 @@ def test_the_keyboard_is_enough(opened, pictures):
 
 
 @pytest.mark.slow
-def test_it_is_accessible_at_the_width_of_a_phone(opened, pictures, tmp_path):
+def test_it_is_accessible_at_the_width_of_a_phone(opened, pictures):
     page, _ = opened
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed")
-    pack = subprocess.run(["npm", "pack", AXE], cwd=tmp_path, capture_output=True, text=True)
-    if pack.returncode:
-        pytest.skip("axe-core cannot be had from the npm registry")
-    with tarfile.open(next(tmp_path.glob("*.tgz"))) as archive:
-        page.evaluate(archive.extractfile("package/axe.min.js").read().decode())
     segment(page, pictures / "odd.png")
     for width in (1100, 360):
         page.set_viewport_size({"width": width, "height": 800})
-        found = page.evaluate("axe.run().then((result) => result.violations)")
-        assert [(x["id"], [node["html"] for node in x["nodes"]]) for x in found] == []
+        assert find_violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
