@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 import pytest
-from conftest import SMALLEST
+from conftest import SMALLEST, SMALLEST_UNET
 from data.files import binary_folder, hip_folder
 
 from benchmarks.size import describe_size
@@ -76,22 +76,28 @@ def test_the_example_for_the_gallery_of_keras_learns_and_draws(monkeypatch):
 
 @pytest.mark.slow
 def test_its_commands_run(reference, tmp_path, monkeypatch):
-    """But those that train, which others do: tests/training/test_planning.py, test_cli.py."""
+    """Trainings, too, with the smallest networks and a single epoch."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(VARIANTS, "smallest", SMALLEST)  # of the run
+    for name in ("S", "U-R34"):
+        monkeypatch.setitem(VARIANTS, name, SMALLEST_UNET)
+    short = ["--recipe", "scratch", "--epochs", "1", "--limit", "8"]
+    short += ["--image-size", "32", "32", "--no-export"]
     names = {"RUN": str(reference[1]), "DIR": str(binary_folder(tmp_path / "lungs", "abcdefghij"))}
     names |= {"FILES": "lungs/images/a.png", "OUT": "masks"}
     lines = {line.partition("#")[0].strip() for line in COMING_FROM.splitlines()}
     ran = 0
     for line in sorted(lines):
         name = line.removeprefix("transfuse ").partition(" ")[0]
-        if line.startswith("transfuse ") and name not in ("train", "compare"):
+        if line.startswith("transfuse "):
             words = [names.get(word, word) for word in line.split()[1:]]
             if name in ("evaluate", "export"):  # the run is of another task than DIR
                 words += ["--data", str(hip_folder(tmp_path / "hip"))]
+            if name == "train":
+                words += short if "--variant" in words else [*short, "--variant", "S"]
             assert main(words) == 0, line
             ran += 1
-    assert ran == 4
+    assert ran == 8
 
 
 @pytest.mark.slow

@@ -15,10 +15,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
 from browser import browsing, find_violations
 from data.files import picture
+from data.test_dicom import write_dicom
 from PIL import Image
+from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
 from transfuse_keras.cli import main
 from transfuse_keras.data.readers import read_image
@@ -34,7 +37,7 @@ PATIENCE = 90_000  # ms, on a busy machine
 
 def test_another_runtime_than_the_known_one_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    file = tmp_path / "transfuse-keras" / f"litertjs-core-{web.VERSION}.tgz"
+    file = tmp_path / "transfuse-keras" / "litertjs-core-2.5.3.tgz"
     file.parent.mkdir()
     file.write_bytes(b"another")
     with pytest.raises(InputError, match=f"{file.name}: .*SHA-512"):
@@ -48,7 +51,7 @@ def test_without_a_network_it_says_where_the_runtime_belongs(tmp_path, monkeypat
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(web.urllib.request, "urlopen", fail)
-    with pytest.raises(InputError, match=f"no route.*{tmp_path}.*litertjs-core-{web.VERSION}.tgz"):
+    with pytest.raises(InputError, match=f"no route.*{tmp_path}.*litertjs-core-2.5.3.tgz"):
         web.write_page(tmp_path / "page")
 
 
@@ -184,7 +187,42 @@ def pictures(tmp_path_factory):
     save("turned.jpg", colours(90, 120)[..., 0], exif=turned)
     save("lossless.webp", colours(70, 90), lossless=True)
     save("lossy.webp", colours(70, 90))
+    save_dicom(folder, grey)
     return folder
+
+
+def save_dicom(folder, grey):
+    """Grey uint8 pixels as what hospitals have: by windows, slopes, signs, inverted, 8 bits."""
+    values = grey.astype("uint16") * 16
+    hounsfield = {"RescaleSlope": 0.3, "RescaleIntercept": -200.7}
+    wide, exact = {"WindowCenter": 2047, "WindowWidth": 3001}, {"VOILUTFunction": "LINEAR_EXACT"}
+    write_dicom(folder / "window.dcm", values, **wide)
+    write_dicom(folder / "many.dcm", values, WindowCenter=[900, 40], WindowWidth=[1500, 80])
+    write_dicom(folder / "slope.dcm", values, **hounsfield, WindowCenter=300, WindowWidth=701.5)
+    write_dicom(folder / "narrow.dcm", values, WindowCenter=2000, WindowWidth=1)
+    write_dicom(
+        folder / "inverse.dcm", values, **wide, **exact, PhotometricInterpretation="MONOCHROME1"
+    )
+    write_dicom(folder / "shape.dcm", values, **wide, PresentationLUTShape="INVERSE")
+    signed = {"PixelRepresentation": 1, "RescaleSlope": -1, "RescaleIntercept": 10}
+    write_dicom(
+        folder / "signed.dcm",
+        values.astype("int16") - 2048,
+        **signed,
+        WindowCenter=0,
+        WindowWidth=900,
+    )
+    eight = {
+        "BitsAllocated": 8,
+        "BitsStored": 8,
+        "HighBit": 7,
+        "WindowCenter": 99,
+        "WindowWidth": 150,
+    }
+    write_dicom(folder / "eight.dcm", grey, **eight)
+    dicom = pydicom.dcmread(folder / "slope.dcm")
+    dicom.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    dicom.save_as(folder / "implicit.dcm", implicit_vr=True, little_endian=True)
 
 
 EXACT = """async (bytes) => {
@@ -262,7 +300,7 @@ def test_the_masks_are_those_of_predict_and_nothing_is_sent(
     before = len(server.asked)
     page.evaluate(CATCH)
     for path in chosen:
-        assert predict_files(model, [path], tmp_path / "wanted", overlays=False) == 0
+        assert predict_files(model, [path], tmp_path / "wanted", overlays=False, seg="none") == 0
         assert " s by WebAssembly" in segment(page, path)
         areas = page.locator("#classes li").all_text_contents()
         for name, area in zip(hip.classes, areas, strict=True):
@@ -297,7 +335,18 @@ def test_a_file_that_is_no_picture_is_answered_in_a_sentence(opened, pictures, t
     print_picture.save(tmp_path / "print.jpg")
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    for name in (*files, "print.jpg"):
+    values = np.full((8, 8), 99, "uint16")
+    window = {"WindowCenter": 99, "WindowWidth": 50}
+    write_dicom(tmp_path / "compressed.dcm", values, RLELossless, frames=[b"\0" * 64], **window)
+    write_dicom(tmp_path / "windowless.dcm", values)
+    write_dicom(tmp_path / "sigmoid.dcm", values, **window, VOILUTFunction="SIGMOID")
+    write_dicom(tmp_path / "cine.dcm", np.stack([values, values]), **window, NumberOfFrames=2)
+    write_dicom(tmp_path / "missing.dcm", values[:4], **window, Rows=8)
+    write_dicom(tmp_path / "bits.dcm", values + 4096, **window)
+    write_dicom(tmp_path / "flat.dcm", values, **window, RescaleSlope=0, RescaleIntercept=0)
+    whole_dicom = (pictures / "window.dcm").read_bytes()
+    (tmp_path / "short.dcm").write_bytes(whole_dicom[: len(whole_dicom) * 2 // 3])
+    for name in (*files, "print.jpg", *(path.name for path in tmp_path.glob("*.dcm"))):
         said = segment(page, tmp_path / name)
         assert re.fullmatch(rf"{name} cannot be read: [^.]+\.", said), said
         assert page.locator("#result").is_hidden()

@@ -162,7 +162,7 @@ function describe(about) {
       : "not scored",
     Model: `TransFuse ${about.variant}, ${input.size.join("x")} pixels, weights: ${about.quantize === "none" ? "float32" : about.quantize}`,
     "Written by": Object.entries(versions).filter(([, value]) => value).map((pair) => pair.join(" ")).join(", "),
-    "Runs by": "LiteRT.js of Google, Apache License 2.0 (runtime/LICENSE.txt)",
+    "Runs by": "LiteRT.js of Google, Apache License 2.0 (runtime/LICENSE.txt); DICOM by dicom-parser, MIT (runtime/dicom-parser-license.txt)",
   };
   for (const [key, value] of Object.entries(facts)) {
     for (const [tag, content] of [["dt", key], ["dd", value]]) {

@@ -1,5 +1,6 @@
-// A picture file as pixels: {width, height, channels, pixels}, equal to those that Pillow reads.
+// A picture file as pixels: {width, height, channels, pixels}, equal to those that the package reads.
 
+import {isDicom, readDicom} from "./dicom.js";
 import {isPng, readPng} from "./png.js";
 
 const text = (bytes, from, to) => String.fromCharCode(...bytes.subarray(from, to));
@@ -8,10 +9,10 @@ const text = (bytes, from, to) => String.fromCharCode(...bytes.subarray(from, to
 export async function readPicture(file) {
   const bytes = new Uint8Array(await file.arrayBuffer());
   if (isPng(bytes)) return readPng(bytes);
-  if (text(bytes, 128, 132) === "DICM") throw new Error("it is DICOM; save it as PNG, or use `transfuse predict`");
+  if (isDicom(bytes)) return readDicom(bytes);
   const jpeg = bytes[0] === 0xff && bytes[1] === 0xd8;
   if (!jpeg && !(text(bytes, 0, 4) === "RIFF" && text(bytes, 8, 12) === "WEBP")) {
-    throw new Error("it is no PNG, JPEG or WebP picture");
+    throw new Error("it is no PNG, JPEG, WebP or DICOM picture");
   }
   const whole = jpeg ? last(bytes, 0xd9) > last(bytes, 0xda) : bytes.length >= riffLength(bytes);
   if (!whole) throw new Error("it ends too early"); // a browser would show what there is

@@ -69,7 +69,7 @@ function shares(n, N) {
   return found;
 }
 
-function roundEven(x) {
+export function roundEven(x) {
   const floor = Math.floor(x);
   const rest = x - floor;
   return rest > 0.5 || (rest === 0.5 && floor % 2) ? floor + 1 : floor;
