@@ -15,7 +15,13 @@ import pytest
 from parity import input_image, state_from_names
 
 import transfuse_keras as tk
-from transfuse_keras.devices import all_devices, check_devices, computing_in, name_accelerators
+from transfuse_keras.devices import (
+    all_devices,
+    check_devices,
+    computing_in,
+    exact_products,
+    name_accelerators,
+)
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks.task import Recipe
 from transfuse_keras.training.optimizer import averaged, create_optimizer
@@ -86,6 +92,35 @@ def test_mixed_precision_trains_float32_weights_or_is_refused(smallest, pictures
     assert np.isfinite(history["loss"]).all()
     assert {keras.backend.standardize_dtype(v.dtype) for v in model.weights} == {"float32"}
     assert any((a != b).any() for a, b in zip(values(model), before, strict=True))
+
+
+@elsewhere
+def test_exact_products_turn_off_tf32_and_back():
+    """On a GPU; tests/test_exact_products.py shows what it is for, on TensorFlow."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        def switches():
+            return jax.config.jax_default_matmul_precision
+    else:
+        import torch
+
+        torch.backends.cudnn.allow_tf32 = True  # as it comes
+
+        def switches():
+            return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    inside = {"jax": "highest", "torch": ("highest", False)}[keras.backend.backend()]
+    before = switches()
+    assert before != inside
+    with pytest.raises(ValueError, match="inside"), exact_products():
+        assert switches() == inside
+        raise ValueError("inside")
+    assert switches() == before
+    with computing_in("strict_float32"):
+        assert switches() == inside
+    with computing_in("float32"):
+        assert switches() == before
 
 
 @elsewhere

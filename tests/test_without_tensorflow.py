@@ -1,4 +1,7 @@
-"""A training, a resume and a prediction where TensorFlow is not installed, on JAX and PyTorch."""
+"""A training, a resume and a prediction where TensorFlow is not installed, on JAX and PyTorch.
+
+A run that was stopped and resumed ends with the weights of one that was not.
+"""
 
 import json
 import os
@@ -17,15 +20,37 @@ from benchmarks.reliability.runs import TASK
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = ("tensorflow", "tensorboard", "ai_edge_quantizer")
 COMMANDS = """
-from benchmarks.reliability.child import run
+from unittest.mock import patch
 
-train = ["train", "--task", "task.py", "--limit", 8, "--out", "run", "--keep-checkpoints"]
+import numpy as np
+
+from benchmarks.reliability.child import run
+from benchmarks.reliability.runs import weights_of
+from transfuse_keras.training.callbacks import BeginEpoch
+
+begin = BeginEpoch.on_epoch_begin
+
+def stop_before_the_second(self, epoch, logs=None):
+    if epoch == 1:
+        raise KeyboardInterrupt
+    begin(self, epoch, logs)
+
+train = ["train", "--task", "task.py", "--limit", 8, "--epochs", 2, "--keep-checkpoints"]
+with patch.object(BeginEpoch, "on_epoch_begin", stop_before_the_second):
+    assert run([*train, "--out", "run"]) == 130
 for arguments in (
-    [*train, "--epochs", 1, "--no-report"],
-    ["train", "--resume", "--out", "run", "--epochs", 2],
+    ["train", "--resume", "--out", "run", "--keep-checkpoints"],
     ["predict", "--model", "run", "--input", "a.png", "--out", "masks"],
+    [*train, "--out", "whole", "--no-report"],
 ):
     assert run(arguments) == 0, arguments
+ours, theirs, before = (
+    weights_of(f"{folder}/checkpoints/epoch-{epoch:04}.keras")
+    for folder, epoch in (("run", 2), ("whole", 2), ("whole", 1))
+)
+assert any((theirs[name] != before[name]).any() for name in theirs)
+for name in theirs:
+    np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-8, err_msg=name)
 """
 
 pytestmark = pytest.mark.slow
@@ -44,7 +69,9 @@ def python(tmp_path_factory):
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_a_training_ends_with_a_report_and_predicts(python, backend, tmp_path):
+def test_a_stopped_training_ends_with_its_weights_and_a_report_and_predicts(
+    python, backend, tmp_path
+):
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}

@@ -10,6 +10,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from conftest import SMALLEST
 from parity import input_image, state_from_names
 
 from transfuse_keras.model.losses import StructureLoss
@@ -207,12 +208,10 @@ def test_masks_stay_masks(size):
 
 def weights_after_training(jit_compile):
     """{"before/<number>" and "after/<number>": weight} of one batch at three sizes."""
-    from backend_probe import SMALL
-
     from transfuse_keras.model.transfuse import TransFuse
     from transfuse_keras.weights import load_official, official_state
 
-    model = TransFuse(SMALL, SHAPE, dropout=0.0)
+    model = TransFuse(SMALLEST, SHAPE, dropout=0.0)
     names = {name: array.shape for name, array in official_state(model).items()}
     load_official(model, state_from_names(names))
     before = arrays(model.weights)
