@@ -2,11 +2,12 @@
 
     python benchmarks/limits.py
     python benchmarks/limits.py --variant Ti --image-size 128 128
+    KERAS_BACKEND=jax python benchmarks/limits.py
 
-One thread. Prints the speed of a large float32 matrix product, the most that the processor was
-seen to do; the seconds that the arithmetic of a step (three times that of the forward pass) takes
-at that speed; and the CPU seconds of the median step. Where Linux' `perf` is installed, a profile
-of some steps follows: whose code the time is spent in.
+One thread on TensorFlow and PyTorch. Prints the speed of a large float32 matrix product, the most
+that the processor was seen to do; the seconds that the arithmetic of a step (three times that of
+the forward pass) takes at that speed; and the CPU seconds of the median step. Where Linux' `perf`
+is installed, a profile of some steps follows: whose code the time is spent in.
 """
 
 import argparse
@@ -30,12 +31,16 @@ from transfuse_keras.runs.processor import describe_processor, prefer_onednn
 
 THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 SIDE = 2048  # of the matrices
+ONEDNN = "oneDNN: convolutions and matrix products"
+# of what is compiled while it runs
+COMPILED = {"tensorflow": ONEDNN, "torch": ONEDNN, "jax": "XLA: what it compiled itself"}
 # a line of `perf report` by library and symbol -> whose code it is; the first that fits
 OWNERS = {
-    r"\[JIT\]|dnnl": "oneDNN: convolutions and matrix products",
-    "Eigen": "Eigen: all other arithmetic",
+    "dnnl": ONEDNN,
+    "ynn": "YNNPACK in XLA: convolutions and matrix products",
+    "Eigen": "Eigen: other arithmetic",
     "kernel|memmove|memset|libc": "system: memory",
-    "": "TensorFlow and Python: the rest",
+    "": "the rest",
 }
 
 
@@ -48,7 +53,7 @@ def cpu_seconds(run, rounds):
 
 
 @contextmanager
-def profiled():
+def profiled(owners):
     """Yields a Counter that at the end has the samples of this process by their owner."""
     samples = Counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -64,7 +69,7 @@ def profiled():
         lines = subprocess.run(report, capture_output=True, encoding="utf-8", check=True).stdout
     for line in lines.splitlines():
         if match := re.match(r"\s+[\d.]+%\s+(\d+)\s+(.*)", line):
-            owner = next(name for key, name in OWNERS.items() if re.search(key, match[2]))
+            owner = next(name for key, name in owners.items() if re.search(key, match[2]))
             samples[owner] += int(match[1])
 
 
@@ -80,8 +85,8 @@ def main():
 
     os.environ.update(dict.fromkeys(THREADS, "1"))
     prefer_onednn()
+    import keras
     import numpy as np
-    import tensorflow as tf
 
     import transfuse_keras as tk
     from transfuse_keras.model.flops import count_flops
@@ -91,10 +96,10 @@ def main():
     rng = np.random.default_rng(0)
     images = rng.random((arguments.batch_size, *arguments.image_size, 3), "float32")
     masks = (images[..., :1] > 0.5).astype("float32")
-    matrix = tf.constant(rng.random((SIDE, SIDE), "float32"))
+    matrix = keras.ops.convert_to_tensor(rng.random((SIDE, SIDE), "float32"))
 
     def multiply():
-        tf.matmul(matrix, matrix).numpy()
+        keras.ops.convert_to_numpy(keras.ops.matmul(matrix, matrix))
 
     def step():
         model.train_on_batch(images, masks)
@@ -107,7 +112,7 @@ def main():
     print(f"{peak / 1e9:.0f} GFLOP/s at most; a step needs {least:.2f} s of it, and took ", end="")
     print(f"{taken:.2f} CPU-s: {100 * least / taken:.0f} %")
     if shutil.which("perf"):
-        with profiled() as samples:
+        with profiled({r"\[JIT\]": COMPILED[keras.backend.backend()], **OWNERS}) as samples:
             for _ in range(arguments.steps):
                 step()
         for owner, count in samples.most_common():

@@ -28,6 +28,18 @@ def seeded():
 
 
 @pytest.fixture(autouse=True)
+def arrays(monkeypatch):
+    """np.asarray takes PyTorch's tensors with a gradient, too, as it takes the other backends'."""
+    if os.environ.get("KERAS_BACKEND") == "torch":
+        import torch
+
+        plain = torch.Tensor.__array__
+        monkeypatch.setattr(
+            torch.Tensor, "__array__", lambda x, dtype=None, copy=None: plain(x.detach(), dtype)
+        )
+
+
+@pytest.fixture(autouse=True)
 def logging_as_on_the_command_line():
     """What the library logs is printed, so that `capsys` sees it."""
     with printing():

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from zlib import crc32
 
+import keras
 import numpy as np
 
 # timm name -> {tensor name: shape}
@@ -39,4 +40,22 @@ def input_image(shape, seed=1, key=b"input"):
 
 def relative_error(ours, theirs):
     """max |ours - theirs| / max |theirs|."""
-    return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    return np.abs(ours - theirs).max() / np.abs(theirs).max()
+
+
+def gradient(function, x):
+    """Gradient of a number by an array, as the backend differentiates."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.grad(function)(x)
+    x = keras.Variable(x)
+    if keras.backend.backend() == "torch":
+        function(x.value).backward()
+        return x.value.grad
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        loss = function(x.value)
+    return tape.gradient(loss, x.value)

@@ -113,7 +113,7 @@ def test_resized_shares_variables_and_trains_the_positions(smallest, tmp_path):
         if ours.path.endswith("positions"):
             rows, columns = interpolation_matrix(2, 4), interpolation_matrix(3, 2)
             theirs = np.einsum("or,pc,brcd->bopd", rows, columns, np.array(theirs))
-        ours.assign(theirs)
+        ours.assign(np.array(theirs))  # JAX would let both have one array
     wanted = fresh.predict(images, verbose=0)["mask"]
     np.testing.assert_allclose(resized.predict(images, verbose=0)["mask"], wanted, atol=1e-4)
 
@@ -207,6 +207,7 @@ def test_unusable_arguments_are_named(arguments, message):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch traces nothing")
 def test_a_training_step_is_traced_once(monkeypatch):
     traces = []
     step = keras.Model.train_step

@@ -7,7 +7,7 @@ import inspect
 from contextlib import contextmanager
 
 import numpy as np
-from keras import ops, tree, utils
+from keras import backend, ops, tree, utils
 
 from transfuse_keras.errors import InputError
 
@@ -95,7 +95,7 @@ class FirstBatch:
         classes: number M of maps.
         size: (H, W) of the model.
 
-    Attributes: `error`, what a dataset was refused for; TensorFlow raises another error then.
+    Attributes: `error`, what a batch was refused for; TensorFlow raises another error then.
     """
 
     def __init__(self, classes, size):
@@ -103,9 +103,13 @@ class FirstBatch:
 
     def check(self, targets):
         """Raise InputError unless all arrays of a structure can be trained on."""
-        for target in tree.flatten(targets):
-            if target is not None:
-                check_target(target, self.classes, self.size)
+        try:
+            for target in tree.flatten(targets):
+                if target is not None:
+                    check_target(target, self.classes, self.size)
+        except InputError as error:
+            self.error = error
+            raise
 
     def watch(self, data, targets=None):
         """The data as `fit` takes it, checked now or when its first batch comes.
@@ -138,14 +142,19 @@ class FirstBatch:
         return {**arguments, "class_weight": None, "sample_weight": found}
 
     @contextmanager
-    def telling(self):
-        """Raise the InputError of a dataset's first batch instead of TensorFlow's."""
+    def telling(self, model):
+        """Raise the InputError of the first batch instead of TensorFlow's; `model` stays whole."""
+        # Keras on JAX takes the arrays out of a model while it trains, and lost them with the batch
+        taken = backend.backend() == "jax" and [*model.variables, *model.optimizer.variables]
+        values = [(variable, variable.value) for variable in taken or ()]
         try:
             yield
         except Exception:
-            if self.error is not None:
-                raise self.error from None
-            raise
+            if self.error is None:
+                raise
+            for variable, value in values:
+                variable.assign(value)
+            raise self.error from None
 
     def check_batch(self, batch):
         if isinstance(batch, (tuple, list)) and len(batch) > 1:
@@ -169,11 +178,7 @@ class FirstBatch:
         def look(*targets):
             if not seen:
                 seen.append(True)
-                try:
-                    self.check(targets)
-                except InputError as error:
-                    self.error = error
-                    raise
+                self.check(targets)
 
         def pass_on(*batch):
             with tf.control_dependencies([tf.numpy_function(look, tree.flatten(batch[1]), [])]):

@@ -314,7 +314,7 @@ class TransFuse(keras.Model):
             first.check(validation[1])
         elif validation is not None and self._checks:
             kwargs["validation_data"] = first.watch(validation)
-        with first.telling():
+        with first.telling(self):
             return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
@@ -322,7 +322,7 @@ class TransFuse(keras.Model):
         if kwargs.get("_use_cached_eval_dataset"):  # by `fit`, which has checked it
             return super().evaluate(x, y, *args, **kwargs)
         x, y, kwargs, first = self.prepare(x, y, kwargs)
-        with first.telling():
+        with first.telling(self):
             return super().evaluate(x, y, *args, **kwargs)
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
