@@ -72,7 +72,7 @@ def assert_written(result, folder):
     return {cells[0]: cells for cells in table}
 
 
-def test_processes_take_processes_and_medians_are_theirs(monkeypatch, tmp_path):
+def test_processes_take_turns_and_medians_are_theirs(monkeypatch, tmp_path):
     file, folder = tmp_path / "model.tflite", tmp_path / "saved_model"
     folder.mkdir()
     file.write_bytes(bytes(3000))

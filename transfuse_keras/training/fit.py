@@ -5,6 +5,7 @@ import sys
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib.util import find_spec
 
 import keras
 
@@ -126,7 +127,7 @@ def fit_model(settings, splits, run, progress, distributed, trackers):
             # on several devices all would have to predict together
             if settings.validation and replicas() == 1:
                 callbacks.append(DrawCases(run / LIVE, splits["val"], settings.task))
-            if has_tensorflow():  # which writes its files
+            if has_tensorflow() and find_spec("tensorboard"):  # both write its files
                 callbacks.append(keras.callbacks.TensorBoard(run / "logs", write_graph=False))
         if progress.checkpoint is not None:
             log.info(f"Going on after epoch {progress.epochs} from {progress.checkpoint}")
