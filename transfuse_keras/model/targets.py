@@ -145,8 +145,11 @@ class FirstBatch:
     def telling(self, model):
         """Raise the InputError of the first batch instead of TensorFlow's; `model` stays whole."""
         # Keras on JAX takes the arrays out of a model while it trains, and lost them with the batch
-        taken = backend.backend() == "jax" and [*model.variables, *model.optimizer.variables]
-        values = [(variable, variable.value) for variable in taken or ()]
+        taken = ()
+        if backend.backend() == "jax":
+            optimizer = getattr(model, "optimizer", None)  # none before `compile`
+            taken = [*model.variables, *getattr(optimizer, "variables", ())]
+        values = [(variable, variable.value) for variable in taken]
         try:
             yield
         except Exception:
