@@ -36,7 +36,7 @@ def add_push(top):
     repo = "where to upload; a new repository is private (HF_ENDPOINT: another hub)"
     hub("--repo", metavar="USER/NAME", help=repo)
     hub("--out", metavar="DIR", help="keep what is published in this folder, too")
-    licence = "of the weights, which follows the data's, as the hub spells it: cc-by-4.0, ..."
+    licence = "licence of the weights, as the hub spells it: cc-by-4.0, ...; it follows the data's"
     hub("--license", dest="licence", metavar="ID", help=licence)
     pictures = "show three test images in the card (phantoms always are)"
     hub("--pictures", action="store_true", help=pictures)

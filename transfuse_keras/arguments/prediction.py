@@ -29,7 +29,7 @@ def add_predict(top):
     data("--sr", action="store_true", help=report)
     outlines = "outlines to be corrected by hand, and certainty.csv, the least certain image first"
     data("--contours", nargs="+", choices=["coco", "labelme", "geojson"], help=outlines)
-    spread = "of several models write how far they differ, STEM_spread.png, and certainty.csv"
+    spread = "of several models: write how far they differ, as STEM_spread.png and certainty.csv"
     data("--spread", action="store_true", help=spread)
     add_shard(command, "predict share I of N, for the tasks of a cluster")
     add_model(command)
@@ -38,7 +38,7 @@ def add_predict(top):
     add_flip(command)
     scoring("--tile", action="store_true", help="cut large images into tiles, do not shrink them")
     speed = add_speed(command)
-    runtime = "of a run folder take the model itself, not the fastest verified export of it"
+    runtime = "keras: of a run folder take model.keras, not its fastest verified export"
     speed("--runtime", choices=["keras"], help=runtime)
 
 
@@ -52,8 +52,8 @@ def add_serve(top):
     model("--model", required=True, nargs="+", metavar="M", help=MODELS_HELP)
     service = command.add_argument_group("service").add_argument
     service("--host", help="address to listen on (default: 127.0.0.1, this machine alone)")
-    service("--port", type=int, metavar="N", help="0 is a free one (default: 8080)")
-    service("--max-mb", type=int, metavar="N", help="MiB of a request (default: 256)")
+    service("--port", type=int, metavar="N", help="port; 0 takes a free one (default: 8080)")
+    service("--max-mb", type=int, metavar="N", help="largest request in MiB (default: 256)")
     seconds = "seconds to receive a request, and again to predict it (default: 60)"
     service("--timeout", type=int, metavar="S", help=seconds)
 
@@ -65,10 +65,10 @@ def add_node(top):
         "--dicomweb http://pacs:8042/dicom-web --model savedmodels/hip --modality DX --once",
     )
     server = command.add_argument_group("server").add_argument
-    server("--dicomweb", required=True, metavar="URL", help="of the DICOMweb service")
-    kinds = "of the series that are predicted, as DX CR"
+    server("--dicomweb", required=True, metavar="URL", help="address of the DICOMweb service")
+    kinds = "modalities of the series to predict, such as DX CR"
     server("--modality", required=True, nargs="+", metavar="M", help=kinds)
-    days = "look at studies of so many days, today's among them (default: 2)"
+    days = "look at the studies of the last N days, today included (default: 2)"
     server("--days", type=int, metavar="N", help=days)
     server("--interval", type=float, metavar="S", help="seconds between two looks (default: 60)")
     server("--once", action="store_true", help="go through the studies one time, then end")

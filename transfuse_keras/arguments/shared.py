@@ -17,8 +17,8 @@ def add_spacing(add):
 def add_reading(add):
     masks = "name of the folder of masks or of the file of annotations, if several could be meant"
     add("--masks", metavar="NAME", help=masks)
-    group = "what tells the patients: none, prefix, folder, a CSV file (stem,group) or a regular "
-    group += "expression (default: found in tables, headers and names; it is said what was taken)"
+    group = "how images are put to patients: none, prefix, folder, a CSV file (stem,group) or a "
+    group += "regular expression (default: by tables, headers and names; a message says which)"
     add("--group", metavar="G", help=group)
 
 
@@ -55,7 +55,7 @@ def add_flip(command, what="average over mirror images", default="the task's"):
 
 def add_speed(command):
     add = command.add_argument_group("speed").add_argument
-    add("--precision", choices=PRECISIONS, help="of the arithmetic (default: float32)")
+    add("--precision", choices=PRECISIONS, help="number format of the model (default: float32)")
     jit = "compile with XLA: on, off, or auto (default: depends on the device)"
     add("--jit", choices=list(JIT), help=jit)
     return add

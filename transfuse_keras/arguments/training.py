@@ -33,14 +33,14 @@ def add_train(top):
     run("--resume", action="store_true", help=resume)
     limit = "end in this time, such as 2h or 1h30m: the epochs are chosen by measured steps"
     run("--time-limit", metavar="T", help=limit)
-    filling = "the largest batch that memory holds and that pays, by measured steps"
+    filling = "choose the largest batch that fits into memory and saves time, by measured steps"
     run("--auto-batch", action="store_true", help=filling)
     kept = "keep the checkpoints of a complete run, so that it can go on for longer"
     run("--keep-checkpoints", action="store_true", help=kept)
     run("--from", dest="source", metavar="CONFIG.json", help="repeat the run that wrote this file")
     run("--no-export", action="store_true", help="do not write saved_model and model.tflite")
     run("--no-report", action="store_true", help="do not write report.html")
-    told = "tell trackers of experiments the epochs and the test scores, beside history.csv"
+    told = "send epochs and test scores to experiment trackers too, beside history.csv"
     run("--track", nargs="+", choices=["wandb", "mlflow"], help=told)
     speed = add_speed(command)
     speed("--devices", choices=["all"], help="train on all devices of this host (default: one)")
@@ -57,7 +57,8 @@ def add_ablate(top):
         "--task skin --data ISIC2017 --table 6 --out runs/table-6",
     )
     rows = command.add_argument_group("rows").add_argument
-    rows("--table", type=int, nargs="+", choices=list(TABLES), help="of the paper (default: both)")
+    tables = "tables of the paper (default: both)"
+    rows("--table", type=int, nargs="+", choices=list(TABLES), help=tables)
     wanted = "rows to train (default: all)"
     rows("--rows", nargs="+", choices=list(ABLATIONS), metavar="ROW", help=wanted)
     rows("--seeds", type=int, metavar="N", help="trainings of each row (default: 2)")
@@ -85,7 +86,7 @@ def add_training(command, seed=True):
     add = command.add_argument_group("model").add_argument
     add("--variant", help=f"{', '.join(VARIANTS)} (default: the task's)")
     add_image_size(add, "the task's; multiples of 16")
-    around = "of volumes: let the model see K slices on either side too (2.5D; default: the task's)"
+    around = "volumes: the model also sees K slices on either side (2.5D; default: the task's)"
     add("--context", type=int, metavar="K", help=around)
     add_weights(add, "the task's, else none")
     add("--skip-heads", action="store_true", help="do not load the weights of the three heads")
@@ -102,7 +103,7 @@ def add_training(command, seed=True):
     rate = "learning rate (default: the task's)"
     add("--lr", type=float, dest="learning_rate", metavar="X", help=rate)
     if seed:
-        add("--seed", type=int, metavar="N", help="of all random choices (default: 0)")
+        add("--seed", type=int, metavar="N", help="seed of all random choices (default: 0)")
     repeat = "use only operations that give the same result each time"
     add("--deterministic", action="store_true", help=repeat)
     add_threshold(command.add_argument_group("scoring").add_argument, "0.5")

@@ -17,7 +17,7 @@ from transfuse_keras.data.layouts.pairs import list_files
 from transfuse_keras.data.mask_values import LABEL, show, snap
 from transfuse_keras.data.masks import read_values
 from transfuse_keras.data.volumes import open_volume
-from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.errors import InputError, blaming, quantity
 from transfuse_keras.files import read_json
 from transfuse_keras.tasks.task import Task
 
@@ -67,7 +67,7 @@ def find_classes(directory, masks=None):
     if masks is None and file.is_file():
         shape = arrays.open_array(file).shape
         names = read_names(directory, shape[3] if len(shape) == 4 else 1)
-        return Classes(names, f"{file.name} has {len(names)} masks an image")
+        return Classes(names, f"{file.name} has {quantity(len(names), 'mask')} an image")
     if names := annotations.read_classes(directory, masks):
         return Classes(names, "the names of the annotations")
     if masks is None and isic.find(Task("", ("lesion",)), directory) is not None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from transfuse_keras.data.layouts import find_samples
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.evaluation.pooling import refuse_other_evaluation
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.report_files import read_metrics
@@ -245,7 +245,8 @@ def choose_samples(task, data, run, spacing, everything=False, masks=None, group
     count = count_used(parts)
     if everything:
         if count:
-            log.warning(f"{count} of the {len(samples)} images were used in training.")
+            images = quantity(len(samples), "image")
+            log.warning(f"{count} of {images} were used in training.")
         return [label_split(sample, parts) for sample in samples], count
     if not parts:
         return keep_test(samples), 0
@@ -282,9 +283,8 @@ def leave_out_known(run, samples, parts):
     used = count_used(parts)
     if not kept:
         raise InputError(f"All {used} images were used in training; --all scores them.")
-    log.info(
-        f"{used} of {len(samples)} images were used in training: scored are {len(kept)}, {what}."
-    )
+    images = quantity(len(samples), "image")
+    log.info(f"{used} of {images} were used in training. Scored: {len(kept)}, {what}.")
     return kept
 
 

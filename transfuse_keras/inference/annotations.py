@@ -137,7 +137,7 @@ class AnnotationWriter:
         """Raise InputError if an Input is no picture, a file may hold corrections by hand, or there
         are no models that could differ."""
         if self.spread and models == 1:
-            raise InputError("--spread: is of several models; give two or more by --model.")
+            raise InputError("--spread: needs several models; give two or more by --model.")
         if self.kinds and self.task.field is not None:
             raise InputError(f"--contours: the task {self.task.name} is on volumes, not pictures.")
         for item in found if self.kinds else ():

@@ -5,7 +5,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.errors import InputError, blaming, quantity
 from transfuse_keras.files import read_json
 from transfuse_keras.runs.folder import COMPLETE, CONFIG, find_run, run_task, run_thresholds
 from transfuse_keras.runs.metadata import read_description
@@ -73,8 +73,9 @@ def describe_exported(source, about):
             "variant": about["variant"],
             "task": about["task"],
             "classes": describe_classes(about["classes"], about["thresholds"]),
-            "input": f"{height}x{width} pixels (height x width), {about['input']['channels']} "
-            f"channels{describe_context(about.get('context'))}, {about['input']['values']}",
+            "input": f"{height}x{width} pixels (height x width), "
+            f"{quantity(about['input']['channels'], 'channel')}"
+            f"{describe_context(about.get('context'))}, {about['input']['values']}",
             **({"averages": about["averaged"]} if about.get("averaged") else {}),
             "precision": PRECISION_NAMES[about["quantize"]],
             "scores": describe_scores(about["scores"]),
@@ -129,7 +130,7 @@ def describe_keras(file):
         return {
             "variant": variant if isinstance(variant, str) else "own",
             "classes": f"{content['classes']} without names",
-            "input": f"{height}x{width} pixels (height x width), {channels} channels",
+            "input": f"{height}x{width} pixels (height x width), {quantity(channels, 'channel')}",
         }
     except Exception as error:  # a damaged archive, JSON of something else
         raise InputError(f"{file}: damaged or not a TransFuse ({error}).") from error
@@ -143,7 +144,7 @@ def describe_weights(path):
         raise InputError(str(error)) from error
     dtypes = sorted({str(x.dtype) for x in tensors.values() if x.dtype.kind != "i"})
     found = {
-        "format": f"weights: {len(tensors)} tensors",
+        "format": f"weights: {quantity(len(tensors), 'tensor')}",
         "parameters": f"{sum(x.size for x in tensors.values()):,}",
         "precision": ", ".join(dtypes),
     }
@@ -159,7 +160,7 @@ def describe_weights(path):
 
 
 def describe_classes(names, thresholds):
-    """Each class, with the probability from which on a pixel belongs to it."""
+    """Each class, with its threshold."""
     pairs = zip(names, thresholds, strict=True)
     return ", ".join(f"{name} from {threshold:g}" for name, threshold in pairs)
 

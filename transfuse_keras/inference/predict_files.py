@@ -12,7 +12,7 @@ import numpy as np
 
 from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.readers import read_image, with_channels
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.files import write_table
 from transfuse_keras.inference.ensemble import average, refuse_other_sizes
 from transfuse_keras.inference.inputs import find_inputs
@@ -248,8 +248,9 @@ def load_members(members, precision, jit, task):
         predictor = load_predictor(path, precision, jit)
         if (predictor.channels, predictor.classes) != (task.inputs, len(task.classes)):
             raise InputError(
-                f"{path}: takes {predictor.channels} channels and gives {predictor.classes} "
-                f"maps, the task {task.name} has {task.inputs} and {len(task.classes)}."
+                f"{path}: takes {quantity(predictor.channels, 'channel')} and gives "
+                f"{quantity(predictor.classes, 'map')}, the task {task.name} has {task.inputs} "
+                f"and {len(task.classes)}."
             )
         predictors.append(predictor)
     refuse_other_sizes(members, [predictor.size for predictor in predictors])

@@ -20,7 +20,7 @@ from transfuse_keras.model.variants import Variant, resolve_variant
 from transfuse_keras.weights import find_normalization
 
 # The authors' code weighs the heads so. The paper's text, read literally, swaps the last two
-# (beta = .3 on f0, gamma = .2 on t2): pass loss_weights to compile for that.
+# (beta = 0.3 on f0, gamma = 0.2 on t2): pass loss_weights to compile for that.
 LOSS_WEIGHTS = {"mask": 0.5, "transformer": 0.3, "fusion": 0.2}
 
 MOST_CLASSES = 1024
@@ -205,8 +205,8 @@ class TransFuse(keras.Model):
         Args:
             optimizer: as in Keras.
             loss: by default StructureLoss on each of the three heads.
-            loss_weights: by default .5 mask, .3 transformer, .2 fusion, if `loss` is not given. A
-                list is in that order, as is one of losses; a dict names the heads.
+            loss_weights: by default 0.5 mask, 0.3 transformer, 0.2 fusion, if `loss` is not given.
+                A list is in that order, as is one of losses; a dict names the heads.
             metrics, weighted_metrics: a list is measured on the `mask` head. For others give a
                 dict, or a list of lists in the order mask, transformer, fusion.
             jit_compile: "auto" uses XLA except for TensorFlow on the CPU, where a step takes

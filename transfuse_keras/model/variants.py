@@ -112,6 +112,6 @@ def resolve_variant(variant):
         raise ValueError(f"Unknown variant {variant!r}; known are {', '.join(VARIANTS)}.")
     if row and row not in ABLATIONS:
         raise ValueError(
-            f"Unknown variant {variant!r}; behind {name}: stands one of {', '.join(ABLATIONS)}."
+            f"Unknown variant {variant!r}; after {name}: give one of {', '.join(ABLATIONS)}."
         )
     return replace(VARIANTS[name], **ABLATIONS.get(row, {}))

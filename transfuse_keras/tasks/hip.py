@@ -6,7 +6,7 @@
 
 Left and right are the patient's: the left femur is on the right of the image.
 
-Paper, in mm: pelvis HD 9.81, ASD 1.09; left femur 4.44, .767; right femur 4.19, .676.
+Paper, in mm: pelvis HD 9.81, ASD 1.09; left femur 4.44, 0.767; right femur 4.19, 0.676.
 
 Reached here: Dice 0.801 on 77 coronal MRI slices, a stand-in for radiographs, in 6 minutes on two
 CPU cores, from random weights (docs/results.md):

@@ -4,7 +4,7 @@
     transfuse train --task polyp --data DIR     PraNet's TrainDataset/ and TestDataset/, or
                                                     Kvasir-SEG and CVC-ClinicDB as downloaded
 
-Paper: mean Dice .918 Kvasir, .918 ClinicDB, .773 ColonDB, .902 EndoScene, .733 ETIS, with
+Paper: mean Dice 0.918 Kvasir, 0.918 ClinicDB, 0.773 ColonDB, 0.902 EndoScene, 0.733 ETIS, with
 pretrained branches on 900 Kvasir and 550 ClinicDB images.
 
 Reached here: Dice 0.722 on the 120 validation images of Kvasir-SEG, with Ti at 128x128 after 8

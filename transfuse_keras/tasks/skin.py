@@ -4,7 +4,8 @@
     transfuse train --task skin --data DIR      ISIC 2016, 2017 or 2018 challenge folders, or
                                                     data_train.npy and mask_train.npy
 
-Paper: Jaccard .795, Dice .872, accuracy .944 on the ISIC 2017 test set, with pretrained branches.
+Paper: Jaccard 0.795, Dice 0.872, accuracy 0.944 on the ISIC 2017 test set, with pretrained
+branches.
 
 Reached here: Jaccard 0.809, Dice 0.878, accuracy 0.958 on 200 training images of ISIC 2017 that
 were held back, in 19 minutes on two CPU cores, from random weights (docs/results.md):

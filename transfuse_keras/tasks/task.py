@@ -166,8 +166,8 @@ class Task:
         tolerance: in mm: how far surfaces may be apart for the score NSD; None: it is not computed.
         flips: predict the mean over mirror images when scoring: "" for none, "h", "v" or "hv";
             "h" only where a mirrored image could be a real one.
-        threshold: probability from which on a pixel belongs to a class, "auto" for the best of each
-            class on the validation images, None for 0.5.
+        threshold: a pixel belongs to a class if its probability reaches this; "auto" for the best
+            of each class on the validation images, None for 0.5.
         codes: class -> what it is, as a coded term (value, scheme, meaning) for DICOM; or up to
             three of them: the property type, its category, and a modifier such as the side. The
             scheme is mostly "SCT", SNOMED CT. A class without one is named by a private code.

@@ -40,7 +40,7 @@ class Run:
     Attributes:
         folder: Path of the run folder.
         task: Task that it was trained for.
-        thresholds: a probability for each class, from which on a pixel belongs to it.
+        thresholds: one for each class: a pixel belongs to it if its probability reaches this.
         scores: the content of metrics.json: "mean", "classes" and more, see docs/evaluation.md.
         report: Path of report.html.
     """

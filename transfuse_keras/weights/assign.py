@@ -181,7 +181,7 @@ def assign(variables, tensors, ignored=(), source=None, position_grid=None, cont
     if problems:
         shown = "; ".join(problems[:20]) + ("; ..." if len(problems) > 20 else "")
         raise ValueError(
-            f"{name_source(source)}{len(problems)} tensors do not match the model: {shown}."
+            f"{name_source(source)}{quantity(len(problems), 'tensor')} cannot be loaded: {shown}."
         )
     for name, variable in variables.items():
         variable.assign(values[name])

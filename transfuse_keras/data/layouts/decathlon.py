@@ -17,7 +17,7 @@ from transfuse_keras.data.volumes import (
     refuse_other_grid,
     save_masks,
 )
-from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.errors import InputError, blaming, quantity
 from transfuse_keras.files import read_json
 
 LOOKED_FOR = "dataset.json of the Medical Segmentation Decathlon or nnU-Net, here or a folder down"
@@ -110,7 +110,7 @@ def find_entries(folder, content, task):
         ending, channels = content["file_ending"], content["channel_names"]
         if len(channels) != task.channels:
             raise InputError(
-                f"{folder / 'dataset.json'}: lists {len(channels)} channels "
+                f"{folder / 'dataset.json'}: lists {quantity(len(channels), 'channel')} "
                 f"({', '.join(channels.values())}), the task {task.name} has {task.channels}."
             )
         names = sorted(
@@ -176,8 +176,8 @@ def class_labels(labels, task, path):
         raise InputError(f"{path}: has a class of label {task.ignore}, which the task ignores.")
     if len(values) != len(classes):
         raise InputError(
-            f"{path}: lists {len(values)} labels ({', '.join(values)}), but the task has the "
-            f"classes {', '.join(classes)}."
+            f"{path}: lists {quantity(len(values), 'label')} ({', '.join(values)}), but the task "
+            f"has the classes {', '.join(classes)}."
         )
     wanted = [name.lower() for name in classes]
     if set(wanted) == set(values):
