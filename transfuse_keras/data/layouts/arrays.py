@@ -56,8 +56,8 @@ def check_arrays(images, masks, path, mask_path, task):
     shape = masks.shape if masks.ndim == 4 or count > 1 else (*masks.shape, 1)
     if shape != (*images.shape[:3], count):
         raise InputError(
-            f"{mask_path}: is {masks.shape}, but {path.name} is {images.shape}; its masks "
-            f"must be {(*images.shape[:3], count)}."
+            f"{mask_path}: is {masks.shape}, but {path.name} is {images.shape} and the "
+            f"number of classes is {count}."
         )
 
 
