@@ -1,5 +1,6 @@
 """review.csv of a prediction: what to look at, least certain first."""
 
+from transfuse_keras.errors import quantity
 from transfuse_keras.files import write_table
 
 DIGITS = 4
@@ -29,7 +30,8 @@ class Review:
         write_table(path, self.rows)
         look = sum(bool(row["look"]) for row in self.rows)
         unlike = sum(bool(row["unlike_training"]) for row in self.rows)
+        masks = quantity(len(self.rows), "mask")
         return (
-            f"Please look at {look} of {len(self.rows)} masks, see {path}: {unlike} of images that "
-            f"are unlike those of the training, {look - unlike} with a low predicted Dice."
+            f"Please look at {look} of {masks}, see {path}: {unlike} because the image is unlike "
+            f"the training images, {look - unlike} because the predicted Dice is low."
         )
