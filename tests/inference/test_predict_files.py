@@ -236,7 +236,7 @@ def test_volumes_of_other_channels_or_spacing_are_told(run_folder, tmp_path, cap
         ("polyp", {"threshold": "auto"}, "threshold must be from 0 to 1, not auto"),
         ("hip", {"threshold": (0.5, 0.5)}, "one for each of pelvis, left_femur, right_femur"),
         ("polyp", {"flips": "vh"}, "flips must be h, v or hv"),
-        ("polyp", {"task": hip}, "gives 1 maps, the task hip has 3 and 3"),
+        ("polyp", {"task": hip}, "gives 1 map, the task hip has 3 and 3"),
     ],
 )
 def test_arguments_are_refused_before_anything_is_written(

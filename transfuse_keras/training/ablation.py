@@ -82,7 +82,7 @@ def ablate(settings, numbers, folder, seeds=2, rows=None, resume=False):
     }
     missing = [row for run, (row, _) in trainings.items() if not (run / COMPLETE).is_file()]
     begin_series(folder, ABLATION_FILE, asdict(settings), resume)
-    log.info(f"Trainings to do: {len(missing)} of {len(trainings)}.")
+    log.info(f"{len(missing)} of {len(trainings)} trainings are to be done.")
 
     def train_row(run, begun):
         row, seed = trainings[run]
