@@ -10,7 +10,6 @@ the forward pass) takes at that speed; and the CPU seconds of the median step. W
 is installed, a profile of some steps follows: whose code the time is spent in.
 """
 
-import argparse
 import os
 import re
 import shutil
@@ -27,6 +26,7 @@ from statistics import median
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.training_step import create_parser
 from transfuse_keras.runs.processor import describe_processor, prefer_onednn
 
 THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -74,14 +74,7 @@ def profiled(owners):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--variant", default="S")
-    parser.add_argument("--image-size", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=6, help="that are counted")
-    arguments = parser.parse_args()
+    arguments = create_parser(__doc__, steps=6).parse_args()
 
     os.environ.update(dict.fromkeys(THREADS, "1"))
     prefer_onednn()

@@ -127,15 +127,21 @@ def compare(precisions, variant, image_size, batch_size, steps, python=None):
         yield [name, *cells]
 
 
-def main():
+def create_parser(description, steps):
+    """A parser with the options of what is trained, and how many steps are counted."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--variant", default="S")
     parser.add_argument("--image-size", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=steps, help="that are counted")
+    return parser
+
+
+def main():
+    parser = create_parser(__doc__, steps=10)
     parser.add_argument("--precision", nargs="+", default=["float32", "mixed_bfloat16"])
-    parser.add_argument("--steps", type=int, default=10, help="that are counted")
     parser.add_argument("--torch", metavar="PYTHON", help="an interpreter that has PyTorch")
     arguments = parser.parse_args()
     rows = compare(

@@ -117,6 +117,18 @@ def test_statistics_are_float32_under_every_policy(policy):
 
 
 @tensorflow_only
+def test_what_is_recomputed_waits_for_the_gradient():
+    import tensorflow as tf
+
+    spec = tf.TensorSpec((2, 3))
+    graph = tf.function(normalization.after_gradient).get_concrete_function(spec, spec).graph
+    upstream = graph.inputs[1].op
+    (again,) = [operation for operation in graph.get_operations() if operation.control_inputs]
+    assert again.inputs[0].op is graph.inputs[0].op
+    assert again.control_inputs == [upstream]
+
+
+@tensorflow_only
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_slope_of_gelu_is_its_derivative(dtype):
     import tensorflow as tf
