@@ -3,6 +3,7 @@
     python benchmarks/training_step.py
     python benchmarks/training_step.py --variant Ti --precision mixed_bfloat16 --steps 20
     python benchmarks/training_step.py --precision float32 --torch PYTHON
+    python benchmarks/training_step.py --precision mixed_bfloat16 --torch PYTHON
 
 Every precision trains a model of its own in a process of its own, on the same random batch. They
 take turns, a step each, so that what disturbs the machine for a while spoils none alone. Two
@@ -10,7 +11,7 @@ steps before are not counted: the first traces the graph. Prints a markdown tabl
 that first step; seconds and CPU seconds of the median step; the median over the rounds of the ratio
 of its CPU seconds to those of the first row; and in MB (1e6 bytes) what the process held after its
 imports, after building and compiling the model, and at most. With --torch the first row is S in
-plain PyTorch, run by that interpreter (plain_step.py).
+plain PyTorch in the first precision, run by that interpreter (plain_step.py).
 """
 
 import argparse
@@ -92,10 +93,10 @@ def trainer(*settings):
 
 
 @contextmanager
-def plain_trainer(python, image_size, batch_size):
+def plain_trainer(python, image_size, batch_size, precision):
     """As `trainer`, of S in plain PyTorch by another interpreter."""
     command = [python, str(Path(__file__).with_name("plain_step.py"))]
-    command += map(str, (*image_size, batch_size))
+    command += map(str, (*image_size, batch_size, precision))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
     with subprocess.Popen(command, **pipes) as child:
 
@@ -113,7 +114,7 @@ def compare(precisions, variant, image_size, batch_size, steps, python=None):
         started = [stack.enter_context(trainer(name, variant, *data)) for name in precisions]
         if python is not None:
             names.insert(0, "plain PyTorch")
-            started.insert(0, stack.enter_context(plain_trainer(python, *data)))
+            started.insert(0, stack.enter_context(plain_trainer(python, *data, precisions[0])))
         rounds = take_turns([step for _, step in started], WARM_UP + steps)
     tracing = [cpu for (_, cpu, _), *_ in rounds]
     rounds = [answers[WARM_UP:] for answers in rounds]
