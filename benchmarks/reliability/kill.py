@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from benchmarks.reliability.runs import (
@@ -47,27 +48,35 @@ def kill_while_writing(process, run, count):
     return None
 
 
-def interrupt(folder, run, rng, duration, kills):
-    """Train with so many kills, then to the end.
+def draw_moment(run, rng, duration):
+    """A function that kills a process at a random moment, and returns as `kill_after`.
+
+    Args:
+        run: Path of the run folder.
+        rng: random.Random.
+        duration: seconds that an uninterrupted training takes.
+    """
+    if rng.random() < 0.5:
+        return partial(kill_after, seconds=rng.uniform(0.2, 1) * duration)
+    return partial(kill_while_writing, run=run, count=rng.randint(1, 24))
+
+
+def interrupt(folder, run, moments):
+    """Train with a kill at each of the moments, then to the end.
 
     Args:
         folder: Path to work in.
         run: Path of the run folder.
-        rng: random.Random.
-        duration: seconds that an uninterrupted training takes.
-        kills: how often to kill.
+        moments: functions that kill a process and return as `kill_after`.
 
     Returns: list of where it was killed. Raises RuntimeError if it cannot go on.
     """
     places = []
-    for _ in range(kills):
+    for kill_at_moment in moments:
         begun = (run / "config.json").is_file()
         arguments = resume_arguments(run) if begun else train_arguments(folder, run)
         process = start(*arguments)
-        if rng.random() < 0.5:
-            place = kill_after(process, rng.uniform(0.2, 1) * duration)
-        else:
-            place = kill_while_writing(process, run, rng.randint(1, 24))
+        place = kill_at_moment(process)
         if place is None:
             if process.returncode:
                 raise RuntimeError(f"after {places}: {process.communicate()[1]}")
@@ -101,7 +110,8 @@ def measure(times, seed):
                 break
             run = folder / f"run-{number}"
             kills = min(times - len(places), rng.randint(1, 4))
-            places += interrupt(folder, run, rng, duration, kills)
+            moments = [draw_moment(run, rng, duration) for _ in range(kills)]
+            places += interrupt(folder, run, moments)
             found = differences(run, folder / "reference")
             worst = {key: max(value, found[key]) for key, value in worst.items()}
             shutil.rmtree(run)

@@ -1,7 +1,7 @@
 """--resume and --from: what they refuse, and real runs that were killed, repeated or ran full."""
 
 import json
-import random
+from functools import partial
 
 import pytest
 
@@ -85,8 +85,8 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path, capsys):
 @pytest.mark.slow
 def test_a_run_killed_several_times_ends_as_one_that_was_not(reference, tmp_path):
     run = tmp_path / "run"
-    places = kill.interrupt(tmp_path, run, random.Random(1), 30, kills=2)
-    assert places
+    moments = [partial(kill.kill_while_writing, run=run, count=count) for count in (4, 12)]
+    assert len(kill.interrupt(tmp_path, run, moments)) == 2
     found = runs.differences(run, reference[1])
     assert max(found.values()) < storage.TOLERANCE
     assert not list(run.rglob(".part.*"))
