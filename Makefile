@@ -6,7 +6,8 @@ BIN := .venv/bin
 export PIP_NO_COMPILE := 1
 
 .PHONY: demo test test-slow test-all test-jax test-torch release-check locks sbom fuzz docs lint
-# a worker a core, and a thread a worker: more threads than cores only wait for each other
+# a worker more than cores, since some tests wait for a server or a browser, and a thread a worker
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest
 CASES ?= 400
 TESTS ?= tests
@@ -17,21 +18,21 @@ demo: .venv/runtime
 	$(BIN)/transfuse train --task hip
 
 test: .venv/test
-	$(PYTEST) -n auto --dist worksteal -m "not slow and not release" --durations 10
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow and not release" --durations 10
 
 test-slow: .venv/test
-	$(PYTEST) $(TESTS) -n auto --dist worksteal -m "slow and not release" --durations 10
+	$(PYTEST) $(TESTS) -n $(WORKERS) --dist worksteal -m "slow and not release" --durations 10
 
 # both in one go: half an hour on two slow cores
 test-all: .venv/test
-	$(PYTEST) -n auto --dist worksteal -m "not release" --durations 20
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not release" --durations 20
 
 # model, weights, losses, training, resume, prediction on another backend of Keras
 test-jax test-torch: .venv/test
-	KERAS_BACKEND=$(subst test-,,$@) $(PYTEST) $(ANY_BACKEND) -n auto --dist worksteal -m "not release"
+	KERAS_BACKEND=$(subst test-,,$@) $(PYTEST) $(ANY_BACKEND) -n $(WORKERS) --dist worksteal -m "not release"
 
 release-check: .venv/test .venv/release/made
-	$(PYTEST) tests tests/release_check.py -n auto --dist worksteal -m release --durations 10
+	$(PYTEST) tests tests/release_check.py -n $(WORKERS) --dist worksteal -m release --durations 10
 
 # the oldest and the newest versions that pyproject.toml allows; release_check.py tries them
 LOCK = .venv/release/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade \
