@@ -6,6 +6,8 @@ from contextlib import contextmanager
 # what plain code raises on data of another form than it was written for
 OTHER_FORM = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 OTHER_FORM += (csv.Error,)
+# what to do about a damaged file that the package itself wrote
+SCORE_AGAIN, EXPORT_AGAIN = "score the model again", "export the model again"
 
 
 class InputError(ValueError):

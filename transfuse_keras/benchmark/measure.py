@@ -18,6 +18,7 @@ from transfuse_keras.files import write_json
 from transfuse_keras.inference.runtimes import KINDS, MATRIX
 from transfuse_keras.model.flops import count_flops
 from transfuse_keras.model.load import load_model
+from transfuse_keras.runs.metadata import count_bytes
 from transfuse_keras.runs.processor import describe_processor
 from transfuse_keras.versions import versions
 
@@ -192,7 +193,7 @@ def measure(jobs, threads, rounds):
             {"file": file.name, "runtime": runtime}
             | summary([answer["seconds"] for answer in answers])
             | {"memory_mb": memory and memory / 1e6, "load_seconds": start["load_seconds"]}
-            | {"file_mb": file_bytes(file) / 1e6}
+            | {"file_mb": count_bytes(file) / 1e6}
         )
     return size, 2e-9 * MATRIX**3 / min(answer["seconds"] for answer in peaks), rows
 
@@ -206,14 +207,6 @@ def common_size(files, sizes):
                 f"{size_text(sizes[0])}; export it again or measure one file at a time."
             )
     return sizes[0]
-
-
-def file_bytes(path):
-    """Of a file, a folder or an OpenVINO model, which is two files."""
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    weights = path.with_suffix(".bin") if path.suffix == ".xml" else None
-    return path.stat().st_size + (weights.stat().st_size if weights else 0)
 
 
 def summary(seconds):

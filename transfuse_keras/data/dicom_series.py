@@ -7,11 +7,10 @@ import numpy as np
 from transfuse_keras.data.dicom import decode, open_image
 from transfuse_keras.data.dicom_display import rescale
 from transfuse_keras.data.kinds import is_dicom
-from transfuse_keras.data.orientation import Volume
+from transfuse_keras.data.orientation import LPS_TO_RAS, Volume
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 
-TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's axes run to the left and to posterior
 UNEQUAL = 0.05  # of the distance of slices, by which distances may differ
 
 
@@ -117,7 +116,7 @@ def place(headers):
     affine[:3, 1] = along_column * row_spacing
     affine[:3, 2] = (positions[-1] - positions[0]) / (len(headers) - 1)
     affine[:3, 3] = positions[0]
-    return order, TO_RAS @ affine
+    return order, LPS_TO_RAS @ affine
 
 
 def numbers(headers, name, count):

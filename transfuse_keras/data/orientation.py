@@ -20,6 +20,7 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # axes of DICOM and ITK run to left and posterior
 RAS = np.array([[0, 1], [1, 1], [2, 1]])
 TOLERANCE = 0.1  # of a voxel: grids that lie closer are one, as headers are rounded
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from transfuse_keras.data.pictures import select_visible_slice
 from transfuse_keras.data.resize import resize_image, resize_masks
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import SCORE_AGAIN, InputError
 
 SIDE = 512  # longest side of a picture, and of the grid that outlines are drawn on
 SIMPLER = 0.7  # grid units that an outline may be off
@@ -105,7 +105,7 @@ def read_webp(path):
     content = np.frombuffer(path.read_bytes(), "uint8")
     picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
     if picture is None:
-        raise InputError(f"{path}: damaged; score the model again.")
+        raise InputError(f"{path}: damaged; {SCORE_AGAIN}.")
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 

@@ -5,10 +5,11 @@ import re
 import zipfile
 from pathlib import Path
 
-from transfuse_keras.errors import InputError, blaming, quantity
+from transfuse_keras.errors import EXPORT_AGAIN, SCORE_AGAIN, InputError, blaming, quantity
 from transfuse_keras.files import read_json
 from transfuse_keras.runs.folder import COMPLETE, CONFIG, find_run, run_task, run_thresholds
-from transfuse_keras.runs.metadata import read_description
+from transfuse_keras.runs.metadata import count_bytes, read_description
+from transfuse_keras.versions import describe_versions
 from transfuse_keras.weights.readers import READERS, read_grid, read_tensors, refuse_bomb
 
 FORMAT_NAMES = {
@@ -54,19 +55,12 @@ def describe_file(path):
                 f"{path}: does not say what it is; an exported model does, and a run folder, a "
                 f".keras file and weights ({', '.join(READERS)}) are known otherwise."
             )
-    return {**found, "on disk": f"{measure(path) / 1e6:.1f} MB"}
-
-
-def measure(path):
-    """Bytes of a file or a folder; of OpenVINO's .xml with the weights beside it."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else files
-    return sum(file.stat().st_size for file in files if file.is_file())
+    return {**found, "on disk": f"{count_bytes(path) / 1e6:.1f} MB"}
 
 
 def describe_exported(source, about):
     """Of a model that `export` wrote; `source`: the file that says `about`."""
-    with blaming(source, "does not describe a model", "export the model again"):
+    with blaming(source, "does not describe a model", EXPORT_AGAIN):
         height, width = about["input"]["size"]
         found = {
             "format": FORMAT_NAMES[about["format"]],
@@ -115,7 +109,7 @@ def describe_own(path):
         found["precision"] = config.get("precision", "float32")
         found["trained on"] = config["data"]
         found["written by"] = describe_versions(config["versions"])
-    with blaming(run / COMPLETE, "not the scores of a run", "score the model again"):
+    with blaming(run / COMPLETE, "not the scores of a run", SCORE_AGAIN):
         found["scores"] = describe_scores(metrics) if metrics else "the run is not complete"
     return found
 
@@ -171,7 +165,3 @@ def describe_scores(scores):
         return "not scored"
     mean = ", ".join(f"{k} {v:.4g}" for k, v in scores["mean"].items() if v is not None)
     return f"{mean} (mean of {scores['n']}; {scores['protocol']})"
-
-
-def describe_versions(versions):
-    return ", ".join(f"{name} {value}" for name, value in versions.items() if value)

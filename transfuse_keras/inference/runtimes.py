@@ -135,15 +135,16 @@ RUNTIMES = {
 KINDS = {".keras": "keras", ".tflite": "litert", ".onnx": "onnx", ".xml": "openvino"}  # by ending
 
 
-def peak_memory():
-    """Most bytes that this process ever held in memory, None where the system does not tell.
+def read_memory(field):
+    """Bytes that this process holds (VmRSS), held at most (VmHWM) or may write to (VmData); None
+    where the system does not tell.
 
     Not `resource.getrusage`, which on Linux begins with what the process held that started this.
     """
     if not STATUS.is_file():
         return None
     lines = STATUS.read_text(encoding="utf-8").splitlines()
-    (line,) = [line for line in lines if line.startswith("VmHWM")]
+    (line,) = [line for line in lines if line.startswith(field)]
     return 1024 * int(line.split()[1])
 
 
@@ -161,7 +162,7 @@ def serve(kind, questions, answer, **settings):
         run(image)  # not counted: brings the model back into the caches
         start = time.perf_counter()
         run(image)
-        answer(seconds=time.perf_counter() - start, memory=peak_memory())
+        answer(seconds=time.perf_counter() - start, memory=read_memory("VmHWM"))
 
 
 def main():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jinja2
 
-from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.errors import SCORE_AGAIN, InputError, blaming
 from transfuse_keras.evaluation.case_table import label_failures, summarize_classes
 from transfuse_keras.evaluation.cases import choose_headline
 from transfuse_keras.evaluation.facts import count_training, facts, name_model
@@ -164,7 +164,7 @@ def copy_pictures(run, folder):
     """
     index, found = run / "overlays" / "index.json", {}
     entries = read_json(index) or []
-    with blaming(index, "damaged", "score the model again"):
+    with blaming(index, "damaged", SCORE_AGAIN):
         for entry in entries:
             found.setdefault(entry["rank"], entry)
         (folder / "pictures").mkdir()

@@ -6,16 +6,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from transfuse_keras.errors import Failure, InputError
+from transfuse_keras.errors import EXPORT_AGAIN, Failure, InputError
 from transfuse_keras.files import read_json, replacing
+from transfuse_keras.inference.predictor import EXPORTED
 from transfuse_keras.model.preset import unpack
 from transfuse_keras.publishing.card import write_card
 from transfuse_keras.runs.folder import refuse_taken
-from transfuse_keras.runs.metadata import REMEDY, is_verified, metadata_path, parts
+from transfuse_keras.runs.metadata import is_verified, metadata_path, parts
 
 log = logging.getLogger(__name__)
 
-EXPORTED = (".tflite", ".onnx", ".xml")
 OURS = re.compile(r"model\b.*|pictures/.*")  # files on the hub that a new version replaces
 NOT_ALLOWED = (401, 403)
 
@@ -52,7 +52,7 @@ def write_folder(run, folder, repo, licence, pictures):
             continue
         for file in (*parts(path), metadata_path(path)):
             shutil.copyfile(file, folder / file.name)
-        about = read_json(metadata_path(path), REMEDY)
+        about = read_json(metadata_path(path), EXPORT_AGAIN)
         exports[path.name] = about["verified"]
     write_card(run, folder, repo, licence, pictures, exports)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from transfuse_keras.errors import InputError
 from transfuse_keras.runs.metadata import RANGES, known_task
+from transfuse_keras.runs.options import show
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,3 @@ def average_ranges(members, found, name):
     low, high = map(float, values.mean(axis=0))
     log.info(f"Grey levels ({name}): {low:g} to {high:g}, the mean of those of the models.")
     return low, high
-
-
-def show(value):
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

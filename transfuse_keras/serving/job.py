@@ -12,7 +12,7 @@ from transfuse_keras.files import read_table
 from transfuse_keras.inference.choose import choose_file
 from transfuse_keras.inference.measurements import FILE
 from transfuse_keras.inference.predict_files import load_members, predict_files, settle
-from transfuse_keras.inference.runtimes import STATUS
+from transfuse_keras.inference.runtimes import read_memory
 from transfuse_keras.runs.processor import prefer_onednn
 from transfuse_keras.versions import describe_missing
 
@@ -61,9 +61,7 @@ def limit_memory():
     if sys.platform == "linux":
         import resource
 
-        lines = STATUS.read_text(encoding="utf-8").splitlines()
-        (line,) = [line for line in lines if line.startswith("VmData")]
-        most = 1024 * int(line.split()[1]) + MEMORY
+        most = read_memory("VmData") + MEMORY
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 

@@ -11,7 +11,7 @@ import psutil
 
 from transfuse_keras.data.memory import available_memory
 from transfuse_keras.devices import name_accelerators
-from transfuse_keras.inference.runtimes import peak_memory
+from transfuse_keras.inference.runtimes import read_memory
 from transfuse_keras.tasks.plan import BATCHES, SHARE
 from transfuse_keras.training.time_limit import unchanged
 
@@ -84,7 +84,7 @@ def grow(measure, most, room):
 
 def held():
     """Bytes that this process has held at most; where the system does not tell, those it holds."""
-    return peak_memory() or psutil.Process().memory_info().rss
+    return read_memory("VmHWM") or psutil.Process().memory_info().rss
 
 
 def find_memory():

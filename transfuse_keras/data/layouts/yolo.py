@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 
 from transfuse_keras.data.layouts.listing import is_image
 from transfuse_keras.data.layouts.objects import Annotated, Object, as_ring, files_below
+from transfuse_keras.data.samples import SPLITS
 from transfuse_keras.data.shapes import fill_relative_ring
 from transfuse_keras.errors import InputError, blaming
 
 BOX = 5  # numbers of a line that is a box: class, centre, width, height
-SPLITS = ("train", "val", "test")
 
 
 def read(path):
