@@ -54,7 +54,7 @@ def orthanc(tmp_path, monkeypatch):
 
     def answers():
         try:
-            return pacs.connect(url).search_for_studies() == []
+            return pacs.connect_service(url).search_for_studies() == []
         except OSError:
             return False
 

@@ -67,7 +67,7 @@ def benchmark(path, image_size=None, threads=None, rounds=30):
     with at_size(find_models(path), image_size and tuple(image_size)) as (files, model):
         gflop = count_flops(model.mask_model) / 1e9 if model else None
         jobs = plan_measurements(files, threads, model and model.input_shape[1:3])
-        size, peak, rows = measure(jobs, threads, rounds)
+        size, peak, rows = measure_runtimes(jobs, threads, rounds)
     used = [RUNTIME_NAMES[settings["kind"]][1].replace("_", "-") for _, _, settings in jobs]
     for row in rows:
         row["peak_share"] = gflop and gflop * row["images_per_second"] / peak
@@ -170,7 +170,7 @@ def openvino_precisions():
     return ["f32", "bf16"] if "BF16" in capabilities else ["f32"]
 
 
-def measure(jobs, threads, rounds):
+def measure_runtimes(jobs, threads, rounds):
     """Run all in turns.
 
     Args:

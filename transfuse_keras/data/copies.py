@@ -114,7 +114,9 @@ def find_lookalikes(splits, prints):
             for i, row in zip(block, outside[near], strict=True):
                 pairs |= {(min(i, j), max(i, j)) for j in row}
     details = [highlight(thumbnail, 3) for thumbnail in thumbnails]
-    found = [(similarity(details[i], details[j]), known[i], known[j]) for i, j in sorted(pairs)]
+    found = [
+        (correlate_pictures(details[i], details[j]), known[i], known[j]) for i, j in sorted(pairs)
+    ]
     return sorted((x for x in found if x[0] >= ALIKE), key=lambda x: -x[0])
 
 
@@ -144,7 +146,7 @@ def highlight(picture, sigma):
     return picture - cv2.GaussianBlur(picture, (0, 0), sigma)
 
 
-def similarity(first, second):
+def correlate_pictures(first, second):
     """The largest correlation of two pictures, one of which may be shifted a little."""
     inner = first[SHIFT:-SHIFT, SHIFT:-SHIFT]
     if inner.std() < 1e-3 or second.std() < 1e-3:

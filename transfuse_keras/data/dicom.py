@@ -16,7 +16,7 @@ from pydicom.uid import (
 )
 
 from transfuse_keras.data.dicom_decoder import add_decoder, check_size, missing_packages
-from transfuse_keras.data.dicom_display import has_voi_lut, has_window, is_grey, rescale, show
+from transfuse_keras.data.dicom_display import has_voi_lut, has_window, is_grey, rescale, show_frame
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 
@@ -112,7 +112,7 @@ def read_dicom(path, frame=None, value_range=None):
         )
     with decoding(path):
         header.update(frame_attributes(header, frame or 0))
-        return show(decode(path, header, frame or 0), header, value_range)
+        return show_frame(decode_values(path, header, frame or 0), header, value_range)
 
 
 @contextmanager
@@ -145,7 +145,7 @@ def read_unwindowed(path):
     header = open_image(path)
     with decoding(path):
         header.update(frame_attributes(header, 0))
-        return rescale(decode(path, header, 0), header)
+        return rescale(decode_values(path, header, 0), header)
 
 
 def frame_attributes(header, frame):
@@ -160,7 +160,7 @@ def frame_attributes(header, frame):
     return found
 
 
-def decode(path, header, frame):
+def decode_values(path, header, frame):
     """The values of a frame: (H, W), or (H, W, 3) of RGB.
 
     Raises: InputError if a decoder is missing; else what pydicom raises for damaged files.

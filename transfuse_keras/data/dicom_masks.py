@@ -103,9 +103,9 @@ def find_class(segment, task, path):
     By its label, in which case, spaces, - and _ do not matter; else by its coded term, with the
     modifier if the task gives one.
     """
-    label = plain(segment.SegmentLabel)
+    label = normalize_label(segment.SegmentLabel)
     for i, name in enumerate(task.classes):
-        if plain(name) == label:
+        if normalize_label(name) == label:
             return i
     (kind,) = segment.SegmentedPropertyTypeCodeSequence
     modifiers = kind.get("SegmentedPropertyTypeModifierCodeSequence") or ()
@@ -118,7 +118,7 @@ def find_class(segment, task, path):
     return found[0] if found else None
 
 
-def plain(name):
+def normalize_label(name):
     return str(name).strip().lower().replace(" ", "_").replace("-", "_")
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from transfuse_keras.data.decode import decode, decode_deep_colours, is_grey_and_deep
+from transfuse_keras.data.decode import decode_deep_colours, decode_picture, is_grey_and_deep
 from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.masks import read_masks
 from transfuse_keras.data.quiet import reading
@@ -32,7 +32,7 @@ def read_image(path, channels=3, value_range=None, dicom_range=None):
         from transfuse_keras.data.dicom import read_dicom
 
         return with_channels(read_dicom(path, value_range=dicom_range), channels)
-    return picture_pixels(decode(path, "image"), channels, value_range, path)
+    return picture_pixels(decode_picture(path, "image"), channels, value_range, path)
 
 
 def picture_pixels(picture, channels, value_range=None, path="image"):

@@ -52,7 +52,7 @@ def log10(value, least):
     return np.log10(max(value, least))
 
 
-def find_ranges(measured):
+def find_statistic_ranges(measured):
     """The range of each statistic over images: name -> (smallest, largest)."""
     columns = {name: [each[name] for each in measured] for name in measured[0]}
     return {name: (min(values), max(values)) for name, values in columns.items()}
@@ -65,7 +65,7 @@ def describe_unlike(statistics, ranges):
 
     Args:
         statistics: what `measure_image` gave.
-        ranges: what `find_ranges` gave of the training images.
+        ranges: what `find_statistic_ranges` gave of the training images.
     """
     said = []
     for name, (low, high) in ranges.items():

@@ -19,7 +19,7 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.tasks.facts import Facts
 from transfuse_keras.tasks.plan import choose_augmentation
 from transfuse_keras.tasks.task import Task
-from transfuse_keras.tasks.wording import describe_augmentation
+from transfuse_keras.tasks.wording import describe_changes
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def survey(directory, spacing=None, masks=None, group=None):
     splits = complete_splits(listing)
     measured = measure_all(splits["train"])
     task = replace(task, mirror_pairs=find_sides(task.classes, stack_maps(measured))[0])
-    facts = collect(task, splits["train"], measured)
+    facts = collect_facts(task, splits["train"], measured)
     own_test = splits["test"] is not splits["val"]
     field, size = show_field(measured) if volumes else (None, facts.size)
     return replace(
@@ -81,16 +81,18 @@ def fix_augmentation(task, samples):
     """
     if task.augmentation is not None:
         return task
-    augmentation, kind, why = choose_augmentation(collect(task, samples, measure_all(samples)))
+    augmentation, kind, why = choose_augmentation(
+        collect_facts(task, samples, measure_all(samples))
+    )
     task = replace(task, augmentation=augmentation)
     log.info(
         f"The task names no augmentation, so that of {kind} is taken ({why}): "
-        f"{describe_augmentation(task)}."
+        f"{describe_changes(task)}."
     )
     return task
 
 
-def collect(task, samples, measured):
+def collect_facts(task, samples, measured):
     """The Facts on a task's training samples, of which some were measured."""
     maps = stack_maps(measured)
     areas, widths = (

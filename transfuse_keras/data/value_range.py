@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from transfuse_keras.data.decode import decode, decode_deep_colours, is_deep
+from transfuse_keras.data.decode import decode_deep_colours, decode_picture, is_deep
 from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.readers import RANGES
 from transfuse_keras.errors import InputError
@@ -30,7 +30,7 @@ def fix_ranges(task, splits):
     Returns: the task with its `value_range` and `dicom_range`, and splits whose samples read with
     them; both as they are where the task has a range or no training image needs one.
     """
-    found = find_ranges(task, splits["train"])
+    found = find_value_ranges(task, splits["train"])
     for sentence in describe_ranges(found):
         log.info(sentence)
     for part, samples in splits.items():  # in place: `splits` also tells how it was made
@@ -51,7 +51,7 @@ def describe_ranges(ranges):
     ]
 
 
-def find_ranges(task, samples):
+def find_value_ranges(task, samples):
     """Field of the task -> (black, white), for those that it lacks and samples need.
 
     These are percentiles of the pixels of up to SAMPLED images. Where they span more than half of
@@ -103,7 +103,7 @@ def is_deep_picture(path):
 
 
 def read_deep_picture(path):
-    picture = decode(path, "image")
+    picture = decode_picture(path, "image")
     return decode_deep_colours(path) if picture.info["deep"] else np.asarray(picture)
 
 
@@ -115,7 +115,7 @@ def is_unwindowed(path):
     return lacks_window(path)
 
 
-def read_unwindowed(path):
+def read_unwindowed_dicom(path):
     from transfuse_keras.data import dicom
 
     return dicom.read_unwindowed(path)
@@ -124,5 +124,5 @@ def read_unwindowed(path):
 # field of the task -> what it is for, which files need it, and the values of such a file
 KINDS = {
     "value_range": ("Images of more than 8 bits", is_deep_picture, read_deep_picture),
-    "dicom_range": ("DICOM images without a window", is_unwindowed, read_unwindowed),
+    "dicom_range": ("DICOM images without a window", is_unwindowed, read_unwindowed_dicom),
 }

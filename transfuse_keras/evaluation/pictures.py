@@ -38,7 +38,7 @@ def write_picture(folder, number, sample, image, truth, masks, classes):
     scale = SIDE / max(height, width)
     grid = max(1, round(height * scale)), max(1, round(width * scale))
     file = f"{number:04}_{sample.file_name}.webp"
-    (folder / file).write_bytes(encode(image, SIDE, QUALITY))
+    (folder / file).write_bytes(encode_webp(image, SIDE, QUALITY))
     return {
         **{"case": sample.name, "file": file, "size": grid[::-1]},
         "truth": trace_classes(resize_masks(truth, grid), classes),
@@ -46,7 +46,7 @@ def write_picture(folder, number, sample, image, truth, masks, classes):
     }
 
 
-def encode(image, side, quality):
+def encode_webp(image, side, quality):
     """A picture, uint8 (H, W, 1 or 3) RGB, as bytes of a WebP no longer than `side`."""
     height, width = image.shape[:2]
     scale = min(1, side / max(height, width))
@@ -57,11 +57,11 @@ def encode(image, side, quality):
 
 
 def trace_classes(masks, classes):
-    paths = {name: trace(masks[..., i]) for i, name in enumerate(classes)}
+    paths = {name: trace_svg(masks[..., i]) for i, name in enumerate(classes)}
     return {name: path for name, path in paths.items() if path}
 
 
-def trace(mask):
+def trace_svg(mask):
     """The outlines of a mask, uint8 0/1 (H, W), holes too, as the path of an SVG; "" if empty.
 
     A path runs through the centres of the pixels on the border; draw it with fill-rule evenodd.
@@ -88,12 +88,12 @@ def embed_pictures(pictures):
     paths = [of["path"] for of in chosen.values()]
     trial = [read_webp(path) for path in paths[:: max(1, len(paths) // TRIED)]]
     for side in SIDES:
-        mean = np.mean([len(encode(image, side, SMALL_QUALITY)) for image in trial] or [0])
+        mean = np.mean([len(encode_webp(image, side, SMALL_QUALITY)) for image in trial] or [0])
         if mean * len(paths) <= BUDGET:
             break
     return {
         case: {
-            "uri": data_uri(encode(read_webp(of["path"]), side, SMALL_QUALITY), "image/webp"),
+            "uri": data_uri(encode_webp(read_webp(of["path"]), side, SMALL_QUALITY), "image/webp"),
             **{key: of[key] for key in ("size", "truth", "prediction")},
         }
         for case, of in chosen.items()

@@ -102,7 +102,7 @@ def read_case_rows(path, names):
                 raise ValueError("a row has no case or no class")
             if not (row["truth_empty"] in FLAGS and row["prediction_empty"] in FLAGS):
                 raise ValueError(f"of {row['case']} it is not known if a mask is empty")
-            if any(math.isinf(number(row.get(name))) for name in (*names, "dice", *SIZES)):
+            if any(math.isinf(read_number(row.get(name))) for name in (*names, "dice", *SIZES)):
                 raise ValueError(f"a score of {row['case']} is infinite")
     return rows
 
@@ -114,7 +114,7 @@ def read_history_rows(path):
         if [row["epoch"] for row in rows] != [str(epoch) for epoch in range(1, len(rows) + 1)]:
             raise ValueError("the epochs are not 1, 2, ...")
         for name in rows[0] if rows else ():
-            if not any(math.isfinite(number(row[name])) for row in rows):
+            if not any(math.isfinite(read_number(row[name])) for row in rows):
                 raise ValueError(f"{name} has no value")
     return rows
 
@@ -159,6 +159,6 @@ def read_facts(path):
     return config
 
 
-def number(text):
+def read_number(text):
     """A number of a CSV file; nan for an empty cell."""
     return float(text) if text else math.nan

@@ -3,7 +3,7 @@
 import numpy as np
 
 from transfuse_keras.data.resize import IGNORED
-from transfuse_keras.data.statistics import find_ranges, measure_image
+from transfuse_keras.data.statistics import find_statistic_ranges, measure_image
 from transfuse_keras.metrics import dice
 from transfuse_keras.metrics.calibration import (
     BINS,
@@ -49,7 +49,7 @@ def fit_trust(validation, train, thresholds):
         temperature,
         quality,
         float(np.quantile(worst, LOOK)) if worst else 0.0,
-        find_ranges([measure_image(train[i].read()[0]) for i in chosen]),
+        find_statistic_ranges([measure_image(train[i].read()[0]) for i in chosen]),
     )
 
 

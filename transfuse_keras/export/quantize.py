@@ -56,11 +56,11 @@ def quantized(path, recipe, images=None):
     """The content of a .tflite file by a recipe of the quantizer, bytes."""
     with quiet():
         quantizer = Quantizer(path.read_bytes(), recipe.get_quantization_recipe())
-        ranges = None if images is None else widest(quantizer, images)
+        ranges = None if images is None else find_widest_ranges(quantizer, images)
         return bytes(quantizer.quantize(ranges).quantized_model)
 
 
-def widest(quantizer, images):
+def find_widest_ranges(quantizer, images):
     """The ranges that hold every activation of every image, as the quantizer takes them.
 
     Its own average over images cuts the largest off, which moved outlines by several pixels.

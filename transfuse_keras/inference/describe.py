@@ -10,7 +10,7 @@ from transfuse_keras.files import read_json
 from transfuse_keras.runs.folder import COMPLETE, CONFIG, find_run, run_task, run_thresholds
 from transfuse_keras.runs.metadata import count_bytes, read_description
 from transfuse_keras.versions import describe_versions
-from transfuse_keras.weights.readers import READERS, read_grid, read_tensors, refuse_bomb
+from transfuse_keras.weights.readers import READERS, read_grid, read_tensors, refuse_zip_bomb
 
 FORMAT_NAMES = {
     "saved_model": "TensorFlow SavedModel",
@@ -66,13 +66,13 @@ def describe_exported(source, about):
             "format": FORMAT_NAMES[about["format"]],
             "variant": about["variant"],
             "task": about["task"],
-            "classes": describe_classes(about["classes"], about["thresholds"]),
+            "classes": describe_class_thresholds(about["classes"], about["thresholds"]),
             "input": f"{height}x{width} pixels (height x width), "
             f"{quantity(about['input']['channels'], 'channel')}"
             f"{describe_context(about.get('context'))}, {about['input']['values']}",
             **({"averages": about["averaged"]} if about.get("averaged") else {}),
             "precision": PRECISION_NAMES[about["quantize"]],
-            "scores": describe_scores(about["scores"]),
+            "scores": describe_mean_scores(about["scores"]),
             "trained on": about["data"] or "not known",
             "written by": describe_versions(about["versions"]),
         }
@@ -101,7 +101,7 @@ def describe_own(path):
     task = run_task(run)
     config, metrics = read_json(run / CONFIG), read_json(run / COMPLETE)
     found["task"] = task.name
-    found["classes"] = describe_classes(task.classes, run_thresholds(run, task.classes))
+    found["classes"] = describe_class_thresholds(task.classes, run_thresholds(run, task.classes))
     with blaming(run / CONFIG, "does not tell what the run was trained on"):
         height, width = config["recipe"]["image_size"]
         found.setdefault("variant", config["recipe"]["variant"])
@@ -110,14 +110,14 @@ def describe_own(path):
         found["trained on"] = config["data"]
         found["written by"] = describe_versions(config["versions"])
     with blaming(run / COMPLETE, "not the scores of a run", SCORE_AGAIN):
-        found["scores"] = describe_scores(metrics) if metrics else "the run is not complete"
+        found["scores"] = describe_mean_scores(metrics) if metrics else "the run is not complete"
     return found
 
 
 def describe_keras(file):
     """Of a `.keras` file, by the configuration in it."""
     try:
-        refuse_bomb(file)
+        refuse_zip_bomb(file)
         with zipfile.ZipFile(file) as archive, archive.open("config.json") as config:
             content = json.loads(config.read(2**24))["config"]
         variant, (height, width, channels) = content["variant"], content["input_shape"]
@@ -153,13 +153,13 @@ def describe_weights(path):
     return {**found, "classes": f"{classes.size} without names", "task": "not told by this format"}
 
 
-def describe_classes(names, thresholds):
+def describe_class_thresholds(names, thresholds):
     """Each class, with its threshold."""
     pairs = zip(names, thresholds, strict=True)
     return ", ".join(f"{name} from {threshold:g}" for name, threshold in pairs)
 
 
-def describe_scores(scores):
+def describe_mean_scores(scores):
     """The mean scores of a run, and what they mean."""
     if scores is None:
         return "not scored"

@@ -66,14 +66,14 @@ def watch(
     if days < 1 or interval <= 0:
         raise InputError(f"--days and --interval are above 0, not {days} and {interval}.")
     import_highdicom()
-    client = pacs.connect(url)
+    client = pacs.connect_service(url)
     members = model_path if isinstance(model_path, list) else [model_path]
     task, threshold, flips = settle(members, task, threshold)
     origin = describe_origin(members, threshold, flips, False, "binary")
     job = {"model_path": members, "threshold": threshold, "flips": flips, "task": task}
     job |= {"overlays": False, "seg": "binary", "sr": sr}
     job["predictors"] = load_members(members, None, None, task)
-    remove_leftovers()
+    remove_dead_folders()
     node = Node(client, task, origin, sr, job)
     looked, unanswered = date.today(), 0
     log.info(f"Asking {url} for {', '.join(modalities)} of the last {quantity(days, 'day')}.")
@@ -97,7 +97,7 @@ def watch(
         time.sleep(pause(interval, unanswered))
 
 
-def remove_leftovers():
+def remove_dead_folders():
     """Remove the images of nodes that were killed; those of others that run stay."""
     import psutil
 
@@ -207,7 +207,7 @@ class Node:
             images, out = Path(folder, "images"), Path(folder, "masks")
             images.mkdir()
             wanted = {uid for part in missing.values() for uid in part}
-            pacs.fetch(self.client, study, series, sorted(wanted), images)
+            pacs.fetch_instances(self.client, study, series, sorted(wanted), images)
             predict_files(inputs=[images], out=out, **self.job)
             self.send(study, out, missing)
 

@@ -7,7 +7,7 @@ AS_STORED = (("application/dicom", "*"),)  # the server must not transcode
 TIMEOUT = (10, 300)  # seconds to connect, and for an answer: a large SEG takes a server long
 
 
-def connect(url):
+def connect_service(url):
     """A client of a DICOMweb service; InputError if the URL or the package cannot be used."""
     try:
         from dicomweb_client import DICOMwebClient
@@ -61,7 +61,7 @@ def value(item, tag):
     return item[tag]["Value"][0]
 
 
-def fetch(client, study, series, instances, folder):
+def fetch_instances(client, study, series, instances, folder):
     """Write instances as files, named by their UIDs."""
     for uid in instances:
         image = client.retrieve_instance(study, series, uid, media_types=AS_STORED)

@@ -148,7 +148,7 @@ def read_memory(field):
     return 1024 * int(line.split()[1])
 
 
-def serve(kind, questions, answer, **settings):
+def answer_questions(kind, questions, answer, **settings):
     """Load a model, then run it whenever a line comes in."""
     load, module = RUNTIMES[kind]
     importlib.import_module(module)
@@ -174,7 +174,7 @@ def main():
         print(json.dumps(content), file=answers, flush=True)
 
     try:
-        serve(questions=sys.stdin, answer=answer, **json.loads(sys.argv[1]))
+        answer_questions(questions=sys.stdin, answer=answer, **json.loads(sys.argv[1]))
     except Exception as error:  # each library has its own for a damaged file
         answer(error=str(error).strip().partition("\n")[0] or type(error).__name__)
 

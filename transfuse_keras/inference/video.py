@@ -14,7 +14,7 @@ from transfuse_keras.data.quiet import without_stderr
 from transfuse_keras.data.readers import with_channels
 from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.files import replacing
-from transfuse_keras.inference.inputs import Input, place
+from transfuse_keras.inference.inputs import Input, locate
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.outputs import write
 from transfuse_keras.inference.predict import predict_images
@@ -68,7 +68,7 @@ def refuse_films(films, out, task):
     for film in films:
         if names.count(film.name.casefold()) > 1:
             raise InputError(f"{film.name}: two videos have this name; rename one.")
-        if not film.is_camera and place(film.source) == place(out / f"{film.name}_overlay.mp4"):
+        if not film.is_camera and locate(film.source) == locate(out / f"{film.name}_overlay.mp4"):
             raise InputError(f"{film.source}: would be written over; give another --out.")
 
 

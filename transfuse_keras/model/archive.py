@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 from transfuse_keras.errors import InputError
-from transfuse_keras.weights.readers import refuse_bomb
+from transfuse_keras.weights.readers import refuse_zip_bomb
 
 LONGEST = 2**24  # bytes of a config.json, a thousand times the longest; more is no JSON
 
@@ -37,7 +37,7 @@ def check_archive(file):
 
     Nothing is built before; sizes that no TransFuse has are refused when it is.
     """
-    refuse_bomb(file)
+    refuse_zip_bomb(file)
     with zipfile.ZipFile(file) as archive, archive.open("config.json") as config:
         check_config(config.read(LONGEST))
 

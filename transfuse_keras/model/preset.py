@@ -29,10 +29,10 @@ def save_preset(model, folder):
         file = Path(beside, "model.keras")
         # shares the variables and is not compiled: an optimiser's state is no part of a preset
         model.resized(model.input_shape[1:3]).save(file)
-        unpack(file, temporary)
+        unpack_preset(file, temporary)
 
 
-def unpack(file, folder):
+def unpack_preset(file, folder):
     """Write the preset that is in a `.keras` file into a folder; needs no Keras.
 
     Raises: InputError if the file is damaged or of another model.
@@ -49,7 +49,7 @@ def load_preset(preset):
     """What `TransFuse.from_preset` does."""
     import keras
 
-    folder = fetch(preset) if str(preset).startswith(HUB) else Path(preset)
+    folder = fetch_preset(preset) if str(preset).startswith(HUB) else Path(preset)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(f"{preset}: has no {name}, so it is not a preset of a TransFuse.")
@@ -61,7 +61,7 @@ def load_preset(preset):
         raise InputError(f"{preset}: damaged or not a preset of a TransFuse ({reason}).") from error
 
 
-def fetch(preset):
+def fetch_preset(preset):
     """The folder of a preset "hf://user/model" in the cache of the hub, downloaded if need be."""
     from huggingface_hub import constants, snapshot_download
 

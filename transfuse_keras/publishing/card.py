@@ -76,7 +76,7 @@ def write_card(
     columns, groups = subgroup_rows(metrics.get("subgroups") or [])
     name = "phantoms, drawn by a program" if phantom else Path(config["data"]).name
     base = find_base(config)
-    text = template().render(
+    text = load_card_template().render(
         card_data=head(metrics, repo, licence, name, base).to_yaml(),
         **{"model": name_model(metrics["variant"]), "task": task.name},
         classes=[spoken(name) for name in task.classes],
@@ -97,7 +97,7 @@ def write_card(
     (folder / "README.md").write_text(str(ModelCard(text)), encoding="utf-8")
 
 
-def template():
+def load_card_template():
     loader = jinja2.PackageLoader("transfuse_keras.publishing", ".")
     jinja = jinja2.Environment(loader=loader, trim_blocks=True, lstrip_blocks=True)
     jinja.filters["label"] = label

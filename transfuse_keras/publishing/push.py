@@ -9,7 +9,7 @@ from pathlib import Path
 from transfuse_keras.errors import EXPORT_AGAIN, Failure, InputError
 from transfuse_keras.files import read_json, replacing
 from transfuse_keras.inference.predictor import EXPORTED
-from transfuse_keras.model.preset import unpack
+from transfuse_keras.model.preset import unpack_preset
 from transfuse_keras.publishing.card import write_card
 from transfuse_keras.runs.folder import refuse_taken
 from transfuse_keras.runs.metadata import is_verified, metadata_path, parts
@@ -44,7 +44,7 @@ def push(run, repo=None, out=None, licence=None, pictures=False):
 
 def write_folder(run, folder, repo, licence, pictures):
     """Write what is published of a run."""
-    unpack(run / "model.keras", folder)
+    unpack_preset(run / "model.keras", folder)
     exports = {}
     for path in sorted(x for x in run.iterdir() if x.suffix in EXPORTED):
         if not is_verified(path):

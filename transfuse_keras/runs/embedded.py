@@ -32,7 +32,7 @@ def read_embedded(path):
 
     Raises: InputError if the file is damaged.
     """
-    places = find_places(path)
+    places = find_access(path)
     if places is None:
         return None
     try:
@@ -52,11 +52,11 @@ def write_embedded(path, content):
         path: as of `read_embedded`.
         content: plain data.
     """
-    _, write = find_places(path)
+    _, write = find_access(path)
     write(path, json.dumps(content))
 
 
-def find_places(path):
+def find_access(path):
     """(function that reads, function that writes) of the format of a file, or None."""
     if (path / "saved_model.pb").is_file():
         return read_asset, write_asset

@@ -50,7 +50,7 @@ def metadata_path(path):
     return path.parent / f"{path.name}.json"  # a folder may have no name: "."
 
 
-def describe_model(model, origin, kind, quantize):
+def compose_description(model, origin, kind, quantize):
     """The description of an exported model, plain data.
 
     Args:
@@ -102,7 +102,7 @@ def write_metadata(path, about, verified, source=None):
 
     Args:
         path: Path of the exported file or folder.
-        about: what `describe_model` gave.
+        about: what `compose_description` gave.
         verified: what `verify` gave.
         source: Path of the .keras file that it was compared with, None if there is none.
     """

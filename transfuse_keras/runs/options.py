@@ -31,14 +31,14 @@ DEFAULT_FOLDS = 5
 OF_THE_FIRST = {"time_limit": None, "auto_batch": False, "restart": 0}
 
 
-def spell(name):
+def spell_option(name):
     """The option on the command line that gives `name`."""
     return SPELLINGS.get(name, f"--{name.replace('_', '-')}")
 
 
 def spell_all(names):
     """ "--a, --b and --c"."""
-    *most, last = map(spell, names)
+    *most, last = map(spell_option, names)
     return f"{', '.join(most)} and {last}" if most else last
 
 
@@ -250,9 +250,10 @@ def refuse_other_settings(run, settings, given, source=None, folds=None):
     different = [name for name in names if ours[name] != theirs[name]]
     if different:
         listed = (
-            spell(name)
+            spell_option(name)
             if isinstance(ours[name], dict)
-            else f"{spell(name)} ({show(ours[name])}, it has {show(theirs[name])})"
+            else f"{spell_option(name)} ({spell_setting(ours[name])}, "
+            f"it has {spell_setting(theirs[name])})"
             for name in different
         )
         raise InputError(
@@ -261,7 +262,7 @@ def refuse_other_settings(run, settings, given, source=None, folds=None):
         )
 
 
-def show(value):
+def spell_setting(value):
     """A value as it is given on the command line."""
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 

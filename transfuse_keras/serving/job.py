@@ -86,12 +86,12 @@ def predict_request(files, predictors, folder, seg):
         )
     if failed:
         raise InputError(sentences[0])
-    rows = [{key: number(x) for key, x in row.items()} for row in read_table(made / FILE)]
+    rows = [{key: parse_value(x) for key, x in row.items()} for row in read_table(made / FILE)]
     (made / FILE).unlink()
     return rows
 
 
-def number(text):
+def parse_value(text):
     """A cell of a table as a number or a name, None where it is empty."""
     try:
         return json.loads(text)

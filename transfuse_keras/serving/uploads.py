@@ -54,13 +54,13 @@ def predict_uploads(ask, uploads, seg="none"):
     """
     with tempfile.TemporaryDirectory(prefix="transfuse-") as folder:
         folder = Path(folder)
-        with named_as_sent(save(uploads, folder / GIVEN)):
+        with named_as_sent(save_uploads(uploads, folder / GIVEN)):
             rows = ask(folder, seg)
         made = sorted((folder / MADE).iterdir())
         return Prediction(rows, {path.name: path.read_bytes() for path in made})
 
 
-def save(uploads, folder):
+def save_uploads(uploads, folder):
     """Write uploaded files under names of our own. Returns: {Path: the name it was sent by}."""
     folder.mkdir()
     names = {}

@@ -11,14 +11,14 @@ from transfuse_keras.tasks.prostate import prostate
 from transfuse_keras.tasks.skin import skin
 from transfuse_keras.tasks.task import RECIPE_CHANGES, Recipe, Task
 from transfuse_keras.tasks.wording import (
-    describe_augmentation,
     describe_balance,
     describe_batches,
+    describe_changes,
     describe_classes,
     describe_data,
     describe_finding,
     describe_pictures,
-    describe_scores,
+    describe_scoring,
     describe_start,
 )
 
@@ -139,8 +139,8 @@ def make_plan(facts: Facts, machine: Machine) -> Plan:
         Line("batch", str(batch_size), why_batch),
         Line("epochs", str(epochs), why_epochs),
         Line("start", *describe_start(pretrained)),
-        Line("changes", describe_augmentation(task), f"taken for {kind}: {why_kind}"),
-        Line("scores", *describe_scores(facts, judged)),
+        Line("changes", describe_changes(task), f"taken for {kind}: {why_kind}"),
+        Line("scores", *describe_scoring(facts, judged)),
     )
     return Plan(task, lines)
 

@@ -55,14 +55,14 @@ def read_file(path):
     if not path.is_file():
         raise ValueError(f"{path}: no such weights file.")
     try:
-        refuse_bomb(path)
+        refuse_zip_bomb(path)
         return as_arrays(READERS[path.suffix](path))
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path}: damaged or not a {path.suffix} file ({reason}).") from error
 
 
-def refuse_bomb(path):
+def refuse_zip_bomb(path):
     """Raise ValueError if a file is a zip archive that unpacks to more than LARGEST."""
     if not zipfile.is_zipfile(path):
         return

@@ -87,7 +87,7 @@ def find(task, directory, spacing=None, masks=None):
     return listing
 
 
-def read_classes(directory, masks=None):
+def read_annotated_classes(directory, masks=None):
     """Names of the classes that annotations name, or None without annotations."""
     found = read_annotations(directory, masks)
     names = [] if found is None else found.classes

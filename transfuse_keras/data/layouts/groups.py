@@ -111,7 +111,7 @@ def by_option(clues, names, option):
         heads = repeated_heads(clues)
         if heads is None:
             raise InputError("--group prefix: no two names begin with the same words or numbers.")
-        return heads, f"--group prefix: {show(heads)}"
+        return heads, f"--group prefix: {name_groups(heads)}"
     if Path(option).suffix.lower() == ".csv" or Path(option).is_file():
         if not Path(option).is_file():
             raise InputError(f"{option}: no such file; it should have the columns stem,group.")
@@ -180,7 +180,7 @@ def by_folder(clues):
     for level in range(1, max(map(len, parts)) + 1):
         heads = ["/".join(part[:level]) for part in parts]
         if min(map(len, parts)) >= level and tell_people({x.rpartition("/")[2] for x in heads}):
-            return heads, f"the folders {show(heads)} are taken as patients"
+            return heads, f"the folders {name_groups(heads)} are taken as patients"
     return None, ""
 
 
@@ -198,9 +198,10 @@ def by_prefix(clues):
         for i, head in zip(indices, heads or (), strict=False):
             groups[i], found = clues[i].within(head), True
     if found:
-        return groups, f"the beginnings {show(groups)} of the names are taken as patients"
+        return groups, f"the beginnings {name_groups(groups)} of the names are taken as patients"
     if kinds:
-        return None, f"the beginnings {show(kinds)} are taken as kinds of images, not as patients"
+        shown = name_groups(kinds)
+        return None, f"the beginnings {shown} are taken as kinds of images, not as patients"
     return None, ""
 
 
@@ -265,7 +266,7 @@ def count_collections(words):
     return sum(bool(found & COLLECTIONS) for found in letters) > len(words) / 2
 
 
-def show(groups):
+def name_groups(groups):
     """The first few of the groups, for a note."""
     distinct = sorted(set(groups))
     return ", ".join(distinct[:SHOWN]) + (", ..." if len(distinct) > SHOWN else "")

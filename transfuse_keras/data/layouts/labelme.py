@@ -56,7 +56,7 @@ def add(path, content, files, found):
     if image is not None:
         found.images.append(Annotated(image, path, objects, size, files.split_of(path)))
     elif content.get("imageData"):
-        embedded = Annotated(path, path, objects, size, files.split_of(path), read_embedded)
+        embedded = Annotated(path, path, objects, size, files.split_of(path), read_embedded_image)
         found.images.append(embedded)
     else:
         found.errors.append(problem)
@@ -96,7 +96,7 @@ def draw_shape(kind, points, mask, size):
     return np.array(picture, bool)
 
 
-def read_embedded(path, channels=3, value_range=None, dicom_range=None):
+def read_embedded_image(path, channels=3, value_range=None, dicom_range=None):
     """The image that a file of LabelMe holds, which is no DICOM; as `read_image`."""
     try:
         data = base64.b64decode(read_json(path)["imageData"])

@@ -127,7 +127,7 @@ def image_samples(task, images, of_image, listing, directory):
         segs, count = of_image[uid], dicom.frames_in(header, path)
         name = "/".join([*path.relative_to(directory).parts[:-1], without_suffix(path.name)])
         for number in range(1, count + 1):
-            planes, named = collect(segs, uid, number, count)
+            planes, named = collect_planes(segs, uid, number, count)
             unnamed += not named
             frame = None if count == 1 else number - 1
             yield Sample(
@@ -159,7 +159,7 @@ def series_samples(task, images, of_image, listing, directory):
             continue
         planes = {}
         for uid, path, _ in slices:
-            planes[path], named = collect(segs, uid, 1, 1)
+            planes[path], named = collect_planes(segs, uid, 1, 1)
             unnamed += not named
         folder = paths[0].parent.relative_to(directory).as_posix()
         name = paths[0].parent.name if folder == "." else folder
@@ -202,7 +202,7 @@ def find_problem(path, header, segs, task):
     return None
 
 
-def collect(segs, uid, number, count):
+def collect_planes(segs, uid, number, count):
     """What `read_planes` takes for a frame of an image, and whether any frame of a SEG names it."""
     planes, named = defaultdict(list), False
     for seg in segs:

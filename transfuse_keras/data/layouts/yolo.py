@@ -44,7 +44,7 @@ def add(path, content, files, found):
     for split in SPLITS:
         places = content.get(split) or ()
         for place in [places] if isinstance(places, str) else places:
-            for image in find_images(place, root, path, files, found):
+            for image in find_split_images(place, root, path, files, found):
                 labels = find_labels(image)
                 total += 1
                 unlabelled += labels is None
@@ -58,7 +58,7 @@ def add(path, content, files, found):
         )
 
 
-def find_images(place, root, path, files, found):
+def find_split_images(place, root, path, files, found):
     """The images of a split: those of a folder, or those that a text file lists.
 
     What is missing is added to `found.errors`.
