@@ -75,7 +75,7 @@ def test_many_pictures_become_smaller_and_the_worst_stay(tmp_path, monkeypatch):
 
     assert embed_pictures({}) == {}
     monkeypatch.setattr(pictures, "BUDGET", 60_000)
-    monkeypatch.setattr(pictures, "MOST", 5)
+    monkeypatch.setattr(pictures, "MOST_PICTURES", 5)
     assert side_of(1) == (["0"], 512)
     names, small = side_of(7)
     assert names == ["0", "1", "2", "3", "4"] and small < 512

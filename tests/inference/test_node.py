@@ -78,17 +78,17 @@ class Server:
         self.since.append(search_filters["StudyDate"])
         self.ask()
         uids = {x.StudyInstanceUID for x in self.images}
-        return [{pacs.STUDY: {"Value": [uid]}} for uid in uids]
+        return [{pacs.STUDY_UID: {"Value": [uid]}} for uid in uids]
 
     def search_for_series(self, study, search_filters=None, **_):
         found = [x for x in (*self.images, *self.stored) if x.StudyInstanceUID == study]
         wanted = (search_filters or {}).get("Modality")
         uids = {x.SeriesInstanceUID for x in found if wanted in (None, x.Modality)}
-        return [{pacs.SERIES: {"Value": [uid]}} for uid in uids]
+        return [{pacs.SERIES_UID: {"Value": [uid]}} for uid in uids]
 
     def search_for_instances(self, study, series, **_):
         found = [x for x in (*self.images, *self.stored) if x.SeriesInstanceUID == series]
-        return [{pacs.INSTANCE: {"Value": [x.SOPInstanceUID]}} for x in found]
+        return [{pacs.INSTANCE_UID: {"Value": [x.SOPInstanceUID]}} for x in found]
 
     def retrieve_instance(self, study, series, uid, **_):
         (found,) = [x for x in self.images if x.SOPInstanceUID == uid]

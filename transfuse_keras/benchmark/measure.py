@@ -15,7 +15,7 @@ from transfuse_keras.benchmark.table import size_text
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.formats import export_litert, export_saved_model
 from transfuse_keras.files import write_json
-from transfuse_keras.inference.runtimes import KINDS, MATRIX
+from transfuse_keras.inference.runtimes import KIND_OF_ENDING, MATRIX
 from transfuse_keras.model.flops import count_flops
 from transfuse_keras.model.load import load_model
 from transfuse_keras.runs.metadata import count_bytes
@@ -89,7 +89,7 @@ def find_kind(path):
     """Of a model file or SavedModel folder a key of RUNTIMES, None of anything else."""
     if (path / "saved_model.pb").is_file():
         return "saved_model"
-    return KINDS.get(path.suffix) if path.is_file() else None
+    return KIND_OF_ENDING.get(path.suffix) if path.is_file() else None
 
 
 def find_models(path):

@@ -14,7 +14,7 @@ from transfuse_keras.data.layouts import annotations, arrays, decathlon, isic
 from transfuse_keras.data.layouts.folders import find_places, holds_images, subfolders
 from transfuse_keras.data.layouts.listing import Listing
 from transfuse_keras.data.layouts.pairs import list_files
-from transfuse_keras.data.mask_values import LABEL, snap, spell_value
+from transfuse_keras.data.mask_values import LARGEST_LABEL, snap, spell_value
 from transfuse_keras.data.masks import read_stored_values
 from transfuse_keras.data.volumes import open_volume
 from transfuse_keras.errors import InputError, blaming, quantity
@@ -172,7 +172,7 @@ def count_values(path):
 def read_mask_values(path):
     """As `read_stored_values`; a palette with only two colours in use is a mask of one class."""
     try:
-        return read_stored_values(path, LABEL)
+        return read_stored_values(path, LARGEST_LABEL)
     except InputError:
         values = read_stored_values(path, 1)
         if "all that is not black" in (values[1] or "") and len(np.unique(values[0])) <= 2:
@@ -199,12 +199,12 @@ def interpret(counts, lossy, where):
     if top <= 1:
         return 1, None, "values 0 and 1 of the masks"
     whole = all(value == int(value) > 0 for value in found)
-    if whole and top <= LABEL and not lossy:
+    if whole and top <= LARGEST_LABEL and not lossy:
         values = f"values 1 to {top:g}" if len(found) == top else f"values {list_all(found)}"
         return int(top), None, f"{values} of the label maps"
     if top in FULL and not rest:
         return 1, None, f"values 0 and {top:g} of the masks"
-    if top == FULL[0] and whole and rest[-1] <= LABEL and not lossy:
+    if top == FULL[0] and whole and rest[-1] <= LARGEST_LABEL and not lossy:
         values = list_all(rest)
         return int(rest[-1]), int(top), f"values {values} of the masks; {top:g} is left out"
     soft = sum(counts[value] for value in rest) / sum(counts[value] for value in found)

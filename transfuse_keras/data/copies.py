@@ -17,7 +17,7 @@ NEAREST = 3  # images of another split that an image is compared with in detail
 # slices no two of different patients have more than 0.85, but for copies; of resized, brightened
 # or recompressed copies 19 of 20 have 0.94 and more (chest radiographs, brightened: 0.9).
 ALIKE = 0.88
-SHOWN = 5
+PAIRS_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,11 @@ def warn_of_lookalikes(splits, prints):
     if not pairs:
         return []
     shown = [f"{name_file(a)} ({x}) and {name_file(b)} ({y})" for _, (x, a), (y, b) in pairs]
-    more = f"; and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+    more = f"; and {len(pairs) - PAIRS_NAMED} more" if len(pairs) > PAIRS_NAMED else ""
+    named = "; ".join(shown[:PAIRS_NAMED]) + more
     return [
         "Images in different splits look alike, as frames of a video or resized copies do; scores "
-        f"may be optimistic: {quantity(len(pairs), 'pair')}, {'; '.join(shown[:SHOWN])}{more}."
+        f"may be optimistic: {quantity(len(pairs), 'pair')}, {named}."
     ]
 
 

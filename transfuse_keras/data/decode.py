@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from transfuse_keras.data.quiet import LARGEST, reading
+from transfuse_keras.data.quiet import LARGEST_PICTURE, reading
 from transfuse_keras.errors import InputError
 
 MOST_SCANS = 2**32  # pixels times scans of a progressive JPEG: each scan goes over all pixels
@@ -86,7 +86,7 @@ def decode_picture(path, what):
 def refuse_picture_bomb(picture, path):
     """Raise InputError if an opened image would take too long to decode."""
     pixels = picture.width * picture.height
-    if pixels > LARGEST:
+    if pixels > LARGEST_PICTURE:
         raise InputError(
             f"{path}: claims {picture.width}x{picture.height} pixels, too many to decode."
         )

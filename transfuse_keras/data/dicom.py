@@ -23,7 +23,7 @@ from transfuse_keras.errors import InputError
 SEGMENTATIONS = {SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7"}  # the second: label maps
 # pixels, 8192 x 8192, twice those of the largest radiographs: while they are windowed each takes
 # dozens of bytes
-LARGEST = 2**26
+LARGEST_FRAME = 2**26
 LARGEST_INFLATED = 2**28  # bytes that a deflated file may unpack to
 
 
@@ -166,7 +166,7 @@ def decode_values(path, header, frame):
     Raises: InputError if a decoder is missing; else what pydicom raises for damaged files.
     """
     samples = header.get("SamplesPerPixel") or 1  # dcmtk, too, takes a missing one for 1
-    if header.Rows * header.Columns > LARGEST:
+    if header.Rows * header.Columns > LARGEST_FRAME:
         raise ValueError(f"it claims {header.Columns}x{header.Rows} pixels")
     if samples not in (1, 3):
         raise ValueError(f"it has {samples} values a pixel")

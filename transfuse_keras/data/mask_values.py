@@ -7,7 +7,7 @@ from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.errors import InputError
 
 ROUNDING = 1e-3  # a value so near to a whole number is that number
-LABEL = 31  # what is a label at most, where a mask of one class goes up to 255
+LARGEST_LABEL = 31  # what is a label at most, where a mask of one class goes up to 255
 LOSSY_NOISE = 24  # grey levels by which an even area of a JPEG differs in itself
 
 
@@ -77,7 +77,7 @@ def refuse_other_kinds(values, found, full, path):
             f"{path}: holds values from {spell_value(found[0])} to {spell_value(found[-1])}, all "
             "of them white; a mask is 0 and 1, or 0 and 255."
         )
-    low, high = found[found <= LABEL], found[found > LABEL]
+    low, high = found[found <= LARGEST_LABEL], found[found > LARGEST_LABEL]
     if full > 1 and low.any() and high.size == 1:
         shown = ", ".join([*map(spell_value, low[:4]), *["..."] * (low.size > 4)])
         other = spell_value(high[0])

@@ -13,7 +13,7 @@ from transfuse_keras.data.value_range import find_value_ranges, read_with
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks.task import Task
 
-IMAGES, VOLUMES = 200, 40  # so many samples are read, from as many patients as can be
+MOST_IMAGES, MOST_VOLUMES = 200, 40  # so many samples are read, from as many patients as can be
 SPECK = 5  # pixels; what is smaller is no object
 
 
@@ -55,7 +55,7 @@ def measure_all(samples):
     Raises: InputError if a file cannot be read, or no mask shows anything.
     """
     volumes = samples[0].slices is not None
-    chosen = limit_samples(samples, VOLUMES if volumes else IMAGES)
+    chosen = limit_samples(samples, MOST_VOLUMES if volumes else MOST_IMAGES)
     if not volumes:
         chosen = read_with(chosen, find_value_ranges(Task("", ("any",)), samples))
     with ThreadPoolExecutor() as pool:

@@ -10,7 +10,7 @@ from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 
 CHUNK = 2**20  # pixels that are converted at a time
-RANGES = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))  # white of images of so many bits
+WHITES = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))  # white of images of so many bits
 
 
 def read_image(path, channels=3, value_range=None, dicom_range=None):
@@ -87,7 +87,7 @@ def find_top(values, path):
             f"{path}: has negative pixels, or unsigned ones of 32 bits; save it as 8 or 16 bits, "
             "or give value_range=(black, white) in a task file."
         )
-    ranges = (1, *RANGES) if values.dtype.kind == "f" else RANGES
+    ranges = (1, *WHITES) if values.dtype.kind == "f" else WHITES
     return next((top for top in ranges if values.max() <= top), values.max())
 
 

@@ -24,7 +24,7 @@ from transfuse_keras.tasks.wording import describe_changes
 log = logging.getLogger(__name__)
 
 EDGES = 0.02  # share of labelled pixels in two classes, up to which they are edges that two share
-CONTEXT = 1.5  # slices show so many times what their labels reach from the centre
+REACH_SHOWN = 1.5  # slices show so many times what their labels reach from the centre
 
 
 def survey(directory, spacing=None, masks=None, group=None):
@@ -138,7 +138,7 @@ def show_field(measured):
     """(height, width) in mm that the slices of volumes should show, and the same in pixels of the
     usual spacing."""
     spacings = np.array([one.spacing for one in measured])
-    reach = CONTEXT * spacings * [one.reach for one in measured]
+    reach = REACH_SHOWN * spacings * [one.reach for one in measured]
     extent = spacings * [one.shape for one in measured]
     field = np.ceil(np.minimum(reach.max(axis=0), extent.max(axis=0)))
     pixels = np.round(field / np.median(spacings, axis=0))

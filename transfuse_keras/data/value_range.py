@@ -9,7 +9,7 @@ import numpy as np
 
 from transfuse_keras.data.decode import decode_deep_colours, decode_picture, is_deep
 from transfuse_keras.data.kinds import is_dicom
-from transfuse_keras.data.readers import RANGES
+from transfuse_keras.data.readers import WHITES
 from transfuse_keras.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,8 @@ def read_with(samples, ranges):
 def describe_ranges(ranges):
     """A sentence on each range."""
     return [
-        f"{KINDS[name][0]}: {low:g} is black and {high:g} is white, found on the training images."
+        f"{RANGE_KINDS[name][0]}: {low:g} is black and {high:g} is white, found on the training "
+        "images."
         for name, (low, high) in ranges.items()
     ]
 
@@ -62,7 +63,7 @@ def find_value_ranges(task, samples):
         return {}
     files = list(dict.fromkeys(x.files[0] for x in samples if x.files))
     ranges = {}
-    for name, (_, needs_range, read) in KINDS.items():
+    for name, (_, needs_range, read) in RANGE_KINDS.items():
         if getattr(task, name) is None:
             values = draw_values(files, needs_range, read)
             ranges |= {name: choose_range(values)} if values.size else {}
@@ -92,7 +93,7 @@ def draw_values(files, needs_range, read):
 def choose_range(values):
     """(black, white) of some of the pixels of a data set."""
     low, high = (float(x) for x in np.percentile(values, (DARKEST, BRIGHTEST)))
-    for top in (1, *RANGES) if values.dtype.kind == "f" else RANGES:
+    for top in (1, *WHITES) if values.dtype.kind == "f" else WHITES:
         if low >= 0 and top / 2 < high - low and high <= top:
             return 0.0, float(top)
     return low, high if high > low else low + 1
@@ -122,7 +123,7 @@ def read_unwindowed_dicom(path):
 
 
 # field of the task -> what it is for, which files need it, and the values of such a file
-KINDS = {
+RANGE_KINDS = {
     "value_range": ("Images of more than 8 bits", is_deep_picture, read_deep_picture),
     "dicom_range": ("DICOM images without a window", is_unwindowed, read_unwindowed_dicom),
 }

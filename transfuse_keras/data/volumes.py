@@ -21,8 +21,8 @@ from transfuse_keras.data.quiet import reading
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.errors import InputError, quantity
 
-LARGEST = 2**29  # voxels of all channels, more than 512 x 512 x 2000: 2 GiB as float32
-ITK = "sitk::ERROR: "
+LARGEST_VOLUME = 2**29  # voxels of all channels, more than 512 x 512 x 2000: 2 GiB as float32
+ITK_ERROR = "sitk::ERROR: "  # in the last line of a message
 
 
 def open_volume(source):
@@ -39,7 +39,7 @@ def open_volume(source):
                 raise
             except Exception as error:
                 raise unreadable(source, error) from error
-    if math.prod(volume.shape) > LARGEST:
+    if math.prod(volume.shape) > LARGEST_VOLUME:
         claimed = " x ".join(map(str, volume.shape[: 3 + (volume.shape[3] > 1)]))
         raise unreadable(volume.path, ValueError(f"it claims {claimed} voxels"))
     return volume
@@ -47,7 +47,7 @@ def open_volume(source):
 
 def unreadable(path, error):
     lines = str(error).replace(str(path), "").strip().splitlines() or [type(error).__name__]
-    told = [line.removeprefix(ITK) for line in lines if line.startswith(ITK)]  # in its last line
+    told = [line.removeprefix(ITK_ERROR) for line in lines if line.startswith(ITK_ERROR)]
     reason = (told or lines)[0]
     return InputError(f"{path}: not a readable volume ({reason}); correct or remove it.")
 

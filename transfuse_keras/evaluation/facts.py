@@ -7,7 +7,7 @@ from transfuse_keras.versions import describe_versions
 
 LOSS = "boundary-weighted IoU + binary cross entropy (StructureLoss) on each output"
 SHARES = ("scale", "shift", "brightness", "contrast", "saturation", "hue")
-SPLITS = {"train": "training", "val": "validation", "test": "test"}
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
 def facts(metrics, config, sessions, split):
@@ -89,7 +89,7 @@ def describe_augmentation(augmentation):
 def describe_split(split):
     """ "training 294 images of 12 patients, validation ...", from the rows of split.csv."""
     parts = []
-    for part, name in SPLITS.items():
+    for part, name in SPLIT_NAMES.items():
         rows = [row for row in split if row["split"] == part]
         patients = len({row["group"] for row in rows})
         if rows:

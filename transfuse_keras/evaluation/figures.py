@@ -18,8 +18,8 @@ BLUE, ORANGE, GREY, DARK = "#0072b2", "#d55e00", "#777777", "#222222"
 WIDTH = 4.6  # inches: two beside each other on A4, one on a phone, with the text still readable
 MOST_SETS = 12  # that are told apart
 MANY_DOTS = 3000  # from here on dots are pixels, for the size of the file
-WORDS = {"iou": "IoU", "mae": "MAE", "nsd": "NSD", "pranet": "PraNet", "dice": "Dice"}
-WORDS |= {"e": "E", "f": "F"}
+METRIC_WORDS = {"iou": "IoU", "mae": "MAE", "nsd": "NSD", "pranet": "PraNet", "dice": "Dice"}
+METRIC_WORDS |= {"e": "E", "f": "F"}
 STYLE = {
     "font.size": 10,
     "axes.edgecolor": "#999999",
@@ -235,6 +235,6 @@ def label(metric):
     if is_distance(metric):
         stem, unit = metric.removeprefix(PENALIZED).rsplit("_", 1)
         return f"{stem.upper()}{' with penalty' * metric.startswith(PENALIZED)}, {unit}"
-    words = [WORDS.get(word, word) for word in metric.split("_")]
+    words = [METRIC_WORDS.get(word, word) for word in metric.split("_")]
     joined = ("-" if len(words[0]) == 1 else " ").join(words)
     return joined[0].upper() + joined[1:]

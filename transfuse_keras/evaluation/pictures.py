@@ -13,8 +13,8 @@ SIDE = 512  # longest side of a picture, and of the grid that outlines are drawn
 SIMPLER = 0.7  # grid units that an outline may be off
 QUALITY = 80
 BUDGET = 5_000_000  # bytes of all pictures in a page
-MOST = 1000  # pictures in a page
-SIDES = (512, 384, 256, 192, 128, 96)  # of these the largest with which the budget is kept
+MOST_PICTURES = 1000  # pictures in a page
+PICTURE_SIDES = (512, 384, 256, 192, 128, 96)  # of these the largest with which the budget is kept
 SMALL_QUALITY = 70
 TRIED = 20  # pictures, to find that side
 
@@ -79,15 +79,15 @@ def embed_pictures(pictures):
     """Pictures for one page, as large as its BUDGET allows.
 
     Args:
-        pictures: case -> picture, see `read_pictures`, the worst case first; those after MOST
-            are left out.
+        pictures: case -> picture, see `read_pictures`, the worst case first; those after
+            MOST_PICTURES are left out.
 
     Returns: case -> {"uri": of a WebP, "size", "truth", "prediction"} as in `write_picture`.
     """
-    chosen = dict(list(pictures.items())[:MOST])
+    chosen = dict(list(pictures.items())[:MOST_PICTURES])
     paths = [of["path"] for of in chosen.values()]
     trial = [read_webp(path) for path in paths[:: max(1, len(paths) // TRIED)]]
-    for side in SIDES:
+    for side in PICTURE_SIDES:
         mean = np.mean([len(encode_webp(image, side, SMALL_QUALITY)) for image in trial] or [0])
         if mean * len(paths) <= BUDGET:
             break

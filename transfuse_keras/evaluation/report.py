@@ -50,7 +50,7 @@ from transfuse_keras.files import replacing
 from transfuse_keras.runs.folder import SPLIT, find_run, read_split
 from transfuse_keras.runs.sessions import read_sessions
 
-SHOWN = 4  # of the worst cases, at the top
+WORST_SHOWN = 4  # of the worst cases, at the top
 REASONS = {  # (truth empty, prediction empty) -> why a score has no value
     (False, True): "prediction empty",
     (True, False): "truth empty",
@@ -145,7 +145,7 @@ def list_worst(scores, rows, pictures):
             ],
             pictures[case],
         )
-        for case, score in [item for item in scores.items() if item[0] in pictures][:SHOWN]
+        for case, score in [item for item in scores.items() if item[0] in pictures][:WORST_SHOWN]
     ]
 
 

@@ -8,7 +8,7 @@ from transfuse_keras.evaluation.cases import SUBGROUP, add_penalties, choose_hea
 from transfuse_keras.evaluation.statistics import summarize_scores
 
 SIZE = "size of the truth"
-FEWEST = 9  # cases that are divided into thirds
+FEWEST_DIVIDED = 9  # cases that are divided into thirds
 MOST_NUMBERS = 6  # as codes of hospitals or devices may be
 
 
@@ -82,7 +82,7 @@ def divide_numbers(values):
 
 def divide_in_thirds(numbers, small, medium, large):
     """Case -> name of its third; empty for few cases, or where most have the same number."""
-    if len(numbers) < FEWEST:
+    if len(numbers) < FEWEST_DIVIDED:
         return {}
     low, high = np.quantile(list(numbers.values()), (1 / 3, 2 / 3))
     if not low < high:

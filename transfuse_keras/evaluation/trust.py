@@ -14,7 +14,7 @@ from transfuse_keras.metrics.calibration import (
 from transfuse_keras.metrics.temperature import LOGITS, fit_temperature, scale_probabilities
 from transfuse_keras.runs.trust import Trust
 
-LARGEST = 500  # training images whose statistics are measured, evenly spread
+MOST_MEASURED = 500  # training images whose statistics are measured, evenly spread
 LOOK = 0.1  # the share of the validation cases with the smallest predicted Dice
 FEWEST = 5  # cases that a slope is fitted on
 
@@ -43,7 +43,7 @@ def fit_trust(validation, train, thresholds):
         slope, intercept = fit_line(expected, true)
         quality[name] = slope, intercept
         worst += [np.clip(slope * x + intercept, 0, 1) for x in expected]
-    chosen = np.linspace(0, len(train) - 1, min(LARGEST, len(train))).round().astype(int)
+    chosen = np.linspace(0, len(train) - 1, min(MOST_MEASURED, len(train))).round().astype(int)
     return Trust(
         len(cases),
         temperature,

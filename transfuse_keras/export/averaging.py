@@ -6,7 +6,7 @@ import keras
 
 from transfuse_keras.errors import InputError
 from transfuse_keras.inference.ensemble import average_predictors, refuse_other_sizes
-from transfuse_keras.inference.predict import FLIPS, average_flips
+from transfuse_keras.inference.predict import FLIP_AXES, average_flips
 from transfuse_keras.inference.predictor import as_predictor
 
 
@@ -59,7 +59,7 @@ class Averaged:
             def run(x, part=part, normalization=model.normalization):
                 return predict(part, normalization, x)
 
-            maps.append(self.mirror(run, image, FLIPS[self.flips]))
+            maps.append(self.mirror(run, image, FLIP_AXES[self.flips]))
         return sum(maps[1:], maps[0]) / len(maps)
 
     def mirror(self, run, image, axes):

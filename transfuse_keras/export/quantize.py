@@ -17,7 +17,7 @@ BETWEEN = (
     ("/cnn_", Op.PAD),
     ("/cnn_", Op.CONCATENATION),
 )
-BITS = {"activation_num_bits": 8, "weight_num_bits": 8}
+EIGHT_BITS = {"activation_num_bits": 8, "weight_num_bits": 8}
 
 
 def quantize_dynamic(path):
@@ -48,7 +48,7 @@ def quantize_int8(path, images):
     recipe = RecipeManager()
     recipe.add_dynamic_config(".*", Op.FULLY_CONNECTED, num_bits=8)
     for names, operation in ((".*", Op.CONV_2D), *BETWEEN):
-        recipe.add_static_config(names, operation, **BITS)
+        recipe.add_static_config(names, operation, **EIGHT_BITS)
     path.write_bytes(quantized(path, recipe, images))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transfuse_keras.errors import blaming
 from transfuse_keras.files import read_json
-from transfuse_keras.inference.runtimes import KINDS, RUNTIMES
+from transfuse_keras.inference.runtimes import KIND_OF_ENDING, RUNTIMES
 from transfuse_keras.runs.metadata import is_verified
 from transfuse_keras.runs.processor import describe_processor
 
@@ -65,5 +65,5 @@ def read_recommendation(run):
 
 def has_runtime(file):
     """Whether the package that runs an exported file is there."""
-    _, module = RUNTIMES[KINDS[file.suffix]]
+    _, module = RUNTIMES[KIND_OF_ENDING[file.suffix]]
     return find_spec(module.partition(".")[0]) is not None

@@ -21,7 +21,7 @@ from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 
-KINDS = ("binary", "fractional")
+SEG_KINDS = ("binary", "fractional")
 TOP = 255  # the fraction that is a probability of 1
 SOFTWARE = "transfuse-keras"
 # of classes without a coded term: a code of our own, and a category that claims nothing
@@ -89,7 +89,7 @@ def save_segmentation(path, headers, values, task, origin, kind="binary"):
             for "fractional" probabilities times 255.
         task: Task.
         origin: as of `compute_origin`.
-        kind: one of KINDS.
+        kind: one of SEG_KINDS.
 
     Returns: the SEG as it was written, a highdicom Segmentation.
 
@@ -211,7 +211,7 @@ def add_frames(made, values, kind):
     Args:
         made: highdicom Segmentation; changed.
         values: (F, H, W, M).
-        kind: one of KINDS.
+        kind: one of SEG_KINDS.
     """
     of_segments = list(made.PerFrameFunctionalGroupsSequence)
     groups = []

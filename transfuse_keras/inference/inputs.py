@@ -8,7 +8,7 @@ from pathlib import Path
 from transfuse_keras.data.kinds import IMAGES, is_dicom, is_volume, strip_suffix
 from transfuse_keras.errors import InputError
 
-SHOWN = 5  # names in a sentence
+FILES_NAMED = 5  # names in a sentence
 # the other half of a volume of two files
 HALVES = {".img": (".hdr",), ".raw": (".mhd", ".nhdr"), ".zraw": (".mhd",)}
 
@@ -91,8 +91,8 @@ def sort_out(paths, task):
 
 
 def describe_passed(given, others, kind):
-    names = ", ".join(path.name for path in others[:SHOWN])
-    more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+    names = ", ".join(path.name for path in others[:FILES_NAMED])
+    more = f" and {len(others) - FILES_NAMED} more" if len(others) > FILES_NAMED else ""
     return f"{given}: passed over, as they are no {kind}: {names}{more}."
 
 

@@ -2,7 +2,7 @@
 
 from transfuse_keras.errors import Failure, InputError
 
-STUDY, SERIES, INSTANCE = "0020000D", "0020000E", "00080018"
+STUDY_UID, SERIES_UID, INSTANCE_UID = "0020000D", "0020000E", "00080018"
 AS_STORED = (("application/dicom", "*"),)  # the server must not transcode
 TIMEOUT = (10, 300)  # seconds to connect, and for an answer: a large SEG takes a server long
 
@@ -28,20 +28,20 @@ def list_series(client, modalities, since):
     found = set()
     for modality in modalities:
         of_kind = {"ModalitiesInStudy": modality, "StudyDate": f"{since:%Y%m%d}-"}
-        for study in search(client.search_for_studies, STUDY, **of_kind):
-            uids = search(client.search_for_series, SERIES, study, Modality=modality)
+        for study in search(client.search_for_studies, STUDY_UID, **of_kind):
+            uids = search(client.search_for_series, SERIES_UID, study, Modality=modality)
             found |= {(study, uid) for uid in uids}
     return found
 
 
 def list_instances(client, study, series):
     """The SOPInstanceUIDs of a series, a set."""
-    return search(client.search_for_instances, INSTANCE, study, series)
+    return search(client.search_for_instances, INSTANCE_UID, study, series)
 
 
 def list_stored(client, study, series):
     """The SOPInstanceUIDs in those of some series that the study has, a set."""
-    there = search(client.search_for_series, SERIES, study)
+    there = search(client.search_for_series, SERIES_UID, study)
     return {uid for name in there & set(series) for uid in list_instances(client, study, name)}
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AT_ONCE = 8  # images, slices or tiles that go through the model together
-FLIPS = {"": (), "h": (2,), "v": (1,), "hv": (2, 1)}  # axes of (B, H, W, C)
+FLIP_AXES = {"": (), "h": (2,), "v": (1,), "hv": (2, 1)}  # axes of (B, H, W, C)
 
 
 def predict(
@@ -223,7 +223,7 @@ def choose_flips(flips, task):
     if flips is None:
         return task.flips
     if flips != "tta":
-        if flips not in FLIPS:
+        if flips not in FLIP_AXES:
             raise InputError(f"flips must be h, v or hv, not '{flips}'.")
         return flips
     if task.augmentation is None:
@@ -239,9 +239,9 @@ def choose_flips(flips, task):
 
 def average_flips(predictor, flips, mirrored_classes=None):
     """The Predictor that averages over mirror images; arguments as of `predict`."""
-    if flips not in FLIPS:
+    if flips not in FLIP_AXES:
         raise InputError(f"flips must be h, v or hv, not '{flips}'.")
-    for axis in FLIPS[flips]:
+    for axis in FLIP_AXES[flips]:
         swapped = mirrored_classes if axis == 2 else None
         predictor = averaged_along(predictor, axis, swapped)
     return predictor

@@ -127,7 +127,7 @@ def predict_files(
     trust, rows = read_trust(members[0]) if len(members) == 1 else None, []
     review = trust and Review(trust)
     if measure:
-        from transfuse_keras.inference.measurements import FILE, measure_masks
+        from transfuse_keras.inference.measurements import MEASUREMENTS, measure_masks
 
     def save(item, image, spacing, maps):
         maps, deviations = np.split(maps, 2, axis=-1) if spread else (maps, None)
@@ -179,7 +179,7 @@ def predict_files(
             log.error(error)
             failures += 1
     if rows:
-        write_table(out / (FILE if shard is None else f"{shard}-{FILE}"), rows)
+        write_table(out / (MEASUREMENTS if shard is None else f"{shard}-{MEASUREMENTS}"), rows)
     if notes is not None:
         notes.finish()
     if review and review.rows:

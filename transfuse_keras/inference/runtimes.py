@@ -132,7 +132,7 @@ RUNTIMES = {
     "matmul": (matmul, "tensorflow"),
 }
 
-KINDS = {".keras": "keras", ".tflite": "litert", ".onnx": "onnx", ".xml": "openvino"}  # by ending
+KIND_OF_ENDING = {".keras": "keras", ".tflite": "litert", ".onnx": "onnx", ".xml": "openvino"}
 
 
 def read_memory(field):

@@ -22,7 +22,7 @@ from transfuse_keras.inference.progress import with_progress
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
+VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
 CAMERA = re.compile(r"(?:camera:)?(\d+)")
 USUAL_RATE = 25.0  # frames a second, where a camera does not tell
 CODEC = "mp4v"  # MPEG-4 part 2, which OpenCV writes on every system
@@ -51,7 +51,7 @@ def split_films(inputs):
     films, rest = [], []
     for given in inputs:
         path, camera = Path(given), CAMERA.fullmatch(str(given))
-        if path.suffix.lower() in SUFFIXES and path.is_file():
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
             films.append(Film(path.stem, path))
         elif camera and not path.exists():
             films.append(Film(f"camera-{camera[1]}", int(camera[1])))

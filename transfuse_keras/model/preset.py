@@ -14,7 +14,7 @@ from transfuse_keras.model.archive import check_archive, check_config
 
 log = logging.getLogger(__name__)
 
-CONFIG, METADATA, WEIGHTS = PRESET = ("config.json", "metadata.json", "model.weights.h5")
+MODEL_CONFIG, METADATA, WEIGHTS = PRESET = ("config.json", "metadata.json", "model.weights.h5")
 HUB = "hf://"
 
 
@@ -50,11 +50,11 @@ def load_preset(preset):
     import keras
 
     folder = fetch_preset(preset) if str(preset).startswith(HUB) else Path(preset)
-    for name in (CONFIG, WEIGHTS):
+    for name in (MODEL_CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(f"{preset}: has no {name}, so it is not a preset of a TransFuse.")
     try:
-        check_config((folder / CONFIG).read_bytes())
+        check_config((folder / MODEL_CONFIG).read_bytes())
         return keras.saving.load_model(folder, compile=False, safe_mode=True)
     except Exception as error:  # HDF5 and Keras have their own for a damaged file
         reason = str(error).strip().partition("\n")[0]

@@ -30,7 +30,7 @@ from transfuse_keras.weights.published import PUBLISHED
 PHANTOM_LICENCE = "apache-2.0"  # of weights for which no data set was used
 RANKS = ("best", "median", "worst")  # cases that are shown
 # facts that name folders of the one who trained, or that the card tells elsewhere
-PRIVATE = ("Command", "Scored on", "Prediction")
+PRIVATE_FACTS = ("Command", "Scored on", "Prediction")
 RUNNABLE = ("model.tflite", "model.xml", "model.onnx")  # in the order of `choose_file`
 CODE = """\
 import transfuse_keras as tk
@@ -85,7 +85,7 @@ def write_card(
         **{key: metrics.get(key) for key in ("n", "groups", "protocol", "trained_on")},
         code=write_code(task, run_thresholds(run, task.classes), repo) if repo else "",
         **{"exports": exports, "file": choose_runnable(exports)},
-        facts={name: text for name, text in known.items() if name not in PRIVATE},
+        facts={name: text for name, text in known.items() if name not in PRIVATE_FACTS},
         licences=[f"{name} ({PUBLISHED[name].licence})" for name in base if name in PUBLISHED],
         lines=summarize_classes(metrics, rows),
         **{"subgroup_columns": columns, "subgroups": groups},

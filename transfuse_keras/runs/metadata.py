@@ -17,7 +17,7 @@ from transfuse_keras.versions import versions
 
 RGB, Z_SCORED = "RGB, 0-255", "z-scored by volume and channel"
 RANGES = ("value_range", "dicom_range")  # fields of a task
-PACKAGES = ("transfuse-keras", "keras", "tensorflow", "ai-edge-litert", "ai-edge-quantizer")
+EXPORT_PACKAGES = ("transfuse-keras", "keras", "tensorflow", "ai-edge-litert", "ai-edge-quantizer")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def compose_description(model, origin, kind, quantize):
         "spacing": origin.spacing,
         "scores": origin.scores,
         "trust": origin.trust and asdict(origin.trust),  # see `runs.trust`
-        "versions": versions(*PACKAGES),
+        "versions": versions(*EXPORT_PACKAGES),
     }
 
 

@@ -22,7 +22,7 @@ OF_SETTINGS = (
     *("skip_heads", "seed", "limit", "precision", "jit", "deterministic", "auto_batch"),
     *("masks", "group"),
 )
-UNITS = {"h": 3600, "m": 60, "min": 60, "s": 1}  # seconds
+UNIT_SECONDS = {"h": 3600, "m": 60, "min": 60, "s": 1}  # seconds
 CHANGED_BY_RECIPE = {name for changes in RECIPE_CHANGES.values() for name in changes}
 FOUND_ON_DATA = ("augmentation", "value_range", "dicom_range")  # of a task
 DEFAULT_FOLDS = 5
@@ -60,7 +60,7 @@ def parse_duration(text):
     if text is None:
         return None
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*(h|min|m|s)", str(text))
-    seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
+    seconds = sum(float(number) * UNIT_SECONDS[unit] for number, unit in parts)
     if "".join(map("".join, parts)) != "".join(str(text).split()) or not seconds:
         raise InputError(f"--time-limit {text}: give hours, minutes or seconds, as 2h, 1h30m, 45s.")
     return seconds

@@ -10,7 +10,7 @@ from pathlib import Path
 from transfuse_keras.errors import Failure, InputError
 from transfuse_keras.files import read_table
 from transfuse_keras.inference.choose import choose_file
-from transfuse_keras.inference.measurements import FILE
+from transfuse_keras.inference.measurements import MEASUREMENTS
 from transfuse_keras.inference.predict_files import load_members, predict_files, settle
 from transfuse_keras.inference.runtimes import read_memory
 from transfuse_keras.runs.processor import prefer_onednn
@@ -86,8 +86,10 @@ def predict_request(files, predictors, folder, seg):
         )
     if failed:
         raise InputError(sentences[0])
-    rows = [{key: parse_value(x) for key, x in row.items()} for row in read_table(made / FILE)]
-    (made / FILE).unlink()
+    rows = [
+        {key: parse_value(x) for key, x in row.items()} for row in read_table(made / MEASUREMENTS)
+    ]
+    (made / MEASUREMENTS).unlink()
     return rows
 
 

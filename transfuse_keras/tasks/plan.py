@@ -62,7 +62,7 @@ AUGMENTATIONS = {
 }
 # kind of picture -> how like the mirrored masks must be, for flips (left-right, up-down); None:
 # never
-FLIPS = {
+FLIP_LIKENESS = {
     "volumes": (0.7, 0.7),
     "microscopy": (0.0, 0.0),
     "photographs": (0.5, 0.5),
@@ -236,7 +236,7 @@ def choose_augmentation(facts):
 
 def may_flip(facts, kind, axis):
     """Whether images may be mirrored, left-right (axis 0) or up-down (1)."""
-    least = FLIPS[kind][axis]
+    least = FLIP_LIKENESS[kind][axis]
     if least is None or (axis == 0 and facts.sided):
         return False
     if facts.symmetry is None:  # too few images to tell

@@ -22,7 +22,7 @@ from transfuse_keras.training.optimizer import averaged_weights
 log = logging.getLogger(__name__)
 
 
-KEPT = 2  # should the last be damaged, there is one before it
+KEPT_CHECKPOINTS = 2  # should the last be damaged, there is one before it
 BEST = "best.keras"
 
 
@@ -46,7 +46,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         if score > self.best:
             self.best = score
             save_best(self.model, self.folder, epoch + 1)
-        for old in checkpoints(self.folder)[:-KEPT]:
+        for old in checkpoints(self.folder)[:-KEPT_CHECKPOINTS]:
             old.unlink()
 
 

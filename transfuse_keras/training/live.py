@@ -19,7 +19,7 @@ from transfuse_keras.training.optimizer import averaged_weights
 log = logging.getLogger(__name__)
 
 LIVE = "live.png"
-SHOWN = 4  # cases
+CASES_DRAWN = 4
 
 
 class TellEpoch(keras.callbacks.Callback):
@@ -52,15 +52,16 @@ class DrawCases(keras.callbacks.Callback):
 
     Args:
         path: Path of the PNG.
-        samples: list of Sample; SHOWN of them are drawn, spread evenly; of a volume the slice with
-            most of the truth.
+        samples: list of Sample; CASES_DRAWN of them are drawn, spread evenly; of a volume the slice
+            with most of the truth.
         task: Task.
     """
 
     def __init__(self, path, samples, task):
         super().__init__()
         self.path, self.task = path, task
-        chosen = np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).round().astype(int)
+        count = min(CASES_DRAWN, len(samples))
+        chosen = np.linspace(0, len(samples) - 1, count).round().astype(int)
         self.samples = [samples[i] for i in chosen]
 
     def on_train_begin(self, logs=None):

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 OPTIONS = {*OF_RECIPE, *OF_SETTINGS, "weights", "recipe", "threshold", "spacing", "fold", "folds"}
 OPTIONS |= {"time_limit", "context"}
 OF_PLAN = ("weights", "spacing", "masks", "group")
-SHOWN = 4  # pictures in a notebook
+WORST_PICTURES = 4  # in a notebook
 
 
 class Run:
@@ -90,11 +90,11 @@ class Run:
             for name, of in self.scores["classes"].items()
         )
         overlays = self.folder / "overlays"
-        worst = sorted(read_json(overlays / "index.json"), key=lambda one: one["score"])[:SHOWN]
+        shown = sorted(read_json(overlays / "index.json"), key=lambda one: one["score"])
         pictures = "".join(
             f'<img alt="{html.escape(one["case"])}, truth green, prediction magenta" width="220" '
             f'src="data:image/png;base64,{encode_base64(overlays / one["file"])}">'
-            for one in worst
+            for one in shown[:WORST_PICTURES]
         )
         return (
             f"<p>{html.escape(repr(self))}; <code>{html.escape(str(self.report))}</code></p>"

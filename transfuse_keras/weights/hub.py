@@ -13,7 +13,7 @@ from transfuse_keras.weights.published import PUBLISHED
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 5  # seconds that the hub has to answer
+HUB_PATIENCE = 5  # seconds that the hub has to answer
 
 
 def download(names, pins=None):
@@ -71,7 +71,7 @@ def can_fetch(names):
             continue
         try:
             get_hf_file_metadata(
-                hf_hub_url(repository, row.file, revision=row.revision), timeout=PATIENCE
+                hf_hub_url(repository, row.file, revision=row.revision), timeout=HUB_PATIENCE
             )
         except Exception:  # offline, unknown host, refused, too slow: what a download would say
             return False

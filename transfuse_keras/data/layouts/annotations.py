@@ -9,7 +9,7 @@ from functools import partial
 from transfuse_keras.data.class_names import is_background, plain
 from transfuse_keras.data.layouts import coco, cvat, labelme, yolo
 from transfuse_keras.data.layouts.folders import (
-    IMAGES,
+    IMAGE_FOLDERS,
     find_mask_folders,
     holds_images,
     subfolders,
@@ -38,7 +38,7 @@ from transfuse_keras.files import read_json
 LOOKED_FOR = "images with the JSON of COCO or LabelMe, the XML of CVAT or the data.yaml of YOLO"
 # each has fits(content) and add(path, content, files, found)
 ANNOTATIONS = {"COCO": coco, "LabelMe": labelme, "CVAT": cvat, "YOLO": yolo}
-READERS = {".json": read_json, ".xml": cvat.read, ".yaml": yolo.read, ".yml": yolo.read}
+ANNOTATION_READERS = {".json": read_json, ".xml": cvat.read, ".yaml": yolo.read, ".yml": yolo.read}
 
 
 def find(task, directory, spacing=None, masks=None):
@@ -107,7 +107,7 @@ def read_annotations(directory, wanted=None):
     paths = [x for x in files_below(directory) if wanted is None or fnmatch(x.name, wanted)]
     for path in paths:
         try:
-            content = READERS.get(path.suffix.lower(), lambda path: None)(path)
+            content = ANNOTATION_READERS.get(path.suffix.lower(), lambda path: None)(path)
         except InputError as error:
             if path.suffix.lower() != ".json":
                 raise
@@ -140,7 +140,7 @@ def refuse_masks(directory, file):
     for folder in (directory, *directory.glob("*/"), *directory.glob("*/*/")):
         children = subfolders(folder)
         masks = [path for path in find_mask_folders(children, None) if holds_images(path)]
-        if masks and any(path.name.lower() in IMAGES for path in children):
+        if masks and any(path.name.lower() in IMAGE_FOLDERS for path in children):
             raise InputError(
                 f"{directory}: masks may be meant by {masks[0]} and by {file}; choose by --masks "
                 f"{masks[0].name} or --masks {file.name}."

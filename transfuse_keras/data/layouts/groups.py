@@ -8,7 +8,7 @@ from pathlib import Path
 from transfuse_keras.data.layouts.listing import find_split_word, read_stems
 from transfuse_keras.errors import InputError, quantity
 
-TABLES = (("groups.csv", "group"), ("sequences.csv", "sequence"))
+GROUP_TABLES = (("groups.csv", "group"), ("sequences.csv", "sequence"))
 MANY_WORDS = 10  # so many different words are names of people, not kinds of images
 # words before a number that count something else than patients: grade2_017, hospital1/
 COLLECTIONS = {
@@ -18,7 +18,7 @@ COLLECTIONS = {
     *("slice", "stage", "task", "test", "time", "timepoint", "train", "type", "v", "val"),
     *("version", "view", "visit", "week", "year"),
 }
-SHOWN = 4  # groups that a note names
+GROUPS_NAMED = 4  # groups that a note names
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def look_up(table, stem, name):
 
 def read_groups(folder):
     """Stem -> list of the group, by groups.csv or sequences.csv; empty without such a file."""
-    for name, column in TABLES:
+    for name, column in GROUP_TABLES:
         if (folder / name).is_file():
             return read_stems(folder / name, ("stem", column))
     return {}
@@ -269,4 +269,4 @@ def count_collections(words):
 def name_groups(groups):
     """The first few of the groups, for a note."""
     distinct = sorted(set(groups))
-    return ", ".join(distinct[:SHOWN]) + (", ..." if len(distinct) > SHOWN else "")
+    return ", ".join(distinct[:GROUPS_NAMED]) + (", ..." if len(distinct) > GROUPS_NAMED else "")

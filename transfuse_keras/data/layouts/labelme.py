@@ -20,7 +20,7 @@ from transfuse_keras.files import read_json
 
 LINE, POINT = 10, 5  # pixels: width and radius
 POINTS = {"circle": 2, "rectangle": 2, "line": 2, "point": 1, "oriented_rectangle": 4, "mask": 2}
-KINDS = (*POINTS, "polygon", "linestrip")
+SHAPE_KINDS = (*POINTS, "polygon", "linestrip")
 
 
 def fits(content):
@@ -37,7 +37,7 @@ def add(path, content, files, found):
     for number, shape in enumerate(content["shapes"], 1):
         kind = shape.get("shape_type") or "polygon"
         points = as_ring([x for point in shape["points"] for x in point])
-        if kind not in KINDS or len(points) != POINTS.get(kind, len(points)):
+        if kind not in SHAPE_KINDS or len(points) != POINTS.get(kind, len(points)):
             raise InputError(
                 f"{path}: shape {number} is a {kind} of {len(points)} points, which LabelMe does "
                 "not draw; outline the object as a polygon."
@@ -72,7 +72,7 @@ def draw_shape(kind, points, mask, size):
     """A shape of LabelMe as bool (height, width).
 
     Args:
-        kind: one of KINDS.
+        kind: one of SHAPE_KINDS.
         points: list of (x, y).
         mask: of the kind "mask": bool (h, w), whose top left corner is the first point.
         size: (height, width) of the image.
