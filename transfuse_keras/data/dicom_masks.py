@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 from pydicom.pixels import pixel_array
 
-from transfuse_keras.data.dicom import first_line, open_dicom, read_dicom
+from transfuse_keras.data.dicom import decoding, first_line, open_dicom, read_dicom
 from transfuse_keras.data.dicom_decoder import add_decoder
 from transfuse_keras.data.dicom_series import sort_slices
 from transfuse_keras.data.orientation import to_slices
@@ -137,18 +137,13 @@ def read_frame(path, index):
     """A frame of a SEG as bool (H, W): where it is 1, or at least half of its largest possible
     fraction; InputError if it cannot be decoded."""
     header = open_dicom(path)
-    with reading():
-        add_decoder()
-        try:
-            if header.BitsAllocated == 1 and header.Rows * header.Columns % 8:
-                # pydicom 3.0 reads such a frame alone a byte too short
-                values = pixel_array(path).reshape(-1, header.Rows, header.Columns)[index]
-            else:
-                values = pixel_array(path, index=index)
-        except Exception as error:
-            raise InputError(
-                f"{path}: its pixels cannot be decoded ({first_line(error)})."
-            ) from error
+    add_decoder()
+    with decoding(path):
+        if header.BitsAllocated == 1 and header.Rows * header.Columns % 8:
+            # pydicom 3.0 reads such a frame alone a byte too short
+            values = pixel_array(path).reshape(-1, header.Rows, header.Columns)[index]
+        else:
+            values = pixel_array(path, index=index)
     top = header.get("MaximumFractionalValue") if header.SegmentationType == "FRACTIONAL" else 1
     return values >= top / 2
 

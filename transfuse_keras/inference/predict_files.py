@@ -320,4 +320,4 @@ def read_input(item, task):
 
         shown = read_dicom(path, item.frame, task.dicom_range)
         return with_channels(shown, task.channels), None
-    return read_image(path, task.channels, task.value_range, task.dicom_range), None
+    return read_image(path, task.channels, **task.ranges), None

@@ -75,7 +75,7 @@ class Run:
             maps = predict_volume(self.predictor, slices, spacing, task.field, context=task.context)
         else:
             if isinstance(image, (str, Path)):
-                image = read_image(Path(image), task.channels, task.value_range, task.dicom_range)
+                image = read_image(Path(image), task.channels, **task.ranges)
             maps = predict(self.predictor, image)
         return to_masks(maps, self.thresholds, task.exclusive)
 

@@ -73,8 +73,7 @@ def find(task, directory, spacing=None, masks=None):
         split = item.split or find_split_word(folder)
         folder = "/".join(x for x in folder.split("/") if find_split_word(x) is None)
         draw = partial(draw_masks, item.objects, indices, len(task.classes), task.exclusive)
-        ranges = {"value_range": task.value_range, "dicom_range": task.dicom_range}
-        read = partial(read_annotated, item, draw, task.channels, **ranges)
+        read = partial(read_annotated, item, draw, task.channels, **task.ranges)
         overlap = partial(count_overlap, item, indices, len(task.classes))
         listing.samples.append(
             Sample(

@@ -83,6 +83,8 @@ def find_pairs(task, place, spacing):
         groups, spacings = read_groups(place.folder), read_spacings(place.folder, listing.errors)
         splits = read_split_files(place.folder, images, listing)
         warn_of_unknown(listing, place.folder, groups, spacings, images)
+    options = {"classes": task.classes, "channels": task.channels, "ignore": task.ignore}
+    options |= task.ranges
     used = set()
     for stem, path in images.items():
         match = find_masks(stem)
@@ -102,16 +104,7 @@ def find_pairs(task, place, spacing):
                 stem,
                 stem,
                 own_spacing or spacing,
-                partial(
-                    read,
-                    path,
-                    match.paths,
-                    task.classes,
-                    task.channels,
-                    ignore=task.ignore,
-                    value_range=task.value_range,
-                    dicom_range=task.dicom_range,
-                ),
+                partial(read, path, match.paths, **options),
                 split=splits.get(stem),
                 files=(path, *match.paths),
             )

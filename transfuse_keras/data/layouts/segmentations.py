@@ -118,7 +118,6 @@ def open_all(files, task, listing):
 def image_samples(task, images, of_image, listing, directory):
     """A Sample of every image, and of every frame of a cine."""
     unnamed = 0
-    ranges = {"value_range": task.value_range, "dicom_range": task.dicom_range}
     for uid, (path, header) in images.items():
         problem = find_problem(path, header, of_image[uid], task)
         if problem:
@@ -134,7 +133,7 @@ def image_samples(task, images, of_image, listing, directory):
                 name if count == 1 else f"{name}_{number:04}",
                 name,
                 None,
-                partial(read_segmented_image, path, frame, planes, task, **ranges),
+                partial(read_segmented_image, path, frame, planes, task, **task.ranges),
                 files=(path, *(seg.path for seg in segs)),
             )
     note_empty(listing, unnamed, "images or frames")
