@@ -26,6 +26,11 @@ def quantity(count, noun):
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def first_line(error):
+    """The first line of what an exception says; the name of its kind if it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 @contextmanager
 def blaming(path, what, remedy=None):
     """Raise InputError where the content of a file has another form than the block expects.

@@ -18,7 +18,7 @@ from pydicom.uid import (
 from transfuse_keras.data.dicom_decoder import add_decoder, check_size, missing_packages
 from transfuse_keras.data.dicom_display import has_voi_lut, has_window, is_grey, rescale, show_frame
 from transfuse_keras.data.quiet import reading
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, first_line
 
 SEGMENTATIONS = {SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7"}  # the second: label maps
 # pixels, 8192 x 8192, twice those of the largest radiographs: while they are windowed each takes
@@ -49,7 +49,7 @@ def open_dicom(path):
             ) from error
         except Exception as error:
             raise InputError(
-                f"{path}: not a readable DICOM file ({first_line(error)}); replace or remove it."
+                f"{path}: not a readable DICOM file ({name_fault(error)}); replace or remove it."
             ) from error
 
 
@@ -125,7 +125,7 @@ def decoding(path):
             raise
         except Exception as error:
             raise InputError(
-                f"{path}: its pixels cannot be decoded ({first_line(error)})."
+                f"{path}: its pixels cannot be decoded ({name_fault(error)})."
             ) from error
 
 
@@ -228,16 +228,16 @@ def dicom_header(path):
             return patient or None, tuple(float(mm) for mm in spacing) if spacing else None
         except Exception as error:
             raise InputError(
-                f"{path}: its patient or pixel spacing cannot be read ({first_line(error)})."
+                f"{path}: its patient or pixel spacing cannot be read ({name_fault(error)})."
             ) from error
 
 
-def first_line(error):
+def name_fault(error):
     if isinstance(error, AttributeError) and error.name:
         return f"it lacks {error.name}"
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return first_line(error)
 
 
 def last_line(error):
     """pydicom names the decoders that failed, one a line."""
-    return str(error).strip().splitlines()[-1].strip() if str(error).strip() else first_line(error)
+    return str(error).strip().splitlines()[-1].strip() if str(error).strip() else name_fault(error)

@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 from pydicom.pixels import pixel_array
 
-from transfuse_keras.data.dicom import decoding, first_line, open_dicom, read_dicom
+from transfuse_keras.data.dicom import decoding, name_fault, open_dicom, read_dicom
 from transfuse_keras.data.dicom_decoder import add_decoder
 from transfuse_keras.data.dicom_series import sort_slices
 from transfuse_keras.data.orientation import to_slices
@@ -59,7 +59,7 @@ def open_segmentation(path, task):
         except InputError:
             raise
         except Exception as error:
-            raise InputError(f"{path}: is a damaged DICOM SEG ({first_line(error)}).") from error
+            raise InputError(f"{path}: is a damaged DICOM SEG ({name_fault(error)}).") from error
 
 
 def list_frames(path, header, task):

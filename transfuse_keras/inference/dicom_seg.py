@@ -16,7 +16,7 @@ from pydicom.pixels import pack_bits
 from pydicom.uid import UID, UltrasoundImageStorage
 
 from transfuse_keras import __version__
-from transfuse_keras.data.dicom import first_line
+from transfuse_keras.data.dicom import name_fault
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
@@ -114,7 +114,7 @@ def making(what, header, path, otherwise):
     except Exception as error:
         where = getattr(header, "filename", None) or path
         raise InputError(
-            f"{where}: no {what} can be made for it ({first_line(error)}); mend the file, or "
+            f"{where}: no {what} can be made for it ({name_fault(error)}); mend the file, or "
             f"{otherwise}."
         ) from error
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
-from transfuse_keras.errors import Failure, InputError, quantity
+from transfuse_keras.errors import Failure, InputError, first_line, quantity
 from transfuse_keras.inference import pacs
 from transfuse_keras.inference.dicom_seg import (
     derive_segmentation_uid,
@@ -85,7 +85,7 @@ def watch(
             found = pacs.list_series(client, modalities, since)
             looked, unanswered = today, 0
         except Exception as error:  # whatever a server may answer
-            reason = f"{url}: cannot be asked for studies ({pacs.first_of(error)})"
+            reason = f"{url}: cannot be asked for studies ({first_line(error)})"
             if once:
                 raise Failure(f"{reason}.") from error
             unanswered += 1
@@ -171,7 +171,7 @@ class Node:
         seconds = pause(interval, failures) if interval is not None else 0
         self.failed[key] = failures, time.monotonic() + seconds
         again = "" if interval is None else f"; tried again in {seconds:g} s"
-        log.error(f"Series {key[1]} of study {key[0]}: {pacs.first_of(error)}{again}")
+        log.error(f"Series {key[1]} of study {key[0]}: {first_line(error)}{again}")
 
     def update(self, key, waits):
         """Do a series, unless it is done, or still grows and one waits for that."""

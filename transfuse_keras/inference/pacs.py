@@ -1,6 +1,6 @@
 """What a node asks of a DICOMweb server (dicomweb-client): what there is, images, storage."""
 
-from transfuse_keras.errors import Failure, InputError
+from transfuse_keras.errors import Failure, InputError, first_line
 
 STUDY_UID, SERIES_UID, INSTANCE_UID = "0020000D", "0020000E", "00080018"
 AS_STORED = (("application/dicom", "*"),)  # the server must not transcode
@@ -18,7 +18,9 @@ def connect_service(url):
     try:
         client = DICOMwebClient(url.rstrip("/"), timeout=TIMEOUT, permissive_uid=True)
     except ValueError as error:
-        raise InputError(f"{url}: is no URL of a DICOMweb service ({first_of(error)}).") from error
+        raise InputError(
+            f"{url}: is no URL of a DICOMweb service ({first_line(error)})."
+        ) from error
     client.set_http_retry_params(retry=False)  # what fails is tried again later, after the others
     return client
 
@@ -79,8 +81,3 @@ def store(client, study, made):
 def got_no_answer(error):
     """Whether an exception says that the server was not reached or did not answer."""
     return isinstance(error, OSError) and getattr(error, "response", None) is None
-
-
-def first_of(error):
-    """The first line of what an exception says."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__

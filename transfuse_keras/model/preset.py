@@ -8,7 +8,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, first_line
 from transfuse_keras.files import replacing
 from transfuse_keras.model.archive import check_archive, check_config
 
@@ -57,7 +57,7 @@ def load_preset(preset):
         check_config((folder / MODEL_CONFIG).read_bytes())
         return keras.saving.load_model(folder, compile=False, safe_mode=True)
     except Exception as error:  # HDF5 and Keras have their own for a damaged file
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise InputError(f"{preset}: damaged or not a preset of a TransFuse ({reason}).") from error
 
 
@@ -68,7 +68,7 @@ def fetch_preset(preset):
     try:
         folder = snapshot_download(preset.removeprefix(HUB), allow_patterns=list(PRESET))
     except Exception as error:  # offline, unknown, private: each has a class of its own
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise InputError(
             f"{preset}: could not be fetched from {constants.ENDPOINT} ({reason}); for a private "
             "repository log in by `hf auth login`."

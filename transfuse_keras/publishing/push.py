@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from transfuse_keras.errors import EXPORT_AGAIN, Failure, InputError
+from transfuse_keras.errors import EXPORT_AGAIN, Failure, InputError, first_line
 from transfuse_keras.files import read_json, replacing
 from transfuse_keras.inference.predictor import EXPORTED
 from transfuse_keras.model.preset import unpack_preset
@@ -80,7 +80,7 @@ def upload(folder, repo):
             commit_message="Publish a run of transfuse-keras",
         )
     except Exception as error:  # of the network, of HTTP, of the name: each has a class
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         answer = getattr(error, "response", None)
         if isinstance(error, ValueError) or getattr(answer, "status_code", None) in NOT_ALLOWED:
             raise InputError(

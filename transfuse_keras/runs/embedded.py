@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from transfuse_keras.errors import EXPORT_AGAIN, InputError
+from transfuse_keras.errors import EXPORT_AGAIN, InputError, first_line
 from transfuse_keras.files import replacing
 
 KEY = "transfuse"
@@ -41,8 +41,7 @@ def read_embedded(path):
     except OSError:
         raise
     except Exception as error:  # each library has its own for a damaged file
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(f"{path}: damaged ({reason}); {EXPORT_AGAIN}.") from error
+        raise InputError(f"{path}: damaged ({first_line(error)}); {EXPORT_AGAIN}.") from error
 
 
 def write_embedded(path, content):

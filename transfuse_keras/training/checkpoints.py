@@ -14,7 +14,7 @@ import h5py
 import keras
 
 from transfuse_keras.devices import without_distribution
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, first_line
 from transfuse_keras.files import replacing
 from transfuse_keras.training.callbacks import read_history
 from transfuse_keras.training.optimizer import averaged_weights
@@ -138,7 +138,7 @@ def restore(model, path):
             warnings.filterwarnings("error", "Skipping (variable loading|nested container)")
             load_state(model, path)
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise InputError(f"{path}: is not a checkpoint of this training ({reason}).") from error
 
 

@@ -8,6 +8,7 @@ import logging
 import re
 from pathlib import Path
 
+from transfuse_keras.errors import first_line
 from transfuse_keras.files import compute_digest
 from transfuse_keras.weights.published import PUBLISHED
 
@@ -40,7 +41,7 @@ def download(names, pins=None):
         try:
             path = Path(hf_hub_download(repository, row.file, revision=revisions[name]))
         except Exception as error:
-            reason = str(error).strip().partition("\n")[0].partition(". ")[0]
+            reason = first_line(error).partition(". ")[0]
             files = " and ".join(
                 f"{constants.ENDPOINT}/timm/{name}/resolve/{revisions[name]}/"
                 f"{PUBLISHED[name].file} as {name}.safetensors"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from transfuse_keras.errors import first_line
 from transfuse_keras.weights.pytorch_files import read_torch
 
 GRID_KEY = "position_grid"  # in the metadata of a .safetensors file: rows x columns, as "12x16"
@@ -58,7 +59,7 @@ def read_file(path):
         refuse_zip_bomb(path)
         return as_arrays(READERS[path.suffix](path))
     except Exception as error:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise ValueError(f"{path}: damaged or not a {path.suffix} file ({reason}).") from error
 
 

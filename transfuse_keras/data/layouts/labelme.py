@@ -15,7 +15,7 @@ from transfuse_keras.data.decode import IMAGE_FORMATS
 from transfuse_keras.data.layouts.objects import Annotated, Object, as_ring
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.data.readers import picture_pixels
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, first_line
 from transfuse_keras.files import read_json
 
 LINE, POINT = 10, 5  # pixels: width and radius
@@ -105,7 +105,7 @@ def read_embedded_image(path, channels=3, value_range=None, dicom_range=None):
     except InputError:
         raise
     except Exception as error:  # whatever Pillow raises
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise InputError(
             f"{path}: its imageData is not a readable image ({reason}); save it again in LabelMe."
         ) from error
