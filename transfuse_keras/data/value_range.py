@@ -10,6 +10,7 @@ import numpy as np
 from transfuse_keras.data.decode import decode_deep_colours, decode_picture, is_deep
 from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.readers import WHITES
+from transfuse_keras.data.samples import spread_evenly
 from transfuse_keras.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def draw_values(files, needs_range, read):
         wanted = [
             x for x, needed in zip(files, pool.map(needs_range, files), strict=True) if needed
         ]
-        chosen = np.linspace(0, len(wanted) - 1, min(SAMPLED, len(wanted))).round().astype(int)
+        chosen = spread_evenly(wanted, SAMPLED)
 
         def draw(path):
             try:
@@ -87,7 +88,7 @@ def draw_values(files, needs_range, read):
             values = values.ravel()[drawn]
             return values[np.isfinite(values)]
 
-        return np.concatenate([np.empty(0, "uint8"), *pool.map(draw, [wanted[i] for i in chosen])])
+        return np.concatenate([np.empty(0, "uint8"), *pool.map(draw, chosen)])
 
 
 def choose_range(values):

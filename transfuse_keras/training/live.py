@@ -10,6 +10,7 @@ import numpy as np
 from transfuse_keras.data.context import find_neighbour_slices
 from transfuse_keras.data.pictures import PICTURE_SIDE, enlarge, overlay, select_visible_slice
 from transfuse_keras.data.resize import resize_image
+from transfuse_keras.data.samples import spread_evenly
 from transfuse_keras.evaluation.facts import describe_duration
 from transfuse_keras.files import replacing
 from transfuse_keras.inference.masks import to_masks
@@ -60,9 +61,7 @@ class DrawCases(keras.callbacks.Callback):
     def __init__(self, path, samples, task):
         super().__init__()
         self.path, self.task = path, task
-        count = min(CASES_DRAWN, len(samples))
-        chosen = np.linspace(0, len(samples) - 1, count).round().astype(int)
-        self.samples = [samples[i] for i in chosen]
+        self.samples = spread_evenly(samples, CASES_DRAWN)
 
     def on_train_begin(self, logs=None):
         context = self.task.context
