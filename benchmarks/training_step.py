@@ -29,21 +29,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from transfuse_keras.benchmark.processes import take_turns
+from transfuse_keras.inference.runtimes import read_memory
 from transfuse_keras.runs.processor import prefer_onednn
 
-STATUS = Path("/proc/self/status")
 WARM_UP = 2
 COLUMNS = ["precision", "CPU-s: first", "s/step", "CPU-s", "ratio", "MB: imports", "built", "peak"]
 
 
 def memory(field):
     """MB that this process holds (VmRSS) or held at most (VmHWM); nan if not on Linux."""
-    if not STATUS.is_file():
-        return float("nan")
-    (line,) = [
-        line for line in STATUS.read_text(encoding="utf-8").splitlines() if line.startswith(field)
-    ]
-    return 1024 * int(line.split()[1]) / 1e6
+    held = read_memory(field)
+    return float("nan") if held is None else held / 1e6
 
 
 def work(pipe, precision, variant, image_size, batch_size):

@@ -24,7 +24,7 @@ from transfuse_keras.devices import (
 )
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks.task import Recipe
-from transfuse_keras.training.optimizer import averaged, create_optimizer
+from transfuse_keras.training.optimizer import averaged_weights, create_optimizer
 from transfuse_keras.weights import official_state
 
 FIXTURE = Path(__file__).parent / "fixtures" / "five_steps_Ti.npz"
@@ -143,7 +143,7 @@ def test_the_mean_of_the_weights_is_that_of_its_formula(smallest, pictures):
     before = values(model)
     model.train_on_batch(*pictures)
     after = values(model)
-    with averaged(model):
+    with averaged_weights(model):
         mean = values(model)
     trained = {id(variable) for variable in model.trainable_variables}
     for weight, a, b, c in zip(model.weights, before, after, mean, strict=True):

@@ -175,7 +175,9 @@ def run_node(dicomweb, model, modality, task=None, **options):
 
 def is_exported(path):
     """Whether a model is a file that is run without TensorFlow."""
-    return path.suffix in (".tflite", ".onnx", ".xml")
+    from transfuse_keras.inference.predictor import EXPORTED
+
+    return path.suffix in EXPORTED
 
 
 def parse_prediction(options):

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 # what plain code raises on data of another form than it was written for
 OTHER_FORM = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 OTHER_FORM += (csv.Error,)
+# what to do about a damaged file that the package itself wrote
+SCORE_AGAIN, EXPORT_AGAIN = "score the model again", "export the model again"
 
 
 class InputError(ValueError):
@@ -22,6 +24,11 @@ class Failure(RuntimeError):
 def quantity(count, noun):
     """Such as "1 image" or "2 images"."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def first_line(error):
+    """The first line of what an exception says; the name of its kind if it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 @contextmanager

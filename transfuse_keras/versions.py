@@ -22,6 +22,11 @@ def versions(*packages):
     return found
 
 
+def describe_versions(found):
+    """ "keras 3.12, numpy 2.3" of what `versions` found; what is not installed is left out."""
+    return ", ".join(f"{name} {number}" for name, number in found.items() if number)
+
+
 def has_tensorflow():
     """Whether TensorFlow is installed; it is not imported for that."""
     return find_spec("tensorflow") is not None

@@ -10,7 +10,7 @@ import pytest
 
 from transfuse_keras.benchmark import measure as module
 from transfuse_keras.benchmark import processes
-from transfuse_keras.benchmark.measure import benchmark, common_size, measure
+from transfuse_keras.benchmark.measure import benchmark, common_size, measure_runtimes
 from transfuse_keras.benchmark.table import format_benchmark
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.formats import export_saved_model
@@ -95,7 +95,7 @@ def test_processes_take_turns_and_medians_are_theirs(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "process", process)
     monkeypatch.setattr(processes, "PAUSE", 0)
     jobs = [(file, "LiteRT", {}), (folder, "TensorFlow", {})]
-    size, peak, (first, second) = measure(jobs, 2, rounds=3)
+    size, peak, (first, second) = measure_runtimes(jobs, 2, rounds=3)
     assert asked == [file, folder, "a matrix product"] * 3
     assert size == [32, 48]
     assert peak == pytest.approx(2 * 2048**3 / 0.25 / 1e9)

@@ -15,7 +15,7 @@ from transfuse_keras.files import read_table
 from transfuse_keras.model.losses import StructureLoss
 from transfuse_keras.runs.settings import Settings
 from transfuse_keras.tasks import Recipe, hip
-from transfuse_keras.training.train import train
+from transfuse_keras.training.train import train_task
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SMALL = Recipe("U-Ti", (32, 64), epochs=2, batch_size=8, warm_up=0.1, ema=0.5, counts=(8, 2, 3))
@@ -53,7 +53,7 @@ def test_of_classes_that_overlap_nnunet_is_given_regions(monkeypatch):
 def test_a_peer_has_the_cases_of_the_run_and_is_trained_once(tmp_path):
     pytest.importorskip("segmentation_models_pytorch")
     settings = Settings(replace(hip, phantom_recipe=SMALL), threshold="auto")
-    run = train(settings, tmp_path / "run", export=False, report=False)
+    run = train_task(settings, tmp_path / "run", export=False, report=False)
     out = tmp_path / "out"
     command = [sys.executable, BENCHMARKS / "peers.py", "--run", run, "--out", out]
     command += ["--peers", "U-Net", "TransFuse-plain"]

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from transfuse_keras.benchmark.recommend import describe_recommendation, recommend
-from transfuse_keras.runs.metadata import ModelFacts, describe_model, write_metadata
+from transfuse_keras.runs.metadata import ModelFacts, compose_description, write_metadata
 from transfuse_keras.tasks import hip
 
 MODEL = SimpleNamespace(variant="Ti", input_shape=(None, 32, 48, 3), normalization=((0,), (1,)))
@@ -19,7 +19,7 @@ def run(tmp_path):
     origin = ModelFacts(hip, dict.fromkeys(hip.classes, 0.5), file=tmp_path / "model.keras")
     for name, quantize in FILES.items():
         (tmp_path / name).write_text(name)
-        about = describe_model(MODEL, origin, "litert", quantize)
+        about = compose_description(MODEL, origin, "litert", quantize)
         write_metadata(tmp_path / name, about, {"dice_lost": 0.001}, origin.file)
     return tmp_path
 

@@ -176,7 +176,7 @@ def test_no_part_of_a_truncated_file_is_taken_for_the_image(tmp_path, suffix, ke
 
 
 def test_image_bombs_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr(decode, "LARGEST", 1000)
+    monkeypatch.setattr(decode, "LARGEST_PICTURE", 1000)
     save(tmp_path / "a.png", picture(3))
     with pytest.raises(InputError, match="a.png: claims 40x30 pixels, too many"):
         read_image(tmp_path / "a.png")

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import transfuse_keras as tk
-from transfuse_keras.data.statistics import describe_unlike, find_ranges, measure_image
+from transfuse_keras.data.statistics import describe_unlike, find_statistic_ranges, measure_image
 
 
 def test_an_image_that_is_half_black_and_half_white():
@@ -36,7 +36,7 @@ def test_the_size_of_the_file_does_not_matter():
 @pytest.fixture(scope="module")
 def training():
     images = tk.phantoms("skin", 24, (64, 96), seed=0)[0]
-    return images, find_ranges([measure_image(image) for image in images])
+    return images, find_statistic_ranges([measure_image(image) for image in images])
 
 
 def test_no_image_of_the_training_is_unlike_it(training):
@@ -74,6 +74,6 @@ def test_a_volume_is_measured_as_a_whole():
     found = measure_image(volume)
     assert found["mean of channel 2"] == pytest.approx(volume[..., 1].mean(), abs=1e-6)
     assert "height / width" not in found
-    ranges = find_ranges([found])
+    ranges = find_statistic_ranges([found])
     assert not describe_unlike(found, ranges)
     assert describe_unlike(measure_image(volume + 1), ranges)

@@ -13,7 +13,7 @@ from data.test_dicom import write_dicom
 
 from transfuse_keras.data.readers import read_image
 from transfuse_keras.data.splits import find_splits
-from transfuse_keras.data.value_range import find_ranges, fix_ranges
+from transfuse_keras.data.value_range import find_value_ranges, fix_ranges
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks import Task
 from transfuse_keras.tasks.task import as_task
@@ -72,7 +72,7 @@ def test_values_that_fill_no_range_of_bits_are_read_by_percentiles(tmp_path):
     images = [30000 + GREY * np.uint16(8) for _ in range(4)]
     samples = find_splits(replace(TASK, patient=".+"), folder_of(tmp_path, images))["train"]
     wanted = np.percentile(images, (0.5, 99.5))
-    assert find_ranges(TASK, samples)["value_range"] == pytest.approx(tuple(wanted), abs=8)
+    assert find_value_ranges(TASK, samples)["value_range"] == pytest.approx(tuple(wanted), abs=8)
 
 
 def test_floats_that_fill_0_to_1_are_read_as_that(tmp_path):

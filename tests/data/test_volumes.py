@@ -24,8 +24,8 @@ from transfuse_keras.data.volumes import (
     describe,
     open_volume,
     read_slices,
-    read_values,
     read_volume,
+    read_voxels,
     save_masks,
 )
 from transfuse_keras.errors import InputError
@@ -250,7 +250,7 @@ def test_a_series_is_sorted_by_where_its_slices_lie(tmp_path, normal):
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path / "scan")))
     wanted = SimpleITK.GetArrayFromImage(reader.Execute())
     np.testing.assert_array_equal(wanted, values)
-    np.testing.assert_array_equal(read_values(volume)[..., 0], wanted.transpose(2, 1, 0))
+    np.testing.assert_array_equal(read_voxels(volume)[..., 0], wanted.transpose(2, 1, 0))
     spatial = np.array(reader.Execute().TransformIndexToPhysicalPoint((5, 7, 3)))
     np.testing.assert_allclose(
         volume.affine @ (5, 7, 3, 1), [*(spatial * (-1, -1, 1)), 1], atol=1e-4

@@ -12,9 +12,9 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation import pictures
 from transfuse_keras.evaluation.pictures import (
     embed_pictures,
-    encode,
+    encode_webp,
     read_webp,
-    trace,
+    trace_svg,
     write_picture,
 )
 
@@ -32,12 +32,12 @@ def test_an_outline_encloses_its_mask_without_its_hole():
     mask = cv2.circle(np.zeros((300, 400), "uint8"), (150, 120), 90, 1, -1)
     cv2.circle(mask, (150, 120), 40, 0, -1)
     cv2.rectangle(mask, (350, 0), (399, 60), 1, -1)  # at the border of the image
-    found = fill(trace(mask), mask.shape)
+    found = fill(trace_svg(mask), mask.shape)
     assert np.count_nonzero(found != mask) < 0.01 * np.count_nonzero(mask)
-    assert trace(np.zeros_like(mask)) == ""
+    assert trace_svg(np.zeros_like(mask)) == ""
     one = np.zeros((9, 9), "uint8")
     one[4, 3] = 1
-    assert trace(one) == "M3 4z"
+    assert trace_svg(one) == "M3 4z"
 
 
 def test_a_picture_is_small_and_its_outlines_lie_on_its_grid(tmp_path):
@@ -63,7 +63,7 @@ def test_a_picture_is_small_and_its_outlines_lie_on_its_grid(tmp_path):
 def test_many_pictures_become_smaller_and_the_worst_stay(tmp_path, monkeypatch):
     noise = np.random.default_rng(0).integers(0, 255, (512, 512, 3), "uint8")
     path = tmp_path / "a.webp"
-    path.write_bytes(encode(cv2.GaussianBlur(noise, (0, 0), 2), 512, 80))
+    path.write_bytes(encode_webp(cv2.GaussianBlur(noise, (0, 0), 2), 512, 80))
     about = {"path": path, "size": (512, 512), "truth": {}, "prediction": {}}
 
     def side_of(count):
@@ -75,7 +75,7 @@ def test_many_pictures_become_smaller_and_the_worst_stay(tmp_path, monkeypatch):
 
     assert embed_pictures({}) == {}
     monkeypatch.setattr(pictures, "BUDGET", 60_000)
-    monkeypatch.setattr(pictures, "MOST", 5)
+    monkeypatch.setattr(pictures, "MOST_PICTURES", 5)
     assert side_of(1) == (["0"], 512)
     names, small = side_of(7)
     assert names == ["0", "1", "2", "3", "4"] and small < 512

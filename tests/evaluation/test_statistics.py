@@ -7,12 +7,12 @@ from scipy import stats
 from transfuse_keras.evaluation.statistics import (
     adjust_holm,
     bootstrap_interval,
-    describe_scores,
     mean_of_classes,
     paired,
     sign_flip_test,
     sum_groups,
     summarize,
+    summarize_scores,
 )
 
 nan = math.nan
@@ -49,7 +49,7 @@ def test_means_over_cases_then_classes():
 
 
 def test_nothing_to_average_is_nan():
-    figures = describe_scores(np.full((3, 2), nan))
+    figures = summarize_scores(np.full((3, 2), nan))
     assert figures.pop("n") == figures.pop("groups") == 0
     assert all(map(math.isnan, figures.values()))
     assert mean_of_classes(np.array([[0.5, nan], [0.7, nan]])) == pytest.approx(0.6)
@@ -81,7 +81,7 @@ def test_patients_are_drawn_as_scipy_draws_their_means():
         (means,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)
     ).confidence_interval
     np.testing.assert_allclose(bootstrap_interval(values, groups), wanted, atol=1e-12)
-    figures = describe_scores(values, groups)
+    figures = summarize_scores(values, groups)
     assert (figures["n"], figures["groups"]) == (60, 12)
     order = np.random.default_rng(4).permutation(60)  # in whatever order the cases come
     shuffled = bootstrap_interval(values[order], groups[order])

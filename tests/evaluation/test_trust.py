@@ -21,7 +21,7 @@ from transfuse_keras.files import read_table, write_json
 from transfuse_keras.inference import predict_files as module
 from transfuse_keras.inference.predict_files import predict_files
 from transfuse_keras.inference.predictor import Predictor
-from transfuse_keras.runs.metadata import ModelFacts, describe_model, write_metadata
+from transfuse_keras.runs.metadata import ModelFacts, compose_description, write_metadata
 from transfuse_keras.runs.trust import Trust, read_trust, write_trust
 from transfuse_keras.tasks import Task
 
@@ -111,7 +111,7 @@ def test_an_exported_file_keeps_it(trust, tmp_path):
     )
     for kept in (trust, None):
         origin = replace(ModelFacts(TASK, THRESHOLDS), trust=kept)
-        about = describe_model(model, origin, "litert", "none")
+        about = compose_description(model, origin, "litert", "none")
         write_metadata(tmp_path / "model.tflite", json.loads(json.dumps(about)), None)
         assert read_trust(tmp_path / "model.tflite") == kept
 

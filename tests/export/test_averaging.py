@@ -14,7 +14,7 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.export.averaging import Averaged, combine
 from transfuse_keras.export.formats import serving_model
 from transfuse_keras.files import write_json
-from transfuse_keras.inference.predict import averaged
+from transfuse_keras.inference.predict import average_flips
 from transfuse_keras.inference.predictor import as_predictor, load_predictor
 from transfuse_keras.runs.metadata import read_metadata
 from transfuse_keras.tasks import hip
@@ -56,7 +56,7 @@ def test_the_graph_is_the_mean_of_all(models, wanted):
     graph = serving_model(model)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(graph(images)), maps, atol=2e-4)
     both = Averaged(models[:1], "hv", hip.mirrored_classes)
-    own = averaged(as_predictor(models[0]), "hv", hip.mirrored_classes)
+    own = average_flips(as_predictor(models[0]), "hv", hip.mirrored_classes)
     found = keras.ops.convert_to_numpy(serving_model(both)(images))
     np.testing.assert_allclose(found, own.run(images), atol=2e-4)
 

@@ -12,7 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 from lively import lively, pictures
 
 from transfuse_keras.export.formats import export_litert
-from transfuse_keras.export.quantize import quantize_dynamic, quantize_int8, widest
+from transfuse_keras.export.quantize import find_widest_ranges, quantize_dynamic, quantize_int8
 from transfuse_keras.inference.predictor import as_predictor
 from transfuse_keras.model.variants import VARIANTS
 
@@ -213,7 +213,7 @@ def test_ranges_hold_every_activation_of_every_image():
             return {"a": part, "b": {"min": 2 * low, "max": 2 * high, "num_samples": 1}}
 
     images = np.arange(12).reshape(3, 2, 2, 1)[[1, 2, 0]]
-    found = widest(Quantizer(), images)
+    found = find_widest_ranges(Quantizer(), images)
     np.testing.assert_array_equal(found["a"]["min"], [[0, -11]])
     np.testing.assert_array_equal(found["a"]["max"], [[11, 0]])
     assert (found["b"]["min"], found["b"]["max"], found["b"]["num_samples"]) == (0, 22, 1)

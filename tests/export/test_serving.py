@@ -25,7 +25,7 @@ from transfuse_keras.export.formats import export_onnx, export_openvino, export_
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predictor import as_predictor
 from transfuse_keras.model.transfuse import TransFuse
-from transfuse_keras.runs.metadata import ModelFacts, describe_model, write_metadata
+from transfuse_keras.runs.metadata import ModelFacts, compose_description, write_metadata
 from transfuse_keras.tasks import hip
 
 pytestmark = pytest.mark.slow  # conversions and processes take seconds each
@@ -78,7 +78,7 @@ def describe(folder, model, exclusive=False):
     origin = ModelFacts(
         replace(hip, exclusive=exclusive), dict(zip(hip.classes, thresholds, strict=True))
     )
-    about = describe_model(model, origin, "saved_model", "none")
+    about = compose_description(model, origin, "saved_model", "none")
     write_metadata(folder / "saved_model", about, None)
     return thresholds
 

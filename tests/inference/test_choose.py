@@ -10,7 +10,7 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json
 from transfuse_keras.inference import choose as module
 from transfuse_keras.inference.choose import choose_file
-from transfuse_keras.runs.metadata import ModelFacts, describe_model, write_metadata
+from transfuse_keras.runs.metadata import ModelFacts, compose_description, write_metadata
 from transfuse_keras.runs.processor import describe_processor
 from transfuse_keras.tasks import hip
 
@@ -28,7 +28,7 @@ def run(tmp_path, monkeypatch):
     origin = ModelFacts(hip, dict.fromkeys(hip.classes, 0.5), file=source)
     for name, kind in FILES.items():
         (tmp_path / name).write_text(name)
-        about = describe_model(MODEL, origin, kind, "none")
+        about = compose_description(MODEL, origin, kind, "none")
         write_metadata(tmp_path / name, about, {"dice_lost": 0.001}, origin.file)
     return tmp_path
 

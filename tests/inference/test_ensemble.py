@@ -10,7 +10,7 @@ from data.files import save
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json
 from transfuse_keras.inference import predict_files as module
-from transfuse_keras.inference.ensemble import average
+from transfuse_keras.inference.ensemble import average_predictors
 from transfuse_keras.inference.predict import choose_flips, predict
 from transfuse_keras.inference.predictor import Predictor
 from transfuse_keras.tasks import Augmentation, hip, polyp
@@ -39,12 +39,14 @@ def image():
 def test_probabilities_are_averaged_and_their_spread_is_the_standard_deviation(image):
     members = [channel(0), channel(1), channel(2)]
     each = np.stack([predict(member, image) for member in members]).astype("float64")
-    np.testing.assert_allclose(predict(average(members), image), each.sum(axis=0) / 3, atol=1e-6)
-    both = predict(average(members, spread=True), image)
+    np.testing.assert_allclose(
+        predict(average_predictors(members), image), each.sum(axis=0) / 3, atol=1e-6
+    )
+    both = predict(average_predictors(members, spread=True), image)
     mean = each.sum(axis=0) / 3
     wanted = np.sqrt(((each - mean) ** 2).sum(axis=0) / 3)
     np.testing.assert_allclose(both, np.concatenate([mean, wanted], axis=-1), atol=1e-6)
-    tiled = predict(average(members, spread=True), np.tile(image, (3, 2, 1)), tile=True)
+    tiled = predict(average_predictors(members, spread=True), np.tile(image, (3, 2, 1)), tile=True)
     np.testing.assert_allclose(tiled[:8, :16], both[:8, :16], atol=1e-6)
 
 

@@ -78,17 +78,17 @@ class Server:
         self.since.append(search_filters["StudyDate"])
         self.ask()
         uids = {x.StudyInstanceUID for x in self.images}
-        return [{pacs.STUDY: {"Value": [uid]}} for uid in uids]
+        return [{pacs.STUDY_UID: {"Value": [uid]}} for uid in uids]
 
     def search_for_series(self, study, search_filters=None, **_):
         found = [x for x in (*self.images, *self.stored) if x.StudyInstanceUID == study]
         wanted = (search_filters or {}).get("Modality")
         uids = {x.SeriesInstanceUID for x in found if wanted in (None, x.Modality)}
-        return [{pacs.SERIES: {"Value": [uid]}} for uid in uids]
+        return [{pacs.SERIES_UID: {"Value": [uid]}} for uid in uids]
 
     def search_for_instances(self, study, series, **_):
         found = [x for x in (*self.images, *self.stored) if x.SeriesInstanceUID == series]
-        return [{pacs.INSTANCE: {"Value": [x.SOPInstanceUID]}} for x in found]
+        return [{pacs.INSTANCE_UID: {"Value": [x.SOPInstanceUID]}} for x in found]
 
     def retrieve_instance(self, study, series, uid, **_):
         (found,) = [x for x in self.images if x.SOPInstanceUID == uid]
@@ -123,7 +123,7 @@ def test_lost_connections_are_outlived_with_growing_pauses(
     images = write_studies(tmp_path / "in", 2)
     # while studies are asked for; before and after a SEG is stored
     server = Server(images, broken={1, 2, 4, 7, 10})
-    monkeypatch.setattr(pacs, "connect", lambda url: server)
+    monkeypatch.setattr(pacs, "connect_service", lambda url: server)
     with pytest.raises(KeyboardInterrupt):
         node.watch(model, "http://x", ["DX"], interval=1)
     assert len(server.stored) == len({x.SOPInstanceUID for x in server.stored}) == 2
@@ -146,7 +146,7 @@ def test_what_came_while_a_server_was_away_for_days_is_looked_for(
             return start + timedelta(days=len(pauses))
 
     monkeypatch.setattr(node, "date", Today)
-    monkeypatch.setattr(pacs, "connect", lambda url: server)
+    monkeypatch.setattr(pacs, "connect_service", lambda url: server)
     with pytest.raises(KeyboardInterrupt):
         node.watch(model, "http://x", ["DX"], interval=1)
     assert server.since[:3] == ["20260329-"] * 3 and set(server.since[:12]) == {"20260329-"}
@@ -167,7 +167,7 @@ def test_what_fails_is_tried_again_less_and_less_often_even_if_it_is_not_new_any
         return made(inputs=inputs, **options)
 
     monkeypatch.setattr(node, "predict_files", fail)
-    monkeypatch.setattr(pacs, "connect", lambda url: server)
+    monkeypatch.setattr(pacs, "connect_service", lambda url: server)
     with pytest.raises(KeyboardInterrupt):
         node.watch(model, "http://x", ["DX"], interval=1)
     assert len(server.stored) == 2
@@ -188,7 +188,7 @@ def test_a_series_that_still_grows_is_left_alone(run_folder, tmp_path, monkeypat
         return asked(**options)
 
     monkeypatch.setattr(server, "search_for_studies", grow)
-    monkeypatch.setattr(pacs, "connect", lambda url: server)
+    monkeypatch.setattr(pacs, "connect_service", lambda url: server)
     with pytest.raises(KeyboardInterrupt):
         node.watch(run_folder(SCAN, (40, 32), levels), "http://x", ["CT"], interval=1)
     (seg,) = server.stored
@@ -197,7 +197,7 @@ def test_a_series_that_still_grows_is_left_alone(run_folder, tmp_path, monkeypat
 
 def test_the_command_stores_and_tells_what(model, tmp_path, monkeypatch, capsys):
     server = Server(write_studies(tmp_path / "in", 1))
-    monkeypatch.setattr(pacs, "connect", lambda url: server)
+    monkeypatch.setattr(pacs, "connect_service", lambda url: server)
     words = ["node", "--dicomweb", "http://x", "--model", str(model), "--modality", "dx"]
     assert main([*words, "--sr", "--once"]) == 0
     assert [x.Modality for x in server.stored] == ["SEG", "SR"]
@@ -213,7 +213,7 @@ def test_what_a_server_refuses_is_told(model, tmp_path, monkeypatch, caplog):
     reason.FailureReason = 0xA700  # out of resources
     refused.FailedSOPSequence = [reason]
     monkeypatch.setattr(server, "store_instances", lambda datasets, study: refused)
-    monkeypatch.setattr(pacs, "connect", lambda url: server)
+    monkeypatch.setattr(pacs, "connect_service", lambda url: server)
     assert node.watch(model, "http://x", ["DX"], once=True) == 1
     assert "SEG" in caplog.text and str(0xA700) in caplog.text
 
@@ -222,7 +222,7 @@ def test_images_of_killed_nodes_are_removed_those_of_others_stay(scratch):
     alive, dead, own = os.getppid(), 2**30, os.getpid()
     for name in (alive, dead, own, "modules"):
         (scratch / f"transfuse-node-{name}-x" / "images").mkdir(parents=True)
-    node.remove_leftovers()
+    node.remove_dead_folders()
     left = {path.name for path in scratch.iterdir()}
     assert left == {f"transfuse-node-{alive}-x", "transfuse-node-modules-x"}
 

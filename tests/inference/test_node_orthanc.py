@@ -54,7 +54,7 @@ def orthanc(tmp_path, monkeypatch):
 
     def answers():
         try:
-            return pacs.connect(url).search_for_studies() == []
+            return pacs.connect_service(url).search_for_studies() == []
         except OSError:
             return False
 
@@ -69,7 +69,7 @@ def orthanc(tmp_path, monkeypatch):
 def find_stored(client, modality="SEG"):
     """(study, series) of a modality."""
     found = client.search_for_series(search_filters={"Modality": modality})
-    return [(pacs.value(x, pacs.STUDY), pacs.value(x, pacs.SERIES)) for x in found]
+    return [(pacs.value(x, pacs.STUDY_UID), pacs.value(x, pacs.SERIES_UID)) for x in found]
 
 
 @with_orthanc

@@ -5,7 +5,7 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
 from transfuse_keras.metrics.temperature import (
-    BINS,
+    LOGIT_BINS,
     LOGITS,
     count_logits,
     fit_temperature,
@@ -41,7 +41,8 @@ def test_it_is_that_of_the_least_negative_log_likelihood(temperature):
 def test_each_class_has_its_own():
     (p, a), (q, b) = drawn(0.5), drawn(3.0, offset=1.0)
     pixels, true = count_logits(np.stack([p, q], axis=-1), np.stack([a, b], axis=-1))
-    assert pixels.shape == (2, BINS) and pixels.sum() == 2 * len(p) and true[0].sum() == a.sum()
+    assert pixels.shape == (2, LOGIT_BINS)
+    assert pixels.sum() == 2 * len(p) and true[0].sum() == a.sum()
     alone = fit_temperature(*count_logits(q[:, None], b[:, None])[:, 0])
     assert fit_temperature(pixels[1], true[1]) == alone
     middle = pixels[0] @ LOGITS / len(p)

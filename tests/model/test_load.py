@@ -226,7 +226,7 @@ def test_tensors_that_are_no_weights_leave_the_branch_as_it_is(tmp_path, change,
 
 def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "a.npz", a=np.zeros(10_000))
-    monkeypatch.setattr(readers, "LARGEST", 79_999)
+    monkeypatch.setattr(readers, "LARGEST_WEIGHTS", 79_999)
     with pytest.raises(ValueError, match="a.npz: .*it unpacks to more than"):
         read_tensors(tmp_path / "a.npz")
 

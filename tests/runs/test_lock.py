@@ -50,7 +50,7 @@ def test_a_second_writer_is_refused_until_the_first_is_dead(tmp_path, other):
     other.kill()
     other.wait()
     with lock.locked(tmp_path):
-        assert lock.read(tmp_path / lock.LOCK)["process"] == os.getpid()
+        assert lock.read_lock(tmp_path / lock.LOCK)["process"] == os.getpid()
     assert not list(tmp_path.iterdir())
 
 
@@ -77,7 +77,7 @@ def test_a_writer_on_another_host_counts_as_long_as_it_touches_its_lock(
         ended.set()
     else:
         with lock.locked(tmp_path):
-            assert lock.read(path)["host"] != "node7"
+            assert lock.read_lock(path)["host"] != "node7"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]"])

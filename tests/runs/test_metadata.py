@@ -22,11 +22,11 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.results import write_thresholds
 from transfuse_keras.files import write_json
 from transfuse_keras.inference.inputs import Input
-from transfuse_keras.inference.predict_files import read
+from transfuse_keras.inference.predict_files import read_input
 from transfuse_keras.runs.embedded import read_embedded, write_embedded
 from transfuse_keras.runs.metadata import (
     ModelFacts,
-    describe_model,
+    compose_description,
     is_verified,
     known_task,
     metadata_path,
@@ -91,7 +91,7 @@ def written(path, task, thresholds):
     mean_std = task.normalization or ((0.5,) * task.channels, (0.25,) * task.channels)
     model = SimpleNamespace(variant="Ti", input_shape=shape, normalization=mean_std)
     origin = ModelFacts(task, dict(zip(task.classes, thresholds, strict=True)))
-    write_metadata(path, describe_model(model, origin, "litert", "none"), None)
+    write_metadata(path, compose_description(model, origin, "litert", "none"), None)
     return json.loads(metadata_path(path).read_text())
 
 
@@ -118,13 +118,13 @@ def test_ranges_travel_with_a_model_and_predict_reads_with_them(tmp_path):
     about = written(path, replace(polyp, channels=1, **ranges), (0.5,))
     found, _ = read_metadata(path)
     assert {name: getattr(found, name) for name in ranges} == ranges
-    shown = read(Input("a", (image,)), found)[0][..., 0]
+    shown = read_input(Input("a", (image,)), found)[0][..., 0]
     wanted = 255 * np.clip((values - 1000.0) / 4000, 0, 1)
     np.testing.assert_allclose(shown, wanted, atol=0.5)
     for name in ranges:
         del about["input"][name]
     write_json(metadata_path(path), about)
-    shown = read(Input("a", (image,)), read_metadata(path)[0])[0][..., 0]
+    shown = read_input(Input("a", (image,)), read_metadata(path)[0])[0][..., 0]
     np.testing.assert_allclose(shown, values * (255 / 16383), atol=0.5)
 
 

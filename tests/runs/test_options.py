@@ -24,7 +24,7 @@ ARGUMENTS = ["--task", "hip", "--epochs", 50, "--lr", 0.25, "--seed", 7]
 
 @pytest.fixture
 def trained(monkeypatch, tmp_path):
-    """What `train` was called with, instead of training; nothing heavy is imported."""
+    """What `train_task` was called with, instead of training; nothing heavy is imported."""
     calls = []
 
     def train(settings, out, resume, devices=None, job=None, longer=None, **wanted):
@@ -36,7 +36,7 @@ def trained(monkeypatch, tmp_path):
             train(folder / f"fold-{k}", (k, folds), resume)
 
     modules = {"train": train, "cross_validation": cross_validate}
-    names = {"train": "train", "cross_validation": "cross_validate"}
+    names = {"train": "train_task", "cross_validation": "cross_validate"}
     for name, function in modules.items():
         module = SimpleNamespace(**{names[name]: function, "exported_elsewhere": lambda _: False})
         monkeypatch.setitem(sys.modules, f"transfuse_keras.training.{name}", module)

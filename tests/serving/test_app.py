@@ -26,7 +26,7 @@ from transfuse_keras.serving.app import create_app
 from transfuse_keras.serving.job import predict_request
 from transfuse_keras.serving.limits import Limits
 from transfuse_keras.serving.serve import find_page, listen
-from transfuse_keras.serving.worker import CONTEXT, Busy, TooLong, Worker
+from transfuse_keras.serving.worker import SPAWN, Busy, TooLong, Worker
 from transfuse_keras.tasks import hip, polyp, prostate
 
 SIZE = (16, 32)
@@ -217,7 +217,7 @@ def test_a_file_that_breaks_the_worker_twice_is_refused():
 
         def start(self):
             self.starts += 1
-            self.pipe, end = CONTEXT.Pipe()
+            self.pipe, end = SPAWN.Pipe()
             end.close()
 
         def stop(self):

@@ -158,7 +158,7 @@ def test_names_of_any_letters_are_written_as_they_are(tmp_path):
 def test_the_page_has_the_numbers_of_the_rules():
     page = (Path(__file__).parents[2] / "docs" / "own-data.md").read_text()
     table = {row[0]: row for row in re.findall(r"^\| (\w[\w ]*) \|(.*)$", page, re.MULTILINE)}
-    for kind, flips in rules.FLIPS.items():
+    for kind, flips in rules.FLIP_LIKENESS.items():
         shown = re.findall(r"likeness ([\d.]+)|(always|never)", table[kind][1])
         words = [{"always": 0.0, "never": None}[word] if word else float(x) for x, word in shown]
         assert tuple(words[-2:]) == flips

@@ -91,7 +91,7 @@ def test_a_stopped_ablation_goes_on_row_by_row(tmp_path, monkeypatch, capsys):
         trained.append((asked.recipe.variant, asked.seed, resume))
         leave_run(run, {"a": 0.5, "b": 0.7})
 
-    monkeypatch.setattr(ablation, "train", train)
+    monkeypatch.setattr(ablation, "train_task", train)
     folder = tmp_path / "ablation"
     with pytest.raises(KeyboardInterrupt):
         ablate(settings(), [6], folder, seeds=2, rows=["F.1", "F.2"])
@@ -114,7 +114,7 @@ def test_nothing_is_left_where_nothing_can_be_trained(tmp_path, monkeypatch):
     def train(asked, run, resume):
         raise InputError("DIR: two splits share an image.")
 
-    monkeypatch.setattr(ablation, "train", train)
+    monkeypatch.setattr(ablation, "train_task", train)
     with pytest.raises(InputError, match="share an image"):
         ablate(settings(), [5], tmp_path / "ablation")
     assert not (tmp_path / "ablation").exists()

@@ -156,7 +156,7 @@ def test_what_is_scored_has_the_mean_weights_and_no_optimiser(tmp_path):
         model.optimizer.apply([keras.ops.full((2, 3), gradient)], [kernel])
         now = np.array(kernel)
         mean = now if mean is None else 0.75 * mean + 0.25 * now
-    checkpoints.save(model, tmp_path / "epoch-0003.keras")
+    checkpoints.save_model(model, tmp_path / "epoch-0003.keras")
     checkpoints.save_best(model, tmp_path, 3)
     np.testing.assert_array_equal(kernel, now)
     best = keras.saving.load_model(tmp_path / "best.keras")

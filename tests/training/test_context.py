@@ -23,7 +23,7 @@ from transfuse_keras.runs.metadata import read_metadata
 from transfuse_keras.runs.options import parse_settings, refuse_other_settings
 from transfuse_keras.tasks import prostate
 from transfuse_keras.training.live import read_slice
-from transfuse_keras.training.train import train
+from transfuse_keras.training.train import train_task
 
 NEIGHBOURS = ((0, 0, 1), (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 4))  # of five slices
 SMALL = replace(prostate, field=(32.0, 32.0))
@@ -77,7 +77,7 @@ def test_a_run_and_its_exported_file_see_the_neighbours(tmp_path):
     data = decathlon_folder(tmp_path / "data", count=6)
     small = {"variant": "U-Ti", "image_size": (32, 32), "epochs": 1, "batch_size": 4}
     settings = parse_settings({"data": str(data), "context": 1, **small}, SMALL)
-    run = train(settings, tmp_path / "run", export=False, report=False)
+    run = train_task(settings, tmp_path / "run", export=False, report=False)
     assert run_task(run).context == 1
     image = data / "imagesTr" / "case_00.nii.gz"
     (sample,) = [x for x in find_samples(SMALL, data).samples if image in x.files]

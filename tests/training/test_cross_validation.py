@@ -19,7 +19,11 @@ from transfuse_keras.metrics.calibration import (
     pool_calibration,
 )
 from transfuse_keras.tasks import Task
-from transfuse_keras.training.cross_validation import cross_validate, improves_all, mean_dice
+from transfuse_keras.training.cross_validation import (
+    average_class_dice,
+    cross_validate,
+    improves_all,
+)
 
 SETTINGS = {"seed": 0, "size": (2, 3)}
 
@@ -173,8 +177,8 @@ def test_the_mean_that_decides_is_that_of_nnunet():
     cases = [(False, False, 0.8), (True, False, 0.0), (True, True, 1.0)]
     names = ("truth_empty", "prediction_empty", "dice")
     rows = [{"class": "a", **dict(zip(names, case, strict=True))} for case in cases]
-    assert mean_dice(rows) == {"a": 0.4}
-    assert math.isnan(mean_dice(rows[2:])["a"])
+    assert average_class_dice(rows) == {"a": 0.4}
+    assert math.isnan(average_class_dice(rows[2:])["a"])
     assert not improves_all({"a": 0.5, "b": math.nan}, {"a": 0.5, "b": math.nan})
 
 

@@ -15,7 +15,7 @@ from transfuse_keras.files import write_json
 from transfuse_keras.model.variants import VARIANTS
 from transfuse_keras.runs.options import parse_duration, parse_settings
 from transfuse_keras.training import fit, time_limit
-from transfuse_keras.training.time_limit import EndInTime, choose_epochs, measure_epoch
+from transfuse_keras.training.time_limit import EndInTime, limit_epochs, measure_epoch
 
 
 @pytest.mark.parametrize(
@@ -39,10 +39,10 @@ def test_epochs_are_chosen_or_given():
 
 
 def test_the_epochs_fill_the_time_but_a_tenth(caplog):
-    assert choose_epochs(1000, used=100, epoch=90) == (8, 800)  # (900 - 100) / 90
+    assert limit_epochs(1000, used=100, epoch=90) == (8, 800)  # (900 - 100) / 90
     assert "8 epochs" in caplog.text
     with pytest.raises(InputError, match="--time-limit"):
-        choose_epochs(1000, used=100, epoch=900)
+        limit_epochs(1000, used=100, epoch=900)
 
 
 def test_steps_are_measured_without_those_that_compile_and_the_weights_come_back(monkeypatch):

@@ -12,7 +12,7 @@ from transfuse_keras.layers.conv import batch_norm
 # blocks, kernel size, stride and channels of the stages 1 to 4; those at stride 32 are left out
 STAGES = ((2, 3, 2, 24), (2, 5, 2, 40), (3, 3, 2, 80), (3, 5, 1, 112))
 OUTPUTS = (1, 2, 4)  # the last stages at strides 4, 8 and 16
-STEM, FIRST = 32, 16  # channels of the stem and of stage 0
+STEM_WIDTH, FIRST_WIDTH = 32, 16  # channels of the stem and of stage 0
 EXPANSION = 6
 EPSILON = 1e-3  # of the normalisation that the weights were trained with
 
@@ -74,9 +74,9 @@ def efficientnet_lite0(input_shape, dropout=0.0):
     112 channels: the linear projections that the stages end with.
     """
     image = keras.Input(input_shape)
-    x = relu6(conv_bn(image, STEM, 3, 2, "conv_stem", "bn1"), "bn1")
+    x = relu6(conv_bn(image, STEM_WIDTH, 3, 2, "conv_stem", "bn1"), "bn1")
     x = depthwise_bn(x, 3, 1, "blocks_0_0_conv_dw", "blocks_0_0_bn1")
-    x = conv_bn(x, FIRST, 1, 1, "blocks_0_0_conv_pw", "blocks_0_0_bn2")
+    x = conv_bn(x, FIRST_WIDTH, 1, 1, "blocks_0_0_conv_pw", "blocks_0_0_bn2")
     outputs = []
     for stage, (depth, kernel_size, stride, filters) in enumerate(STAGES, 1):
         for i in range(depth):

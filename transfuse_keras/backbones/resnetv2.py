@@ -28,7 +28,7 @@ class StandardizedConv2D(layers.Conv2D):
         return super().convolution_op(inputs, ops.cast(standardized, kernel.dtype))
 
 
-def conv(x, filters, kernel_size, stride, name):
+def standardized_conv(x, filters, kernel_size, stride, name):
     """Weight-standardised convolution, padded as PyTorch pads it."""
     if kernel_size > 1:
         x = pad(x, kernel_size, name)
@@ -48,10 +48,10 @@ def preactivation_bottleneck(x, width, stride, name):
     projection of the normalised input."""
     y = norm_relu(x, f"{name}_norm1")
     if stride > 1 or x.shape[-1] != 4 * width:
-        x = conv(y, 4 * width, 1, stride, f"{name}_downsample_conv")
-    y = conv(y, width, 1, 1, f"{name}_conv1")
-    y = conv(norm_relu(y, f"{name}_norm2"), width, 3, stride, f"{name}_conv2")
-    y = conv(norm_relu(y, f"{name}_norm3"), 4 * width, 1, 1, f"{name}_conv3")
+        x = standardized_conv(y, 4 * width, 1, stride, f"{name}_downsample_conv")
+    y = standardized_conv(y, width, 1, 1, f"{name}_conv1")
+    y = standardized_conv(norm_relu(y, f"{name}_norm2"), width, 3, stride, f"{name}_conv2")
+    y = standardized_conv(norm_relu(y, f"{name}_norm3"), 4 * width, 1, 1, f"{name}_conv3")
     return layers.Add(name=name)([x, y])
 
 
@@ -67,7 +67,7 @@ def resnetv2(input_shape, dropout=0.0):
     sums that the stages end with, before the next normalisation.
     """
     image = keras.Input(input_shape)
-    x = conv(image, 64, 7, 2, "stem_conv")
+    x = standardized_conv(image, 64, 7, 2, "stem_conv")
     # BiT's own pooling takes the padded zeros as values, before any ReLU
     x = layers.MaxPooling2D(3, 2, name="stem_pool")(pad(x, 3, "stem_pool"))
     outputs = []

@@ -15,9 +15,10 @@ from transfuse_keras.benchmark.table import size_text
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.formats import export_litert, export_saved_model
 from transfuse_keras.files import write_json
-from transfuse_keras.inference.runtimes import KINDS, MATRIX
+from transfuse_keras.inference.runtimes import KIND_OF_ENDING, MATRIX
 from transfuse_keras.model.flops import count_flops
 from transfuse_keras.model.load import load_model
+from transfuse_keras.runs.metadata import count_bytes
 from transfuse_keras.runs.processor import describe_processor
 from transfuse_keras.versions import versions
 
@@ -66,7 +67,7 @@ def benchmark(path, image_size=None, threads=None, rounds=30):
     with at_size(find_models(path), image_size and tuple(image_size)) as (files, model):
         gflop = count_flops(model.mask_model) / 1e9 if model else None
         jobs = plan_measurements(files, threads, model and model.input_shape[1:3])
-        size, peak, rows = measure(jobs, threads, rounds)
+        size, peak, rows = measure_runtimes(jobs, threads, rounds)
     used = [RUNTIME_NAMES[settings["kind"]][1].replace("_", "-") for _, _, settings in jobs]
     for row in rows:
         row["peak_share"] = gflop and gflop * row["images_per_second"] / peak
@@ -88,7 +89,7 @@ def find_kind(path):
     """Of a model file or SavedModel folder a key of RUNTIMES, None of anything else."""
     if (path / "saved_model.pb").is_file():
         return "saved_model"
-    return KINDS.get(path.suffix) if path.is_file() else None
+    return KIND_OF_ENDING.get(path.suffix) if path.is_file() else None
 
 
 def find_models(path):
@@ -169,7 +170,7 @@ def openvino_precisions():
     return ["f32", "bf16"] if "BF16" in capabilities else ["f32"]
 
 
-def measure(jobs, threads, rounds):
+def measure_runtimes(jobs, threads, rounds):
     """Run all in turns.
 
     Args:
@@ -192,7 +193,7 @@ def measure(jobs, threads, rounds):
             {"file": file.name, "runtime": runtime}
             | summary([answer["seconds"] for answer in answers])
             | {"memory_mb": memory and memory / 1e6, "load_seconds": start["load_seconds"]}
-            | {"file_mb": file_bytes(file) / 1e6}
+            | {"file_mb": count_bytes(file) / 1e6}
         )
     return size, 2e-9 * MATRIX**3 / min(answer["seconds"] for answer in peaks), rows
 
@@ -206,14 +207,6 @@ def common_size(files, sizes):
                 f"{size_text(sizes[0])}; export it again or measure one file at a time."
             )
     return sizes[0]
-
-
-def file_bytes(path):
-    """Of a file, a folder or an OpenVINO model, which is two files."""
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    weights = path.with_suffix(".bin") if path.suffix == ".xml" else None
-    return path.stat().st_size + (weights.stat().st_size if weights else 0)
 
 
 def summary(seconds):

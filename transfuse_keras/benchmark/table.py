@@ -3,7 +3,7 @@
 from transfuse_keras.benchmark.recommend import describe_recommendation
 from transfuse_keras.files import format_table
 
-COLUMNS = {  # key -> (head, decimals)
+TABLE_COLUMNS = {  # key -> (head, decimals)
     "latency_ms": ("median ms", 1),
     "p95_ms": ("p95 ms", 1),
     "images_per_second": ("images/s", 1),
@@ -23,7 +23,7 @@ def format_benchmark(result):
     machine, rows, recommended = result["machine"], result["rows"], result["recommended"]
     gflop = "" if result["gflop"] is None else f", {result['gflop']:.2f} GFLOP each"
     rows = [
-        [row["file"], row["runtime"], *(format_cell(key, row[key]) for key in COLUMNS)]
+        [row["file"], row["runtime"], *(format_cell(key, row[key]) for key in TABLE_COLUMNS)]
         for row in rows
     ]
     return [
@@ -31,7 +31,7 @@ def format_benchmark(result):
         f"{machine['peak_gflops']:.0f} GFLOP/s",
         f"Images of {size_text(result['image_size'])}{gflop}, {result['rounds']} rounds",
         "",
-        *format_table(["file", "runtime", *(head for head, _ in COLUMNS.values())], rows, 2),
+        *format_table(["file", "runtime", *(head for head, _ in TABLE_COLUMNS.values())], rows, 2),
         "",
         *CAPTION.splitlines(),
         *(["", *describe_recommendation(recommended, machine)] if recommended else []),
@@ -41,7 +41,7 @@ def format_benchmark(result):
 def format_cell(key, value):
     if value is None:
         return "-"
-    digits = COLUMNS[key][1]
+    digits = TABLE_COLUMNS[key][1]
     return f"{100 * value:.{digits}f} %" if key == "peak_share" else f"{value:.{digits}f}"
 
 

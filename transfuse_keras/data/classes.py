@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from transfuse_keras.data.class_names import is_background
-from transfuse_keras.data.colours import find_classes as find_colours
+from transfuse_keras.data.colours import find_classes_by_colour
 from transfuse_keras.data.layouts import annotations, arrays, decathlon, isic
 from transfuse_keras.data.layouts.folders import find_places, holds_images, subfolders
 from transfuse_keras.data.layouts.listing import Listing
 from transfuse_keras.data.layouts.pairs import list_files
-from transfuse_keras.data.mask_values import LABEL, show, snap
-from transfuse_keras.data.masks import read_values
+from transfuse_keras.data.mask_values import LARGEST_LABEL, snap, spell_value
+from transfuse_keras.data.masks import read_stored_values
 from transfuse_keras.data.volumes import open_volume
 from transfuse_keras.errors import InputError, blaming, quantity
 from transfuse_keras.files import read_json
@@ -68,7 +68,7 @@ def find_classes(directory, masks=None):
         shape = arrays.open_array(file).shape
         names = read_names(directory, shape[3] if len(shape) == 4 else 1)
         return Classes(names, f"{file.name} has {quantity(len(names), 'mask')} an image")
-    if names := annotations.read_classes(directory, masks):
+    if names := annotations.read_annotated_classes(directory, masks):
         return Classes(names, "the names of the annotations")
     if masks is None and isic.find(Task("", ("lesion",)), directory) is not None:
         return Classes(("lesion",), "the masks of the ISIC challenge")
@@ -114,7 +114,7 @@ def by_places(places, directory):
         return Classes(tuple(sorted(named)), how)
     if not files:
         return None
-    if names := find_colours(files):
+    if names := find_classes_by_colour(files):
         return Classes(names, "colours of the masks")
     count, ignore, how = count_labels(files)
     return Classes(read_names(directory, count), how, ignore)
@@ -170,11 +170,11 @@ def count_values(path):
 
 
 def read_mask_values(path):
-    """As `read_values`; a palette of which only two colours are used is a mask of one class."""
+    """As `read_stored_values`; a palette with only two colours in use is a mask of one class."""
     try:
-        return read_values(path, LABEL)
+        return read_stored_values(path, LARGEST_LABEL)
     except InputError:
-        values = read_values(path, 1)
+        values = read_stored_values(path, 1)
         if "all that is not black" in (values[1] or "") and len(np.unique(values[0])) <= 2:
             return values
         raise
@@ -199,12 +199,12 @@ def interpret(counts, lossy, where):
     if top <= 1:
         return 1, None, "values 0 and 1 of the masks"
     whole = all(value == int(value) > 0 for value in found)
-    if whole and top <= LABEL and not lossy:
+    if whole and top <= LARGEST_LABEL and not lossy:
         values = f"values 1 to {top:g}" if len(found) == top else f"values {list_all(found)}"
         return int(top), None, f"{values} of the label maps"
     if top in FULL and not rest:
         return 1, None, f"values 0 and {top:g} of the masks"
-    if top == FULL[0] and whole and rest[-1] <= LABEL and not lossy:
+    if top == FULL[0] and whole and rest[-1] <= LARGEST_LABEL and not lossy:
         values = list_all(rest)
         return int(rest[-1]), int(top), f"values {values} of the masks; {top:g} is left out"
     soft = sum(counts[value] for value in rest) / sum(counts[value] for value in found)
@@ -219,5 +219,5 @@ def interpret(counts, lossy, where):
 
 def list_all(values):
     """ "1, 2 and 7"; of many the first ones."""
-    shown = [show(value) for value in values[:8]] + ["..."] * (len(values) > 8)
+    shown = [spell_value(value) for value in values[:8]] + ["..."] * (len(values) > 8)
     return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]

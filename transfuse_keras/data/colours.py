@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from transfuse_keras.data.class_names import is_background, plain
-from transfuse_keras.data.decode import decode
+from transfuse_keras.data.decode import decode_picture
 from transfuse_keras.errors import InputError, blaming
 
 FILES = ("labelmap.txt", "label_colors.txt", "class_dict.csv", "classes.txt")
@@ -32,7 +32,7 @@ def read_coloured(path, classes):
     listed, where = find_colours(path, classes)
     if listed is None:
         return None
-    picture = decode(path, "mask")
+    picture = decode_picture(path, "mask")
     if picture.mode not in ("P", "RGB", "RGBA") or picture.info["deep"]:
         return None
     if lossy := picture.info["lossy"]:
@@ -44,13 +44,13 @@ def read_coloured(path, classes):
     missing = set(indices) - {plain(name) for name in listed.values()}
     if missing:
         raise InputError(f"{where}: lists no colour of {min(missing)}; add it.")
-    codes = pack(pixels)
+    codes = pack_colours(pixels)
     labels = np.zeros(codes.shape, "uint8")
     for code in np.unique(codes):
         if code not in listed:
             raise InputError(
-                f"{path}: holds the colour {spell(code)}, which {where} does not list; add it, or "
-                "save the mask without soft edges."
+                f"{path}: holds the colour {spell_colour(code)}, which {where} does not list; add "
+                "it, or save the mask without soft edges."
             )
         labels[codes == code] = indices.get(plain(listed[code]), 0)
     return labels, f"colours by {where if isinstance(where, str) else where.name}"
@@ -86,14 +86,14 @@ def read_list(path):
     listed = {}
     for line, match in zip(lines, found, strict=True):
         name = (line[: match.start()] or line[match.end() :]).strip(" :,;\t\"'")
-        code = pack(np.array(match.groups(), "int64"))
+        code = pack_colours(np.array(match.groups(), "int64"))
         if not name or max(map(int, match.groups())) > 255 or code in listed:
             raise InputError(f"{path}: '{line}' is no name with a colour of its own; correct it.")
         listed[int(code)] = name
     return listed
 
 
-def find_classes(paths):
+def find_classes_by_colour(paths):
     """The classes of masks by their colours.
 
     Args:
@@ -104,7 +104,7 @@ def find_classes(paths):
 
     Raises: InputError if there are too many colours, or none that can be background.
     """
-    modes = {decode(path, "mask").mode for path in paths[:1]}
+    modes = {decode_picture(path, "mask").mode for path in paths[:1]}
     if not paths or not modes & {"P", "RGB", "RGBA"}:
         return None
     listed, _ = find_colours(paths[0], ())
@@ -114,24 +114,24 @@ def find_classes(paths):
         return None
     codes = set()
     for path in paths:
-        picture = decode(path, "mask")
+        picture = decode_picture(path, "mask")
         pixels = np.asarray(picture.convert("RGB"))
         if picture.info["lossy"] or not np.ptp(pixels, axis=2).any():
             continue
-        codes.update(np.unique(pack(pixels)).tolist())
+        codes.update(np.unique(pack_colours(pixels)).tolist())
         if len(codes) > MOST + 1:
             raise InputError(f"{path}: has more than {MOST} colours, so they are no classes.")
     if codes and 0 not in codes:
-        shown = ", ".join(map(spell, sorted(codes)))
+        shown = ", ".join(map(spell_colour, sorted(codes)))
         raise InputError(f"{paths[0]}: which colour is background? {REMEDY} of {shown}.")
     return tuple(f"colour_{code:06x}" for code in sorted(codes - {0})) or None
 
 
-def pack(pixels):
+def pack_colours(pixels):
     """Red, green and blue (..., 3 or 4) as one number each."""
     return (pixels[..., :3].astype("int64") * (65536, 256, 1)).sum(axis=-1)
 
 
-def spell(code):
+def spell_colour(code):
     """ "255,0,0" of a packed colour."""
     return ",".join(map(str, int(code).to_bytes(3)))

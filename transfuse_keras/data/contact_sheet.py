@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from transfuse_keras.data.pictures import overlay, select_visible_slice
+from transfuse_keras.data.samples import spread_evenly
 from transfuse_keras.files import replacing
 
 COLUMNS, ROWS = 6, 4
@@ -27,15 +28,14 @@ def write_contact_sheet(path, splits, task):
     samples = list(named.values())
     if not samples:
         return False
-    chosen = np.linspace(0, len(samples) - 1, min(COLUMNS * ROWS, len(samples))).round().astype(int)
+    chosen = spread_evenly(samples, COLUMNS * ROWS)
     rows = -(-len(chosen) // COLUMNS)
     figure = Figure(figsize=(2.4 * COLUMNS, 2.6 * rows), layout="constrained")
     figure.suptitle(f"{task.name}: {', '.join(task.classes)}")
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
-    for axis, index in zip(axes, chosen, strict=False):  # the last row may not be full
-        part, sample = samples[index]
+    for axis, (part, sample) in zip(axes, chosen, strict=False):  # the last row may not be full
         image, masks = select_visible_slice(*sample.read())
         masks = (masks == 1).astype("uint8")
         axis.imshow(overlay(image, np.zeros_like(masks), truth=masks))

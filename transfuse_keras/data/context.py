@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def neighbours(count, context):
+def find_neighbour_slices(count, context):
     """Which slices belong to each of `count`: integers (count, 2 * context + 1), from the lowest to
     the highest; beyond the first and the last slice these are repeated."""
     around = np.arange(-context, context + 1)
@@ -25,7 +25,7 @@ def stack(slices, rows):
 
 def with_neighbours(slices, context):
     """Every slice of a volume (D, H, W, C) with its neighbours, see `stack`."""
-    return stack(slices, neighbours(len(slices), context))
+    return stack(slices, find_neighbour_slices(len(slices), context))
 
 
 class Stacks:
@@ -46,7 +46,10 @@ class Stacks:
     def of_volumes(cls, slices, counts, context):
         """As `Stacks`, of volumes with so many slices each; neighbours are of the same volume."""
         starts = np.cumsum([0, *counts[:-1]])
-        rows = [start + neighbours(n, context) for start, n in zip(starts, counts, strict=True)]
+        rows = [
+            start + find_neighbour_slices(n, context)
+            for start, n in zip(starts, counts, strict=True)
+        ]
         return cls(slices, np.concatenate(rows))
 
     def __getitem__(self, index):

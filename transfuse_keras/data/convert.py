@@ -57,7 +57,7 @@ def convert(directory, out, task=None, spacing=None, masks=None, group=None):
     places = place_samples(listing.samples, task)
     with replacing(out) as temporary, ThreadPoolExecutor() as pool:
         for folder, samples in places.items():
-            write_tables(temporary / folder, samples, listing.patients)
+            write_sample_tables(temporary / folder, samples, listing.patients)
             jobs = [(temporary / folder, stem, x, task) for stem, x in samples.items()]
             for _ in pool.map(lambda job: write_sample(*job), jobs):
                 pass
@@ -85,7 +85,7 @@ def place_samples(samples, task):
     return places
 
 
-def write_tables(folder, samples, patients):
+def write_sample_tables(folder, samples, patients):
     """Write what is known of samples beside their pixels: groups.csv and spacing.csv."""
     folder.mkdir(parents=True, exist_ok=True)
     heads = list(dict.fromkeys(name for sample in samples.values() for name in sample.attributes))

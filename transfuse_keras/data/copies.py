@@ -17,7 +17,7 @@ NEAREST = 3  # images of another split that an image is compared with in detail
 # slices no two of different patients have more than 0.85, but for copies; of resized, brightened
 # or recompressed copies 19 of 20 have 0.94 and more (chest radiographs, brightened: 0.9).
 ALIKE = 0.88
-SHOWN = 5
+PAIRS_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,9 @@ def find_lookalikes(splits, prints):
             for i, row in zip(block, outside[near], strict=True):
                 pairs |= {(min(i, j), max(i, j)) for j in row}
     details = [highlight(thumbnail, 3) for thumbnail in thumbnails]
-    found = [(similarity(details[i], details[j]), known[i], known[j]) for i, j in sorted(pairs)]
+    found = [
+        (correlate_pictures(details[i], details[j]), known[i], known[j]) for i, j in sorted(pairs)
+    ]
     return sorted((x for x in found if x[0] >= ALIKE), key=lambda x: -x[0])
 
 
@@ -124,10 +126,11 @@ def warn_of_lookalikes(splits, prints):
     if not pairs:
         return []
     shown = [f"{name_file(a)} ({x}) and {name_file(b)} ({y})" for _, (x, a), (y, b) in pairs]
-    more = f"; and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+    more = f"; and {len(pairs) - PAIRS_NAMED} more" if len(pairs) > PAIRS_NAMED else ""
+    named = "; ".join(shown[:PAIRS_NAMED]) + more
     return [
         "Images in different splits look alike, as frames of a video or resized copies do; scores "
-        f"may be optimistic: {quantity(len(pairs), 'pair')}, {'; '.join(shown[:SHOWN])}{more}."
+        f"may be optimistic: {quantity(len(pairs), 'pair')}, {named}."
     ]
 
 
@@ -144,7 +147,7 @@ def highlight(picture, sigma):
     return picture - cv2.GaussianBlur(picture, (0, 0), sigma)
 
 
-def similarity(first, second):
+def correlate_pictures(first, second):
     """The largest correlation of two pictures, one of which may be shifted a little."""
     inner = first[SHIFT:-SHIFT, SHIFT:-SHIFT]
     if inner.std() < 1e-3 or second.std() < 1e-3:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from transfuse_keras.data.quiet import LARGEST, reading
+from transfuse_keras.data.quiet import LARGEST_PICTURE, reading
 from transfuse_keras.errors import InputError
 
 MOST_SCANS = 2**32  # pixels times scans of a progressive JPEG: each scan goes over all pixels
@@ -23,7 +23,7 @@ CORNER[:4, :4] = 255
 STEPS = {2: 85, 4: 17}  # bits of a grey pixel: distance of the levels that Pillow makes of them
 
 
-def decode(path, what):
+def decode_picture(path, what):
     """A file as a Pillow image, decoded and upright.
 
     info["lossy"] names what may have changed values, or is None. Of a grey image of 1 or more than
@@ -43,7 +43,7 @@ def decode(path, what):
         # an open file: Pillow maps the pixels of a path into memory, and takes those of a grey TIFF
         # on its side for rows of another length
         with reading(), path.open("rb") as file, Image.open(file, formats=IMAGE_FORMATS) as picture:
-            refuse_bomb(picture, path)
+            refuse_picture_bomb(picture, path)
             # the further pictures of an MPO, which cameras write, are previews
             count = getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1
             if count > 1:
@@ -83,10 +83,10 @@ def decode(path, what):
         raise InputError(f"{path}: not a readable {what} ({reason}); {remedy}.") from error
 
 
-def refuse_bomb(picture, path):
+def refuse_picture_bomb(picture, path):
     """Raise InputError if an opened image would take too long to decode."""
     pixels = picture.width * picture.height
-    if pixels > LARGEST:
+    if pixels > LARGEST_PICTURE:
         raise InputError(
             f"{path}: claims {picture.width}x{picture.height} pixels, too many to decode."
         )
@@ -113,11 +113,12 @@ def turn_upright(picture):
         return ImageOps.exif_transpose(picture)
     picture.load()  # a PNG may tell it behind its pixels
     exif = picture.info.get("exif")
-    turn = find_turn(exif, "JPEG" if picture.format in ("JPEG", "MPO") else "PNG") if exif else None
+    form = "JPEG" if picture.format in ("JPEG", "MPO") else "PNG"
+    turn = find_exif_turn(exif, form) if exif else None
     return picture.copy() if turn is None else picture.transpose(turn)
 
 
-def find_turn(exif, form):
+def find_exif_turn(exif, form):
     """What puts a picture with these EXIF bytes upright, as Pillow names it; None for nothing.
 
     OpenCV is asked, by a tiny picture of the format: the edge script reads by it, so damaged EXIF
@@ -177,7 +178,7 @@ def is_deep(path):
 
 
 def decode_deep_colours(path):
-    """A colour image of 16 bits that `decode` has accepted: uint16 (H, W, 3), RGB, upright."""
+    """A colour image of 16 bits that `decode_picture` accepted: uint16 (H, W, 3), RGB, upright."""
     with reading(), Image.open(path, formats=IMAGE_FORMATS) as picture:
         tags = getattr(picture, "tag_v2", {})
         if tags.get(EXTRA_SAMPLES, (0,))[0] == PREMULTIPLIED:

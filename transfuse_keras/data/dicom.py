@@ -16,14 +16,14 @@ from pydicom.uid import (
 )
 
 from transfuse_keras.data.dicom_decoder import add_decoder, check_size, missing_packages
-from transfuse_keras.data.dicom_display import has_voi_lut, has_window, is_grey, rescale, show
+from transfuse_keras.data.dicom_display import has_voi_lut, has_window, is_grey, rescale, show_frame
 from transfuse_keras.data.quiet import reading
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, first_line
 
 SEGMENTATIONS = {SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7"}  # the second: label maps
 # pixels, 8192 x 8192, twice those of the largest radiographs: while they are windowed each takes
 # dozens of bytes
-LARGEST = 2**26
+LARGEST_FRAME = 2**26
 LARGEST_INFLATED = 2**28  # bytes that a deflated file may unpack to
 
 
@@ -49,7 +49,7 @@ def open_dicom(path):
             ) from error
         except Exception as error:
             raise InputError(
-                f"{path}: not a readable DICOM file ({first_line(error)}); replace or remove it."
+                f"{path}: not a readable DICOM file ({name_fault(error)}); replace or remove it."
             ) from error
 
 
@@ -112,7 +112,7 @@ def read_dicom(path, frame=None, value_range=None):
         )
     with decoding(path):
         header.update(frame_attributes(header, frame or 0))
-        return show(decode(path, header, frame or 0), header, value_range)
+        return show_frame(decode_values(path, header, frame or 0), header, value_range)
 
 
 @contextmanager
@@ -125,7 +125,7 @@ def decoding(path):
             raise
         except Exception as error:
             raise InputError(
-                f"{path}: its pixels cannot be decoded ({first_line(error)})."
+                f"{path}: its pixels cannot be decoded ({name_fault(error)})."
             ) from error
 
 
@@ -145,7 +145,7 @@ def read_unwindowed(path):
     header = open_image(path)
     with decoding(path):
         header.update(frame_attributes(header, 0))
-        return rescale(decode(path, header, 0), header)
+        return rescale(decode_values(path, header, 0), header)
 
 
 def frame_attributes(header, frame):
@@ -160,13 +160,13 @@ def frame_attributes(header, frame):
     return found
 
 
-def decode(path, header, frame):
+def decode_values(path, header, frame):
     """The values of a frame: (H, W), or (H, W, 3) of RGB.
 
     Raises: InputError if a decoder is missing; else what pydicom raises for damaged files.
     """
     samples = header.get("SamplesPerPixel") or 1  # dcmtk, too, takes a missing one for 1
-    if header.Rows * header.Columns > LARGEST:
+    if header.Rows * header.Columns > LARGEST_FRAME:
         raise ValueError(f"it claims {header.Columns}x{header.Rows} pixels")
     if samples not in (1, 3):
         raise ValueError(f"it has {samples} values a pixel")
@@ -228,16 +228,16 @@ def dicom_header(path):
             return patient or None, tuple(float(mm) for mm in spacing) if spacing else None
         except Exception as error:
             raise InputError(
-                f"{path}: its patient or pixel spacing cannot be read ({first_line(error)})."
+                f"{path}: its patient or pixel spacing cannot be read ({name_fault(error)})."
             ) from error
 
 
-def first_line(error):
+def name_fault(error):
     if isinstance(error, AttributeError) and error.name:
         return f"it lacks {error.name}"
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return first_line(error)
 
 
 def last_line(error):
     """pydicom names the decoders that failed, one a line."""
-    return str(error).strip().splitlines()[-1].strip() if str(error).strip() else first_line(error)
+    return str(error).strip().splitlines()[-1].strip() if str(error).strip() else name_fault(error)

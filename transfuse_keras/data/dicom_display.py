@@ -13,7 +13,7 @@ from pydicom.pixels import (
 GREYS = 2**16  # of grey between the window and the presentation LUT
 
 
-def show(values, header, value_range=None):
+def show_frame(values, header, value_range=None):
     """Decoded values of a frame as they are shown.
 
     Args:
@@ -30,9 +30,9 @@ def show(values, header, value_range=None):
     if colour == "PALETTE COLOR":
         widen_palette(header)
         shown = apply_color_lut(values, header)[..., :3]  # the fourth is transparency
-        return to_8_bits(shown, 8 * shown.itemsize)
+        return colours_to_8_bits(shown, 8 * shown.itemsize)
     if values.ndim == 3:
-        return to_8_bits(values, header.BitsStored)
+        return colours_to_8_bits(values, header.BitsStored)
     if not is_grey(header):
         raise ValueError(f"its colours are {colour}")
     return show_grey(values, header, value_range)[..., None]
@@ -60,7 +60,7 @@ def widen_palette(header):
         header[element.tag].value = entries.tobytes()
 
 
-def to_8_bits(values, bits):
+def colours_to_8_bits(values, bits):
     """Unsigned values of so many bits as uint8; as dcmtk does, the lower bits are dropped."""
     if values.dtype.kind != "u":
         raise ValueError("its colours are signed")

@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 from pydicom.pixels import pixel_array
 
-from transfuse_keras.data.dicom import first_line, open_dicom, read_dicom
+from transfuse_keras.data.dicom import decoding, name_fault, open_dicom, read_dicom
 from transfuse_keras.data.dicom_decoder import add_decoder
 from transfuse_keras.data.dicom_series import sort_slices
 from transfuse_keras.data.orientation import to_slices
@@ -59,7 +59,7 @@ def open_segmentation(path, task):
         except InputError:
             raise
         except Exception as error:
-            raise InputError(f"{path}: is a damaged DICOM SEG ({first_line(error)}).") from error
+            raise InputError(f"{path}: is a damaged DICOM SEG ({name_fault(error)}).") from error
 
 
 def list_frames(path, header, task):
@@ -103,9 +103,9 @@ def find_class(segment, task, path):
     By its label, in which case, spaces, - and _ do not matter; else by its coded term, with the
     modifier if the task gives one.
     """
-    label = plain(segment.SegmentLabel)
+    label = normalize_label(segment.SegmentLabel)
     for i, name in enumerate(task.classes):
-        if plain(name) == label:
+        if normalize_label(name) == label:
             return i
     (kind,) = segment.SegmentedPropertyTypeCodeSequence
     modifiers = kind.get("SegmentedPropertyTypeModifierCodeSequence") or ()
@@ -118,7 +118,7 @@ def find_class(segment, task, path):
     return found[0] if found else None
 
 
-def plain(name):
+def normalize_label(name):
     return str(name).strip().lower().replace(" ", "_").replace("-", "_")
 
 
@@ -137,18 +137,13 @@ def read_frame(path, index):
     """A frame of a SEG as bool (H, W): where it is 1, or at least half of its largest possible
     fraction; InputError if it cannot be decoded."""
     header = open_dicom(path)
-    with reading():
-        add_decoder()
-        try:
-            if header.BitsAllocated == 1 and header.Rows * header.Columns % 8:
-                # pydicom 3.0 reads such a frame alone a byte too short
-                values = pixel_array(path).reshape(-1, header.Rows, header.Columns)[index]
-            else:
-                values = pixel_array(path, index=index)
-        except Exception as error:
-            raise InputError(
-                f"{path}: its pixels cannot be decoded ({first_line(error)})."
-            ) from error
+    add_decoder()
+    with decoding(path):
+        if header.BitsAllocated == 1 and header.Rows * header.Columns % 8:
+            # pydicom 3.0 reads such a frame alone a byte too short
+            values = pixel_array(path).reshape(-1, header.Rows, header.Columns)[index]
+        else:
+            values = pixel_array(path, index=index)
     top = header.get("MaximumFractionalValue") if header.SegmentationType == "FRACTIONAL" else 1
     return values >= top / 2
 

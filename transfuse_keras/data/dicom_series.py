@@ -4,14 +4,13 @@ from collections import defaultdict
 
 import numpy as np
 
-from transfuse_keras.data.dicom import decode, open_image
+from transfuse_keras.data.dicom import decode_values, open_image
 from transfuse_keras.data.dicom_display import rescale
 from transfuse_keras.data.kinds import is_dicom
-from transfuse_keras.data.orientation import Volume
+from transfuse_keras.data.orientation import LPS_TO_RAS, Volume
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 
-TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's axes run to the left and to posterior
 UNEQUAL = 0.05  # of the distance of slices, by which distances may differ
 
 
@@ -45,7 +44,7 @@ def open_series(source):
     def read():
         values = np.empty(shape, "float32")
         for k, (path, header) in enumerate(slices):
-            values[:, :, k, 0] = rescale(decode(path, header, 0), header).T
+            values[:, :, k, 0] = rescale(decode_values(path, header, 0), header).T
         return values
 
     return Volume(where, shape, affine, True, read)
@@ -69,13 +68,13 @@ def sort_slices(source):
     headers = [open_image(path) for path in paths]
     with reading():
         try:
-            order, affine = place(headers)
+            order, affine = place_slices(headers)
         except Exception as error:
             raise InputError(f"{where}: its DICOM series is no volume: {error}.") from error
     return [(paths[i], headers[i]) for i in order], affine
 
 
-def place(headers):
+def place_slices(headers):
     """The order of slices along their normal, and the affine of the volume in mm, RAS.
 
     Raises: ValueError with what is wrong with the series; others for damaged attributes.
@@ -117,7 +116,7 @@ def place(headers):
     affine[:3, 1] = along_column * row_spacing
     affine[:3, 2] = (positions[-1] - positions[0]) / (len(headers) - 1)
     affine[:3, 3] = positions[0]
-    return order, TO_RAS @ affine
+    return order, LPS_TO_RAS @ affine
 
 
 def numbers(headers, name, count):

@@ -2,14 +2,13 @@
 
 import numpy as np
 
-from transfuse_keras.data.orientation import Volume
+from transfuse_keras.data.orientation import LPS_TO_RAS, Volume
 from transfuse_keras.errors import InputError
 
 UNPLACED = (
     "names no space: its axes are taken to run to the left, posterior and superior, as ITK takes "
     "them, and spacings that it lacks are 1 mm"
 )
-TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's axes run to the left and to posterior
 
 
 def open_volume(path):
@@ -45,4 +44,4 @@ def open_volume(path):
     affine[:3, 3] = reader.GetOrigin()[:3]
     # MetaImage has values for what is not given, NRRD has none
     placed = path.suffix.lower() in (".mha", ".mhd") or reader.HasMetaDataKey("NRRD_space")
-    return Volume(path, shape, TO_RAS @ affine, placed, read, doubt="" if placed else UNPLACED)
+    return Volume(path, shape, LPS_TO_RAS @ affine, placed, read, doubt="" if placed else UNPLACED)

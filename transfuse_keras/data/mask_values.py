@@ -7,7 +7,7 @@ from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.errors import InputError
 
 ROUNDING = 1e-3  # a value so near to a whole number is that number
-LABEL = 31  # what is a label at most, where a mask of one class goes up to 255
+LARGEST_LABEL = 31  # what is a label at most, where a mask of one class goes up to 255
 LOSSY_NOISE = 24  # grey levels by which an even area of a JPEG differs in itself
 
 
@@ -43,17 +43,17 @@ def cut(values, path, ignore=None, lossy=None):
     full = 1 if top <= 1 else 255 if top <= 255 else 65535
     if lossy and 0 < top <= 255 / 2:
         raise InputError(
-            f"{path}: its largest value is {show(top)}: {lossy} may have blurred a mask of so few "
-            "grey levels; save it as PNG."
+            f"{path}: its largest value is {spell_value(top)}: {lossy} may have blurred a mask of "
+            "so few grey levels; save it as PNG."
         )
     if full / 8 < top <= full / 2:
         raise InputError(
-            f"{path}: its largest value is {show(top)}; a mask is 0 and 1, or 0 and {full}."
+            f"{path}: its largest value is {spell_value(top)}; a mask is 0 and 1, or 0 and {full}."
         )
     if top <= full / 8 and top > 0:
         raise InputError(
-            f"{path}: holds the label {show(top)}, but a mask is 0 and 1, or 0 and 255: is this a "
-            "label map? The task has one class."
+            f"{path}: holds the label {spell_value(top)}, but a mask is 0 and 1, or 0 and 255: is "
+            "this a label map? The task has one class."
         )
     soft = ((found > 0) & (found < full)).any()
     how = f"values from 0 to {full}, cut at one half" if soft else f"0 and {full}"
@@ -74,13 +74,13 @@ def refuse_other_kinds(values, found, full, path):
     or if a single value between the two fills an area, as an edge does not."""
     if found.size > 1 and found[0] > full / 2:
         raise InputError(
-            f"{path}: holds values from {show(found[0])} to {show(found[-1])}, all of them white; "
-            "a mask is 0 and 1, or 0 and 255."
+            f"{path}: holds values from {spell_value(found[0])} to {spell_value(found[-1])}, all "
+            "of them white; a mask is 0 and 1, or 0 and 255."
         )
-    low, high = found[found <= LABEL], found[found > LABEL]
+    low, high = found[found <= LARGEST_LABEL], found[found > LARGEST_LABEL]
     if full > 1 and low.any() and high.size == 1:
-        shown = ", ".join([*map(show, low[:4]), *["..."] * (low.size > 4)])
-        other = show(high[0])
+        shown = ", ".join([*map(spell_value, low[:4]), *["..."] * (low.size > 4)])
+        other = spell_value(high[0])
         raise InputError(
             f"{path}: holds {shown} and {other}, so it is no mask of two values; if {other} marks "
             f"pixels to leave out, give ignore={other} in a task file."
@@ -90,8 +90,8 @@ def refuse_other_kinds(values, found, full, path):
         inner = cv2.erode((values == between[0]).astype("uint8"), np.ones((3, 3)), borderValue=0)
         if inner.any():
             raise InputError(
-                f"{path}: areas of it hold {show(between[0])}, between 0 and {full}, so it is no "
-                "mask of two values: is this a label map? The task has one class."
+                f"{path}: areas of it hold {spell_value(between[0])}, between 0 and {full}, so it "
+                "is no mask of two values: is this a label map? The task has one class."
             )
 
 
@@ -104,8 +104,8 @@ def refuse_grey_areas(values, top, path):
     if np.count_nonzero(middle) > 0.05 * np.count_nonzero(grey > 255 / 4):
         raise InputError(
             f"{path}: areas of it hold about {int(np.median(values[middle]))}, between 0 and "
-            f"{show(top)}, so it is no mask of two values: is this a label map? The task has one "
-            "class."
+            f"{spell_value(top)}, so it is no mask of two values: is this a label map? The task "
+            "has one class."
         )
 
 
@@ -127,6 +127,6 @@ def list_values(values):
     return np.unique(values).astype("int64" if values.dtype == bool else values.dtype)
 
 
-def show(value):
+def spell_value(value):
     """A value as a person writes it: 2, not 2.0, but 1.0021 in full."""
     return str(int(value)) if value == int(value) else repr(float(str(value)))

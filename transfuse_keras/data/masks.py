@@ -3,8 +3,8 @@
 import numpy as np
 
 from transfuse_keras.data.colours import REMEDY, read_coloured
-from transfuse_keras.data.decode import STEPS, decode
-from transfuse_keras.data.mask_values import cut, list_values, show, snap
+from transfuse_keras.data.decode import STEPS, decode_picture
+from transfuse_keras.data.mask_values import cut, list_values, snap, spell_value
 from transfuse_keras.data.palettes import palette_values
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.errors import InputError
@@ -62,14 +62,14 @@ def read_label_map(paths, classes, ignore=None):
 
 def read_mask(path, ignore=None):
     """The mask of one class: (uint8 (H, W) of 0/1 and IGNORED, how it was read)."""
-    values, how, lossy = read_values(path, 1)
+    values, how, lossy = read_stored_values(path, 1)
     mask, found = cut(values, path, ignore, lossy)
     return mask, how or found
 
 
 def read_labels(path, classes, ignore=None):
     """A label map: (array (H, W), how it was read)."""
-    values, how, lossy = read_values(path, len(classes))
+    values, how, lossy = read_stored_values(path, len(classes))
     if lossy:
         raise InputError(f"{path}: {lossy} may have changed its labels; save label maps as PNG.")
     if how == STORED and len(classes) >= min(STEPS.values()):
@@ -97,14 +97,15 @@ def check_labels(labels, classes, where, ignore=None):
         )
     remedy = "relabel it"
     if wrong.size == 1 and wrong[0] > len(classes) and wrong[0] == int(wrong[0]):
-        remedy += f", or give ignore={show(wrong[0])} in a task file if it marks what to leave out"
+        remedy += f", or give ignore={spell_value(wrong[0])} in a task file"
+        remedy += " if it marks what to leave out"
     raise InputError(
-        f"{where}: holds the label {show(wrong[0])}, but the labels are 0 background, {names}; "
-        f"{remedy}."
+        f"{where}: holds the label {spell_value(wrong[0])}, but the labels are 0 background, "
+        f"{names}; {remedy}."
     )
 
 
-def read_values(path, count):
+def read_stored_values(path, count):
     """Values of a mask file.
 
     Args:
@@ -114,7 +115,7 @@ def read_values(path, count):
     Returns: (array (H, W), how it was read if there was a choice, the name of a lossy format);
     the last two may be None.
     """
-    picture = decode(path, "mask")
+    picture = decode_picture(path, "mask")
     lossy = picture.info["lossy"]
     if picture.info["deep"]:
         raise InputError(

@@ -9,11 +9,11 @@ import numpy as np
 from transfuse_keras.data.decode import is_deep
 from transfuse_keras.data.splits import limit_samples
 from transfuse_keras.data.symmetry import shrink
-from transfuse_keras.data.value_range import find_ranges, read_with
+from transfuse_keras.data.value_range import find_value_ranges, read_with
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks.task import Task
 
-IMAGES, VOLUMES = 200, 40  # so many samples are read, from as many patients as can be
+MOST_IMAGES, MOST_VOLUMES = 200, 40  # so many samples are read, from as many patients as can be
 SPECK = 5  # pixels; what is smaller is no object
 
 
@@ -55,11 +55,11 @@ def measure_all(samples):
     Raises: InputError if a file cannot be read, or no mask shows anything.
     """
     volumes = samples[0].slices is not None
-    chosen = limit_samples(samples, VOLUMES if volumes else IMAGES)
+    chosen = limit_samples(samples, MOST_VOLUMES if volumes else MOST_IMAGES)
     if not volumes:
-        chosen = read_with(chosen, find_ranges(Task("", ("any",)), samples))
+        chosen = read_with(chosen, find_value_ranges(Task("", ("any",)), samples))
     with ThreadPoolExecutor() as pool:
-        measured = list(pool.map(measure, chosen))
+        measured = list(pool.map(measure_sample, chosen))
     if not any(one.maps for one in measured):
         raise InputError(
             f"{samples[0].files[-1].parent}: the masks of all {len(measured)} training samples "
@@ -68,7 +68,7 @@ def measure_all(samples):
     return measured
 
 
-def measure(sample):
+def measure_sample(sample):
     """Measured of a Sample; InputError if it cannot be read."""
     image, masks = sample.read()
     volume = sample.slices is not None

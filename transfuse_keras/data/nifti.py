@@ -5,7 +5,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from nibabel.spatialimages import HeaderDataError
 
-from transfuse_keras.data.orientation import Volume, find_turn
+from transfuse_keras.data.orientation import Volume, find_ras_turn
 from transfuse_keras.files import replacing
 
 UNPLACED = (
@@ -58,7 +58,7 @@ def open_volume(path):
 def differ(header):
     """Whether the qform and the sform of a header exchange or mirror axes in different ways."""
     try:
-        return bool((find_turn(header.get_qform()) != find_turn(header.get_sform())).any())
+        return bool((find_ras_turn(header.get_qform()) != find_ras_turn(header.get_sform())).any())
     except (HeaderDataError, ValueError):  # a damaged qform leaves no choice
         return False
 

@@ -20,6 +20,7 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # axes of DICOM and ITK run to left and posterior
 RAS = np.array([[0, 1], [1, 1], [2, 1]])
 TOLERANCE = 0.1  # of a voxel: grids that lie closer are one, as headers are rounded
 
@@ -47,7 +48,7 @@ class Volume:
     doubt: str = ""
 
 
-def find_turn(affine):
+def find_ras_turn(affine):
     """How the axes of an array become RAS, as nibabel's orientations tell it; ValueError if the
     affine is no placement in space."""
     turn = io_orientation(affine) if np.isfinite(affine).all() else np.full((3, 2), np.nan)
@@ -58,7 +59,7 @@ def find_turn(affine):
 
 def in_ras(sizes, affine):
     """Numbers of the three stored axes in the order of the RAS axes."""
-    return np.asarray(sizes)[np.argsort(find_turn(affine)[:, 0])]
+    return np.asarray(sizes)[np.argsort(find_ras_turn(affine)[:, 0])]
 
 
 def slice_axes(affine):
@@ -83,19 +84,19 @@ def describe_slices(shape, affine):
 
 def to_slices(values, affine):
     """Values (X, Y, Z) or (X, Y, Z, C), as stored, as slices (D, H, W) or (D, H, W, C)."""
-    turned = apply_orientation(values, find_turn(affine))
+    turned = apply_orientation(values, find_ras_turn(affine))
     return np.moveaxis(turned, slice_axes(affine), (0, 1, 2))
 
 
 def from_slices(values, affine):
     """The inverse of `to_slices`."""
     turned = np.moveaxis(values, (0, 1, 2), slice_axes(affine))
-    return apply_orientation(turned, ornt_transform(RAS, find_turn(affine)))
+    return apply_orientation(turned, ornt_transform(RAS, find_ras_turn(affine)))
 
 
 def corners(shape, affine):
     """The middles (8, 3) of the outermost voxels in mm, in RAS order whatever the array's is."""
-    turned = affine @ inv_ornt_aff(find_turn(affine), tuple(shape))
+    turned = affine @ inv_ornt_aff(find_ras_turn(affine), tuple(shape))
     return apply_affine(
         turned, list(itertools.product(*((0, n - 1) for n in in_ras(shape, affine))))
     )

@@ -4,7 +4,7 @@ import numpy as np
 
 from transfuse_keras.errors import InputError
 
-DARK = 32  # below this in every channel a colour is black
+BLACK_BELOW = 32  # below this in every channel a colour is black
 # of mmsegmentation's 150 colours the first 20, for the labels 0 ... 19
 ADE_COLOURS = (
     "787878 b47878 06e6e6 503232 04c803 787850 8c8c8c cc05ff e6e6e6 04fa07 "
@@ -67,7 +67,7 @@ def palette_values(picture, count, path):
         if (used == colours[present]).all():
             how = None if name == "grey" else f"a palette ({name}): the index is the label"
             return indices, how
-    black = (used < DARK).all(axis=1)
+    black = (used < BLACK_BELOW).all(axis=1)
     grey = (np.ptp(used, axis=1) == 0).all()
     brightness = palette[:, 0].astype("uint8")[indices]
     if count > 1:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 
 from PIL import Image
 
-LARGEST = 2**28  # pixels, 16384 x 16384: Pillow refuses to decode more
+LARGEST_PICTURE = 2**28  # pixels, 16384 x 16384: Pillow refuses to decode more
 
 lock, readers, undo = threading.Lock(), 0, ExitStack()
 
@@ -40,7 +40,7 @@ def change_settings():
     for module in (r"PIL\.", "pydicom", "highdicom", "nibabel"):
         warnings.filterwarnings("ignore", module=module)
     undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-    Image.MAX_IMAGE_PIXELS = LARGEST // 2  # Pillow warns of more, and refuses twice as many
+    Image.MAX_IMAGE_PIXELS = LARGEST_PICTURE // 2  # Pillow warns of more, and refuses twice as many
     logger = logging.getLogger("nibabel.global")
     undo.callback(logger.setLevel, logger.level)
     logger.setLevel("CRITICAL")

@@ -3,14 +3,14 @@
 import numpy as np
 from PIL import Image
 
-from transfuse_keras.data.decode import decode, decode_deep_colours, is_grey_and_deep
+from transfuse_keras.data.decode import decode_deep_colours, decode_picture, is_grey_and_deep
 from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.masks import read_masks
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 
 CHUNK = 2**20  # pixels that are converted at a time
-RANGES = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))  # white of images of so many bits
+WHITES = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))  # white of images of so many bits
 
 
 def read_image(path, channels=3, value_range=None, dicom_range=None):
@@ -32,7 +32,7 @@ def read_image(path, channels=3, value_range=None, dicom_range=None):
         from transfuse_keras.data.dicom import read_dicom
 
         return with_channels(read_dicom(path, value_range=dicom_range), channels)
-    return picture_pixels(decode(path, "image"), channels, value_range, path)
+    return picture_pixels(decode_picture(path, "image"), channels, value_range, path)
 
 
 def picture_pixels(picture, channels, value_range=None, path="image"):
@@ -87,7 +87,7 @@ def find_top(values, path):
             f"{path}: has negative pixels, or unsigned ones of 32 bits; save it as 8 or 16 bits, "
             "or give value_range=(black, white) in a task file."
         )
-    ranges = (1, *RANGES) if values.dtype.kind == "f" else RANGES
+    ranges = (1, *WHITES) if values.dtype.kind == "f" else WHITES
     return next((top for top in ranges if values.max() <= top), values.max())
 
 

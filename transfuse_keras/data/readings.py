@@ -8,7 +8,7 @@ import numpy as np
 from transfuse_keras.data.dicom_masks import describe_segmentation
 from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.masks import describe_masks
-from transfuse_keras.data.value_range import describe_ranges, find_ranges, read_with
+from transfuse_keras.data.value_range import describe_ranges, find_value_ranges, read_with
 from transfuse_keras.errors import quantity
 
 MANY = 5  # so many sentences that say the same become one
@@ -31,7 +31,7 @@ def describe_sample(sample, task):
 def read_as_trained(report, task, listed, splits):
     """Samples and splits that read images as a training would, which is noted: with one range,
     that of the training images."""
-    found = find_ranges(task, splits.get("train", listed))
+    found = find_value_ranges(task, splits.get("train", listed))
     report.notes += describe_ranges(found)
     bound = {x.name: x for x in read_with(listed, found)}
     return list(bound.values()), {

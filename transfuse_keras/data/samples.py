@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from transfuse_keras.data.phantoms import PHANTOMS, draw_phantom, phantom_spacing, volume_spacing
 from transfuse_keras.files import portable
 
@@ -64,3 +66,9 @@ def phantom_samples(task, size, seed, indices):
 
 
 SPLITS = {"train": 7, "val": 1, "test": 2}  # the paper's ratio for the hip task
+
+
+def spread_evenly(items, most):
+    """At most so many items of a list, from the first to the last at even distances."""
+    chosen = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
+    return [items[i] for i in chosen]

@@ -5,10 +5,10 @@ import numpy as np
 
 from transfuse_keras.data.resize import resize_image
 
-SIZE = (128, 128)  # at which all is measured, so that files of other sizes compare
+MEASURED_SIZE = (128, 128)  # at which all is measured, so that files of other sizes compare
 MARGIN = 0.25  # of the range of the training images, on each side
-WIDTHS = (3, 9, 27)  # of textures, in pixels
-GREY = 1.0  # grey levels by which channels may differ, as those of a grey JPEG do
+TEXTURE_WIDTHS = (3, 9, 27)  # of textures, in pixels
+GREY_TOLERANCE = 1.0  # grey levels by which channels may differ, as those of a grey JPEG do
 FLAT = 1e-2  # the texture of an image of one colour
 LEAST = 0.01  # of the largest value, on each side: a range of one image has no width
 
@@ -27,7 +27,7 @@ def measure_image(image):
     """
     slices = np.asarray(image, "float32")
     slices = slices[None] if slices.ndim == 3 else slices
-    small = np.stack([resize_image(x, SIZE) for x in slices])
+    small = np.stack([resize_image(x, MEASURED_SIZE) for x in slices])
     channels, found = small.shape[-1], {}
     for k in range(channels):
         values, of = small[..., k], "" if channels == 1 else f" of channel {k + 1}"
@@ -36,10 +36,10 @@ def measure_image(image):
         found |= {f"1 % quantile{of}": low, f"99 % quantile{of}": high}
     for k in range(channels - 1):
         difference, of = small[..., k] - small[..., k + 1], f"channel {k + 1} - channel {k + 2}"
-        found |= {of: difference.mean(), f"colours, {of}": log10(difference.std(), GREY)}
+        found |= {of: difference.mean(), f"colours, {of}": log10(difference.std(), GREY_TOLERANCE)}
     rest = small.mean(axis=-1)
     contrast = rest.std() or 1
-    for width in WIDTHS:
+    for width in TEXTURE_WIDTHS:
         smooth = np.stack([cv2.blur(x, (width, width)) for x in rest])
         found[f"texture of {width} pixels"] = log10((rest - smooth).std() / contrast, FLAT)
         rest = smooth
@@ -52,7 +52,7 @@ def log10(value, least):
     return np.log10(max(value, least))
 
 
-def find_ranges(measured):
+def find_statistic_ranges(measured):
     """The range of each statistic over images: name -> (smallest, largest)."""
     columns = {name: [each[name] for each in measured] for name in measured[0]}
     return {name: (min(values), max(values)) for name, values in columns.items()}
@@ -65,7 +65,7 @@ def describe_unlike(statistics, ranges):
 
     Args:
         statistics: what `measure_image` gave.
-        ranges: what `find_ranges` gave of the training images.
+        ranges: what `find_statistic_ranges` gave of the training images.
     """
     said = []
     for name, (low, high) in ranges.items():

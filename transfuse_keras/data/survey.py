@@ -19,12 +19,12 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.tasks.facts import Facts
 from transfuse_keras.tasks.plan import choose_augmentation
 from transfuse_keras.tasks.task import Task
-from transfuse_keras.tasks.wording import describe_augmentation
+from transfuse_keras.tasks.wording import describe_changes
 
 log = logging.getLogger(__name__)
 
 EDGES = 0.02  # share of labelled pixels in two classes, up to which they are edges that two share
-CONTEXT = 1.5  # slices show so many times what their labels reach from the centre
+REACH_SHOWN = 1.5  # slices show so many times what their labels reach from the centre
 
 
 def survey(directory, spacing=None, masks=None, group=None):
@@ -56,7 +56,7 @@ def survey(directory, spacing=None, masks=None, group=None):
     splits = complete_splits(listing)
     measured = measure_all(splits["train"])
     task = replace(task, mirror_pairs=find_sides(task.classes, stack_maps(measured))[0])
-    facts = collect(task, splits["train"], measured)
+    facts = collect_facts(task, splits["train"], measured)
     own_test = splits["test"] is not splits["val"]
     field, size = show_field(measured) if volumes else (None, facts.size)
     return replace(
@@ -81,16 +81,18 @@ def fix_augmentation(task, samples):
     """
     if task.augmentation is not None:
         return task
-    augmentation, kind, why = choose_augmentation(collect(task, samples, measure_all(samples)))
+    augmentation, kind, why = choose_augmentation(
+        collect_facts(task, samples, measure_all(samples))
+    )
     task = replace(task, augmentation=augmentation)
     log.info(
         f"The task names no augmentation, so that of {kind} is taken ({why}): "
-        f"{describe_augmentation(task)}."
+        f"{describe_changes(task)}."
     )
     return task
 
 
-def collect(task, samples, measured):
+def collect_facts(task, samples, measured):
     """The Facts on a task's training samples, of which some were measured."""
     maps = stack_maps(measured)
     areas, widths = (
@@ -136,7 +138,7 @@ def show_field(measured):
     """(height, width) in mm that the slices of volumes should show, and the same in pixels of the
     usual spacing."""
     spacings = np.array([one.spacing for one in measured])
-    reach = CONTEXT * spacings * [one.reach for one in measured]
+    reach = REACH_SHOWN * spacings * [one.reach for one in measured]
     extent = spacings * [one.shape for one in measured]
     field = np.ceil(np.minimum(reach.max(axis=0), extent.max(axis=0)))
     pixels = np.round(field / np.median(spacings, axis=0))

@@ -9,7 +9,7 @@ from transfuse_keras.data.resize import resize_channels
 
 SMALL = 32  # pixels of the maps that are compared
 ENOUGH = 8  # images that show a class, from which on its mean place says something
-PARTNERS, ALONE = 0.7, 0.3  # likeness of one class to the mirrored other, and to itself mirrored
+LIKE_PARTNER, LIKE_ITSELF = 0.7, 0.3  # of one class to the mirrored other, and to itself mirrored
 SIDES = {"left": "right", "l": "r", "lt": "rt"}
 SIDES |= {right: left for left, right in SIDES.items()}
 
@@ -43,8 +43,8 @@ def find_sides(classes, maps):
             both = means[i] and means[j]
             if (
                 both
-                and min(likeness(means[i], means[j]), likeness(means[j], means[i])) > PARTNERS
-                and max(likeness(means[k], means[k]) for k in (i, j)) < ALONE
+                and min(likeness(means[i], means[j]), likeness(means[j], means[i])) > LIKE_PARTNER
+                and max(likeness(means[k], means[k]) for k in (i, j)) < LIKE_ITSELF
             ):
                 pairs.append((first, second))
     return tuple(pairs), False

@@ -7,9 +7,10 @@ from functools import partial
 
 import numpy as np
 
-from transfuse_keras.data.decode import decode, decode_deep_colours, is_deep
+from transfuse_keras.data.decode import decode_deep_colours, decode_picture, is_deep
 from transfuse_keras.data.kinds import is_dicom
-from transfuse_keras.data.readers import RANGES
+from transfuse_keras.data.readers import WHITES
+from transfuse_keras.data.samples import spread_evenly
 from transfuse_keras.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def fix_ranges(task, splits):
     Returns: the task with its `value_range` and `dicom_range`, and splits whose samples read with
     them; both as they are where the task has a range or no training image needs one.
     """
-    found = find_ranges(task, splits["train"])
+    found = find_value_ranges(task, splits["train"])
     for sentence in describe_ranges(found):
         log.info(sentence)
     for part, samples in splits.items():  # in place: `splits` also tells how it was made
@@ -46,12 +47,13 @@ def read_with(samples, ranges):
 def describe_ranges(ranges):
     """A sentence on each range."""
     return [
-        f"{KINDS[name][0]}: {low:g} is black and {high:g} is white, found on the training images."
+        f"{RANGE_KINDS[name][0]}: {low:g} is black and {high:g} is white, found on the training "
+        "images."
         for name, (low, high) in ranges.items()
     ]
 
 
-def find_ranges(task, samples):
+def find_value_ranges(task, samples):
     """Field of the task -> (black, white), for those that it lacks and samples need.
 
     These are percentiles of the pixels of up to SAMPLED images. Where they span more than half of
@@ -62,7 +64,7 @@ def find_ranges(task, samples):
         return {}
     files = list(dict.fromkeys(x.files[0] for x in samples if x.files))
     ranges = {}
-    for name, (_, needs_range, read) in KINDS.items():
+    for name, (_, needs_range, read) in RANGE_KINDS.items():
         if getattr(task, name) is None:
             values = draw_values(files, needs_range, read)
             ranges |= {name: choose_range(values)} if values.size else {}
@@ -75,7 +77,7 @@ def draw_values(files, needs_range, read):
         wanted = [
             x for x, needed in zip(files, pool.map(needs_range, files), strict=True) if needed
         ]
-        chosen = np.linspace(0, len(wanted) - 1, min(SAMPLED, len(wanted))).round().astype(int)
+        chosen = spread_evenly(wanted, SAMPLED)
 
         def draw(path):
             try:
@@ -86,13 +88,13 @@ def draw_values(files, needs_range, read):
             values = values.ravel()[drawn]
             return values[np.isfinite(values)]
 
-        return np.concatenate([np.empty(0, "uint8"), *pool.map(draw, [wanted[i] for i in chosen])])
+        return np.concatenate([np.empty(0, "uint8"), *pool.map(draw, chosen)])
 
 
 def choose_range(values):
     """(black, white) of some of the pixels of a data set."""
     low, high = (float(x) for x in np.percentile(values, (DARKEST, BRIGHTEST)))
-    for top in (1, *RANGES) if values.dtype.kind == "f" else RANGES:
+    for top in (1, *WHITES) if values.dtype.kind == "f" else WHITES:
         if low >= 0 and top / 2 < high - low and high <= top:
             return 0.0, float(top)
     return low, high if high > low else low + 1
@@ -103,7 +105,7 @@ def is_deep_picture(path):
 
 
 def read_deep_picture(path):
-    picture = decode(path, "image")
+    picture = decode_picture(path, "image")
     return decode_deep_colours(path) if picture.info["deep"] else np.asarray(picture)
 
 
@@ -115,14 +117,14 @@ def is_unwindowed(path):
     return lacks_window(path)
 
 
-def read_unwindowed(path):
+def read_unwindowed_dicom(path):
     from transfuse_keras.data import dicom
 
     return dicom.read_unwindowed(path)
 
 
 # field of the task -> what it is for, which files need it, and the values of such a file
-KINDS = {
+RANGE_KINDS = {
     "value_range": ("Images of more than 8 bits", is_deep_picture, read_deep_picture),
-    "dicom_range": ("DICOM images without a window", is_unwindowed, read_unwindowed),
+    "dicom_range": ("DICOM images without a window", is_unwindowed, read_unwindowed_dicom),
 }

@@ -21,8 +21,8 @@ from transfuse_keras.data.quiet import reading
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.errors import InputError, quantity
 
-LARGEST = 2**29  # voxels of all channels, more than 512 x 512 x 2000: 2 GiB as float32
-ITK = "sitk::ERROR: "
+LARGEST_VOLUME = 2**29  # voxels of all channels, more than 512 x 512 x 2000: 2 GiB as float32
+ITK_ERROR = "sitk::ERROR: "  # in the last line of a message
 
 
 def open_volume(source):
@@ -39,7 +39,7 @@ def open_volume(source):
                 raise
             except Exception as error:
                 raise unreadable(source, error) from error
-    if math.prod(volume.shape) > LARGEST:
+    if math.prod(volume.shape) > LARGEST_VOLUME:
         claimed = " x ".join(map(str, volume.shape[: 3 + (volume.shape[3] > 1)]))
         raise unreadable(volume.path, ValueError(f"it claims {claimed} voxels"))
     return volume
@@ -47,12 +47,12 @@ def open_volume(source):
 
 def unreadable(path, error):
     lines = str(error).replace(str(path), "").strip().splitlines() or [type(error).__name__]
-    told = [line.removeprefix(ITK) for line in lines if line.startswith(ITK)]  # in its last line
+    told = [line.removeprefix(ITK_ERROR) for line in lines if line.startswith(ITK_ERROR)]
     reason = (told or lines)[0]
     return InputError(f"{path}: not a readable volume ({reason}); correct or remove it.")
 
 
-def read_values(volume):
+def read_voxels(volume):
     """All values of a Volume, float32 (X, Y, Z, C) as stored; InputError if it is damaged."""
     with reading():
         try:
@@ -124,7 +124,7 @@ def read_volume(sources, mask_source, classes, channels, labels, ignore=None):
     count = sum(volume.shape[3] for volume in volumes)
     if count != channels:
         raise InputError(f"{first.path}: has {quantity(count, 'channel')}, the task {channels}.")
-    parts = [to_slices(read_values(volume), volume.affine) for volume in volumes]
+    parts = [to_slices(read_voxels(volume), volume.affine) for volume in volumes]
     image = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
     z_score(image, first.path)
     if mask_source is None:
@@ -133,7 +133,7 @@ def read_volume(sources, mask_source, classes, channels, labels, ignore=None):
     refuse_other_grid(first, label_map)
     if label_map.shape[3] != 1:
         raise InputError(f"{label_map.path}: has {label_map.shape[3]} channels, a label map one.")
-    found = snap(to_slices(read_values(label_map)[..., 0], label_map.affine), label_map.path)
+    found = snap(to_slices(read_voxels(label_map)[..., 0], label_map.affine), label_map.path)
     left_out = np.zeros(found.shape, bool) if ignore is None else found == ignore
     wrong = found[~np.isin(found, (0, *labels)) & ~left_out]
     if wrong.size:

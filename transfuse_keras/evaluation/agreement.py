@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from transfuse_keras.evaluation.report_files import number
+from transfuse_keras.evaluation.report_files import read_number
 
 COVERED = 1.96  # standard deviations that hold 95 % of a normal distribution
 
@@ -21,7 +21,7 @@ def measure_agreement(rows):
     """
     sizes = {}
     for row in rows:
-        pair = [number(row.get(key)) for key in ("prediction_size", "truth_size")]
+        pair = [read_number(row.get(key)) for key in ("prediction_size", "truth_size")]
         if not np.isnan(pair).any() and any(pair):
             sizes.setdefault(row["class"], []).append(pair)
     return {name: limits_of_agreement(*np.transpose(pairs)) for name, pairs in sizes.items()}

@@ -8,7 +8,7 @@ from transfuse_keras.data.pictures import color_of
 from transfuse_keras.evaluation.cases import SUBGROUP, choose_headline, is_distance, list_metrics
 from transfuse_keras.evaluation.failures import FAILURES, name_failure
 from transfuse_keras.evaluation.figures import label, spoken
-from transfuse_keras.evaluation.report_files import number
+from transfuse_keras.evaluation.report_files import read_number
 from transfuse_keras.evaluation.score_tables import format_score
 
 
@@ -19,7 +19,9 @@ def label_failures(rows):
         row
         | {
             "failure": name_failure(
-                flags[row["truth_empty"]], flags[row["prediction_empty"]], number(row.get("dice"))
+                flags[row["truth_empty"]],
+                flags[row["prediction_empty"]],
+                read_number(row.get("dice")),
             )
         }
         for row in rows
@@ -74,7 +76,7 @@ def rank_cases(rows):
     scores = {}
     for case, of in by_case.items():
         shown = [row for row in of if row["truth_empty"] != "True"] or of
-        scores[case] = float(np.mean([number(row.get("dice")) for row in shown]))
+        scores[case] = float(np.mean([read_number(row.get("dice")) for row in shown]))
     return dict(sorted(scores.items(), key=lambda item: item[1]))
 
 
@@ -142,5 +144,5 @@ def choose_columns(metrics, rows):
 
 def figure(text, digits):
     """A cell of cases.csv as a rounded number; None where it is undefined."""
-    value = number(text)
+    value = read_number(text)
     return None if np.isnan(value) else round(value, digits)

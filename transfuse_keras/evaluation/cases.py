@@ -2,7 +2,7 @@
 
 import math
 
-from transfuse_keras.errors import blaming
+from transfuse_keras.errors import SCORE_AGAIN, blaming
 from transfuse_keras.files import read_table
 
 UNITS = ("_mm", "_px")
@@ -42,11 +42,10 @@ def read_cases(path):
 
     Files of earlier releases have no "group", "truth_size", "prediction_size" and "diagonal".
     """
-    remedy = "score the model again"
-    with blaming(path, "damaged", remedy):
+    with blaming(path, "damaged", SCORE_AGAIN):
         rows = [
             {key: parse_cell(key, value) for key, value in row.items()}
-            for row in read_table(path, remedy)
+            for row in read_table(path, SCORE_AGAIN)
         ]
         pairs = {(row["case"], row["class"]): row.keys() >= NEEDED for row in rows}
         cases, classes = ({pair[i] for pair in pairs} for i in (0, 1))

@@ -13,7 +13,7 @@ from transfuse_keras.evaluation.report_files import read_metrics
 from transfuse_keras.evaluation.results import score_samples, write_thresholds
 from transfuse_keras.evaluation.validation import GRID, choose_thresholds, count_validation
 from transfuse_keras.files import make_first_free, write_json
-from transfuse_keras.inference.ensemble import average
+from transfuse_keras.inference.ensemble import average_predictors
 from transfuse_keras.inference.predict import choose_flips
 from transfuse_keras.inference.predict_files import load_members
 from transfuse_keras.runs.fitting import known_together
@@ -84,7 +84,7 @@ def evaluate_model(
         task = known[0]
     task = keep_ranges(task, known)
     flips = choose_flips(flips, task)
-    predictor = average(load_members(members, precision, jit, task))
+    predictor = average_predictors(load_members(members, precision, jit, task))
     options = spacing, everything, masks, group
     samples, trained_on = choose_for_all(task, data, runs, *options)
     name = "phantom" if data is None and own_data(run) is None else Path(data or own_data(run)).name
@@ -95,7 +95,7 @@ def evaluate_model(
         if not samples:
             raise InputError(f"--shard: there are fewer cases than {shard.count}.")
     else:
-        folder = choose_evaluation_folder(out, find_home(model, runs), name)
+        folder = choose_evaluation_folder(out, find_common_folder(model, runs), name)
     if threshold == "auto" and shard is not None:
         raise InputError("--threshold auto: choose it once, before the shards; then leave it out.")
     if threshold == "auto" and len(members) > 1:
@@ -144,7 +144,7 @@ def evaluate_model(
     return folder
 
 
-def find_home(model, runs):
+def find_common_folder(model, runs):
     """The folder that an evaluation belongs to: that of the run or of the cross-validation; None
     of several runs and of a lone file."""
     if len(runs) == 1:

@@ -3,10 +3,11 @@
 from datetime import datetime
 
 from transfuse_keras.errors import quantity
+from transfuse_keras.versions import describe_versions
 
 LOSS = "boundary-weighted IoU + binary cross entropy (StructureLoss) on each output"
 SHARES = ("scale", "shift", "brightness", "contrast", "saturation", "hue")
-SPLITS = {"train": "training", "val": "validation", "test": "test"}
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
 def facts(metrics, config, sessions, split):
@@ -29,7 +30,7 @@ def facts(metrics, config, sessions, split):
         "Training time": describe_time(sessions),
         "Computed on": ", ".join(dict.fromkeys(x for of in sessions for x in of["devices"])),
         "Command": sessions[0]["command"] if sessions else "",
-        "Versions": describe_versions(sessions[-1] if sessions else config),
+        "Versions": describe_versions((sessions[-1] if sessions else config).get("versions") or {}),
         "Scored on": metrics.get("scored") or "",
         "Prediction": f"{seconds:.2g} s per case" if seconds else "",
     }
@@ -88,7 +89,7 @@ def describe_augmentation(augmentation):
 def describe_split(split):
     """ "training 294 images of 12 patients, validation ...", from the rows of split.csv."""
     parts = []
-    for part, name in SPLITS.items():
+    for part, name in SPLIT_NAMES.items():
         rows = [row for row in split if row["split"] == part]
         patients = len({row["group"] for row in rows})
         if rows:
@@ -121,7 +122,3 @@ def describe_duration(seconds):
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-
-
-def describe_versions(of):
-    return ", ".join(f"{name} {x}" for name, x in (of.get("versions") or {}).items() if x)

@@ -11,15 +11,15 @@ from matplotlib.ticker import MaxNLocator
 from transfuse_keras.data.pictures import color_of
 from transfuse_keras.evaluation.cases import PENALIZED, is_distance
 from transfuse_keras.evaluation.pictures import data_uri
-from transfuse_keras.evaluation.report_files import number
+from transfuse_keras.evaluation.report_files import read_number
 from transfuse_keras.metrics.calibration import BINS
 
 BLUE, ORANGE, GREY, DARK = "#0072b2", "#d55e00", "#777777", "#222222"
 WIDTH = 4.6  # inches: two beside each other on A4, one on a phone, with the text still readable
 MOST_SETS = 12  # that are told apart
 MANY_DOTS = 3000  # from here on dots are pixels, for the size of the file
-WORDS = {"iou": "IoU", "mae": "MAE", "nsd": "NSD", "pranet": "PraNet", "dice": "Dice"}
-WORDS |= {"e": "E", "f": "F"}
+METRIC_WORDS = {"iou": "IoU", "mae": "MAE", "nsd": "NSD", "pranet": "PraNet", "dice": "Dice"}
+METRIC_WORDS |= {"e": "E", "f": "F"}
 STYLE = {
     "font.size": 10,
     "axes.edgecolor": "#999999",
@@ -70,7 +70,8 @@ def distributions(rows, metrics, sets=()):
     for metric in overlaps[:1] + distances[:1]:
         groups, colors = {}, []
         for row in rows:
-            if row["truth_empty"] != "True" and not math.isnan(value := number(row.get(metric))):
+            value = read_number(row.get(metric))
+            if row["truth_empty"] != "True" and not math.isnan(value):
                 name = spoken(" ".join(row[key] for key in varying) or row["class"])
                 if name not in groups:
                     groups[name] = []
@@ -172,7 +173,7 @@ def learning_curves(history):
     marker = "." if len(epochs) < 40 else ""
     for heading, key in (("loss", "loss"), ("Dice", "mask_dice")):
         lines = {
-            name: ([number(row[column]) for row in history], style)
+            name: ([read_number(row[column]) for row in history], style)
             for name, column, style in (("training", key, "--"), ("validation", f"val_{key}", "-"))
             if history and column in history[0]
         }
@@ -234,6 +235,6 @@ def label(metric):
     if is_distance(metric):
         stem, unit = metric.removeprefix(PENALIZED).rsplit("_", 1)
         return f"{stem.upper()}{' with penalty' * metric.startswith(PENALIZED)}, {unit}"
-    words = [WORDS.get(word, word) for word in metric.split("_")]
+    words = [METRIC_WORDS.get(word, word) for word in metric.split("_")]
     joined = ("-" if len(words[0]) == 1 else " ").join(words)
     return joined[0].upper() + joined[1:]

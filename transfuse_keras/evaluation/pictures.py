@@ -7,14 +7,14 @@ import numpy as np
 
 from transfuse_keras.data.pictures import select_visible_slice
 from transfuse_keras.data.resize import resize_image, resize_masks
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import SCORE_AGAIN, InputError
 
 SIDE = 512  # longest side of a picture, and of the grid that outlines are drawn on
 SIMPLER = 0.7  # grid units that an outline may be off
 QUALITY = 80
 BUDGET = 5_000_000  # bytes of all pictures in a page
-MOST = 1000  # pictures in a page
-SIDES = (512, 384, 256, 192, 128, 96)  # of these the largest with which the budget is kept
+MOST_PICTURES = 1000  # pictures in a page
+PICTURE_SIDES = (512, 384, 256, 192, 128, 96)  # of these the largest with which the budget is kept
 SMALL_QUALITY = 70
 TRIED = 20  # pictures, to find that side
 
@@ -38,7 +38,7 @@ def write_picture(folder, number, sample, image, truth, masks, classes):
     scale = SIDE / max(height, width)
     grid = max(1, round(height * scale)), max(1, round(width * scale))
     file = f"{number:04}_{sample.file_name}.webp"
-    (folder / file).write_bytes(encode(image, SIDE, QUALITY))
+    (folder / file).write_bytes(encode_webp(image, SIDE, QUALITY))
     return {
         **{"case": sample.name, "file": file, "size": grid[::-1]},
         "truth": trace_classes(resize_masks(truth, grid), classes),
@@ -46,7 +46,7 @@ def write_picture(folder, number, sample, image, truth, masks, classes):
     }
 
 
-def encode(image, side, quality):
+def encode_webp(image, side, quality):
     """A picture, uint8 (H, W, 1 or 3) RGB, as bytes of a WebP no longer than `side`."""
     height, width = image.shape[:2]
     scale = min(1, side / max(height, width))
@@ -57,11 +57,11 @@ def encode(image, side, quality):
 
 
 def trace_classes(masks, classes):
-    paths = {name: trace(masks[..., i]) for i, name in enumerate(classes)}
+    paths = {name: trace_svg(masks[..., i]) for i, name in enumerate(classes)}
     return {name: path for name, path in paths.items() if path}
 
 
-def trace(mask):
+def trace_svg(mask):
     """The outlines of a mask, uint8 0/1 (H, W), holes too, as the path of an SVG; "" if empty.
 
     A path runs through the centres of the pixels on the border; draw it with fill-rule evenodd.
@@ -79,21 +79,21 @@ def embed_pictures(pictures):
     """Pictures for one page, as large as its BUDGET allows.
 
     Args:
-        pictures: case -> picture, see `read_pictures`, the worst case first; those after MOST
-            are left out.
+        pictures: case -> picture, see `read_pictures`, the worst case first; those after
+            MOST_PICTURES are left out.
 
     Returns: case -> {"uri": of a WebP, "size", "truth", "prediction"} as in `write_picture`.
     """
-    chosen = dict(list(pictures.items())[:MOST])
+    chosen = dict(list(pictures.items())[:MOST_PICTURES])
     paths = [of["path"] for of in chosen.values()]
     trial = [read_webp(path) for path in paths[:: max(1, len(paths) // TRIED)]]
-    for side in SIDES:
-        mean = np.mean([len(encode(image, side, SMALL_QUALITY)) for image in trial] or [0])
+    for side in PICTURE_SIDES:
+        mean = np.mean([len(encode_webp(image, side, SMALL_QUALITY)) for image in trial] or [0])
         if mean * len(paths) <= BUDGET:
             break
     return {
         case: {
-            "uri": data_uri(encode(read_webp(of["path"]), side, SMALL_QUALITY), "image/webp"),
+            "uri": data_uri(encode_webp(read_webp(of["path"]), side, SMALL_QUALITY), "image/webp"),
             **{key: of[key] for key in ("size", "truth", "prediction")},
         }
         for case, of in chosen.items()
@@ -105,7 +105,7 @@ def read_webp(path):
     content = np.frombuffer(path.read_bytes(), "uint8")
     picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
     if picture is None:
-        raise InputError(f"{path}: damaged; score the model again.")
+        raise InputError(f"{path}: damaged; {SCORE_AGAIN}.")
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 

@@ -28,12 +28,12 @@ from transfuse_keras.evaluation.figures import (
 from transfuse_keras.evaluation.paper import beside_paper
 from transfuse_keras.evaluation.pictures import embed_pictures
 from transfuse_keras.evaluation.report_files import (
-    number,
     read_case_rows,
     read_exports,
     read_facts,
     read_history_rows,
     read_metrics,
+    read_number,
     read_pictures,
 )
 from transfuse_keras.evaluation.score_tables import (
@@ -50,7 +50,7 @@ from transfuse_keras.files import replacing
 from transfuse_keras.runs.folder import SPLIT, find_run, read_split
 from transfuse_keras.runs.sessions import read_sessions
 
-SHOWN = 4  # of the worst cases, at the top
+WORST_SHOWN = 4  # of the worst cases, at the top
 REASONS = {  # (truth empty, prediction empty) -> why a score has no value
     (False, True): "prediction empty",
     (True, False): "truth empty",
@@ -75,13 +75,13 @@ def write_report(run, metrics=None):
     rows = label_failures(read_case_rows(run / "cases.csv", names))
     history, exports = read_history_rows(run / "history.csv"), read_exports(run / "export.json")
     found = read_pictures(run)
-    home = find_home(run, metrics)
+    home = find_scored_run(run, metrics)
     config, sessions = read_facts(home / "config.json"), read_sessions(home)
     split = read_split(home) if (home / SPLIT).is_file() else []
     known, phantom = facts(metrics, config, sessions, split), metrics["data"] == "phantom"
     scores = rank_cases(rows)
     pictures = embed_pictures({case: found[case] for case in scores if case in found})
-    page = template().render(
+    page = load_report_template().render(
         metrics=metrics,
         model=name_model(metrics["variant"]),
         phantom=phantom,
@@ -113,7 +113,7 @@ def write_report(run, metrics=None):
         temporary.write_text(page, encoding="utf-8")
 
 
-def template():
+def load_report_template():
     loader = jinja2.PackageLoader("transfuse_keras.evaluation", ".")
     jinja = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     jinja.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
@@ -124,7 +124,7 @@ def template():
     return jinja.get_template("report.html")
 
 
-def find_home(folder, metrics):
+def find_scored_run(folder, metrics):
     """The run that was scored: the folder itself, the one it lies in, that of the model, or the
     first fold of a cross-validation."""
     if (folder / "fold-0").is_dir():
@@ -145,7 +145,7 @@ def list_worst(scores, rows, pictures):
             ],
             pictures[case],
         )
-        for case, score in [item for item in scores.items() if item[0] in pictures][:SHOWN]
+        for case, score in [item for item in scores.items() if item[0] in pictures][:WORST_SHOWN]
     ]
 
 
@@ -198,6 +198,6 @@ def count_undefined(rows, names):
     cases first."""
     found = Counter()
     for row in rows:
-        if any(name in row and math.isnan(number(row[name])) for name in names):
+        if any(name in row and math.isnan(read_number(row[name])) for name in names):
             found[REASONS[row["truth_empty"] == "True", row["prediction_empty"] == "True"]] += 1
     return {reason: found[reason] for reason in REASONS.values() if found[reason]}

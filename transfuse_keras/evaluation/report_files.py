@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.errors import EXPORT_AGAIN, SCORE_AGAIN, InputError, blaming
 from transfuse_keras.files import read_json, read_table
 
-REMEDY = "score the model again"
 EXPORT_FIGURES = ("largest_difference", "mask_dice", "dice", "keras_dice")
 STATISTICS = ("n", "std", "median", "low", "high")
 FLAGS = ("True", "False")
@@ -22,15 +21,15 @@ def read_metrics(path):
 
     Raises: InputError if it is missing or damaged.
     """
-    metrics = read_json(path, REMEDY)
+    metrics = read_json(path, SCORE_AGAIN)
     if metrics is None:
         raise InputError(f"{path}: no such file; only a run that was scored has a report.")
     needed = {"task", "data", "protocol", "variant", "n", "mean", "classes"}
     whole = isinstance(metrics, dict) and needed <= metrics.keys()
     parts = ("mean", "classes", "thresholds")
     if not whole or not all(isinstance(metrics.get(key, {}), dict) for key in parts):
-        raise InputError(f"{path}: not the scores of a run; score the model again.")
-    with blaming(path, "damaged", REMEDY):
+        raise InputError(f"{path}: not the scores of a run; {SCORE_AGAIN}.")
+    with blaming(path, "damaged", SCORE_AGAIN):
         check_metrics(metrics)
     return metrics
 
@@ -82,9 +81,8 @@ def check_numbers(figures):
 
 def read_exports(path):
     """The content of export.json: name -> what was verified; empty if there is no file."""
-    remedy = "export the model again"
-    exports = read_json(path, remedy) or {}
-    with blaming(path, "damaged", remedy):
+    exports = read_json(path, EXPORT_AGAIN) or {}
+    with blaming(path, "damaged", EXPORT_AGAIN):
         for row in exports.values():
             check_numbers({name: row.get(name) for name in EXPORT_FIGURES})
     return exports
@@ -97,26 +95,26 @@ def read_case_rows(path, names):
         path: Path of the file.
         names: of the metrics: their columns hold numbers.
     """
-    rows = read_table(path, REMEDY) if path.is_file() else []
-    with blaming(path, "damaged", REMEDY):
+    rows = read_table(path, SCORE_AGAIN) if path.is_file() else []
+    with blaming(path, "damaged", SCORE_AGAIN):
         for row in rows:
             if not (row["case"] and row["class"]):
                 raise ValueError("a row has no case or no class")
             if not (row["truth_empty"] in FLAGS and row["prediction_empty"] in FLAGS):
                 raise ValueError(f"of {row['case']} it is not known if a mask is empty")
-            if any(math.isinf(number(row.get(name))) for name in (*names, "dice", *SIZES)):
+            if any(math.isinf(read_number(row.get(name))) for name in (*names, "dice", *SIZES)):
                 raise ValueError(f"a score of {row['case']} is infinite")
     return rows
 
 
 def read_history_rows(path):
     """Rows of history.csv as dicts of strings; none if there is no file."""
-    rows = read_table(path, REMEDY) if path.is_file() else []
-    with blaming(path, "damaged", REMEDY):
+    rows = read_table(path, SCORE_AGAIN) if path.is_file() else []
+    with blaming(path, "damaged", SCORE_AGAIN):
         if [row["epoch"] for row in rows] != [str(epoch) for epoch in range(1, len(rows) + 1)]:
             raise ValueError("the epochs are not 1, 2, ...")
         for name in rows[0] if rows else ():
-            if not any(math.isfinite(number(row[name])) for row in rows):
+            if not any(math.isfinite(read_number(row[name])) for row in rows):
                 raise ValueError(f"{name} has no value")
     return rows
 
@@ -133,8 +131,8 @@ def read_pictures(folder):
     pictures = {}
     for part in (folder, *sorted(folder.glob("fold-*"))):
         path = part / "pictures" / "index.json"
-        entries = read_json(path, REMEDY) or []
-        with blaming(path, "damaged", REMEDY):
+        entries = read_json(path, SCORE_AGAIN) or []
+        with blaming(path, "damaged", SCORE_AGAIN):
             for entry in entries:
                 width, height = map(int, entry["size"])
                 paths = [*entry["truth"].values(), *entry["prediction"].values()]
@@ -147,8 +145,8 @@ def read_pictures(folder):
 
 def read_facts(path):
     """The content of config.json, as far as a report shows it; empty if there is no file."""
-    config = read_json(path, REMEDY) or {}
-    with blaming(path, "damaged", REMEDY):
+    config = read_json(path, SCORE_AGAIN) or {}
+    with blaming(path, "damaged", SCORE_AGAIN):
         recipe = config.get("recipe") or {}
         if "image_size" in recipe:
             height, width = recipe["image_size"]
@@ -161,6 +159,6 @@ def read_facts(path):
     return config
 
 
-def number(text):
+def read_number(text):
     """A number of a CSV file; nan for an empty cell."""
     return float(text) if text else math.nan

@@ -67,7 +67,7 @@ def score_samples(folder, predictor, task, samples, thresholds, flips="", trust=
         def visit(sample, image, truth, maps, masks):
             case = sample, image, truth, masks
             entries.append(write_picture(temporary, len(entries), *case, task.classes))
-            packed[sample.name] = pack(masks)
+            packed[sample.name] = pack_masks(masks)
             if check:
                 check.add(sample, image, truth, maps, masks)
 
@@ -111,12 +111,12 @@ def summarize_sets(rows):
     return {"sets": {name: {key: part[key] for key in kept} for name, part in parts.items()}}
 
 
-def pack(masks):
+def pack_masks(masks):
     """0/1 masks in few bytes, so that those of all cases can be held until the worst are known."""
     return masks.shape, zlib.compress(np.packbits(masks), level=1)
 
 
-def unpack(shape, content):
+def unpack_masks(shape, content):
     bits = np.frombuffer(zlib.decompress(content), "uint8")
     return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
 
@@ -130,7 +130,7 @@ def write_overlays(folder, samples, rows, packed):
         folder: Path; what it held is replaced.
         samples: list of Sample.
         rows: their scores, see `Evaluation`.
-        packed: name of a sample -> its predicted masks, as of `pack`.
+        packed: name of a sample -> its predicted masks, as of `pack_masks`.
 
     Writes: PNG files and index.json, a list of {"file", "case", "score", "rank"}.
     """
@@ -147,7 +147,7 @@ def write_overlays(folder, samples, rows, packed):
         temporary.mkdir()
         for number, (rank, sample) in enumerate(chosen):
             image, truth = sample.read()
-            truth, masks = (truth == 1).astype("uint8"), unpack(*packed[sample.name])
+            truth, masks = (truth == 1).astype("uint8"), unpack_masks(*packed[sample.name])
             name = f"{number:02}_{rank}_{sample.file_name}.png"
             picture = overlay(*enlarge(*select_visible_slice(image, masks, truth)))
             save_png(temporary / name, picture)

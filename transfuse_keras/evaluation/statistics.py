@@ -30,7 +30,7 @@ def summarize(rows):
     {name: {metric: value, "n": cases with a truth, "missed": those predicted empty,
     "false_positives": empty truths not predicted empty, "empty_kept_empty": share of empty truths
     predicted empty}}, "undefined": {name: {metric: count}}, "statistics": {name or "mean":
-    {metric: see `describe_scores`}}}. What has nothing to average is nan.
+    {metric: see `summarize_scores`}}}. What has nothing to average is nan.
     """
     rows = add_penalties(rows)
     cases, classes = (list(dict.fromkeys(row[key] for row in rows)) for key in ("case", "class"))
@@ -64,10 +64,10 @@ def summarize(rows):
             summary["undefined"][name][metric] = int(undefined)
         values[empty] = np.nan
         for i, name in enumerate(classes):
-            figures = describe_scores(values[:, i : i + 1], groups)
+            figures = summarize_scores(values[:, i : i + 1], groups)
             summary["statistics"][name][metric] = figures
             summary["classes"][name][metric] = figures["mean"]
-        figures = describe_scores(values, groups)
+        figures = summarize_scores(values, groups)
         summary["statistics"]["mean"][metric] = figures
         summary["mean"][metric] = figures["mean"]
     return summary
@@ -106,7 +106,7 @@ def sum_groups(values, groups=None):
     return sums[seen], counts[seen]
 
 
-def describe_scores(values, groups=None):
+def summarize_scores(values, groups=None):
     """Figures of one metric.
 
     Args:
@@ -165,7 +165,7 @@ def paired(first, second, groups=None):
     Returns: {"difference", "low", "high": bootstrap 95 % interval; "p": see `sign_flip_test`;
     "n", "groups": cases and patients}.
     """
-    figures = describe_scores(second - first, groups)
+    figures = summarize_scores(second - first, groups)
     sums, counts = sum_groups(second - first, groups)
     return {
         "difference": figures["mean"],

@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 
 from transfuse_keras.evaluation.cases import SUBGROUP, add_penalties, choose_headline, list_metrics
-from transfuse_keras.evaluation.statistics import describe_scores
+from transfuse_keras.evaluation.statistics import summarize_scores
 
 SIZE = "size of the truth"
-FEWEST = 9  # cases that are divided into thirds
+FEWEST_DIVIDED = 9  # cases that are divided into thirds
 MOST_NUMBERS = 6  # as codes of hospitals or devices may be
 
 
@@ -23,7 +23,7 @@ def summarize_subgroups(rows):
         rows: see `Evaluation`.
 
     Returns: list of {"subgroup": name, "value", "n": cases, "groups": patients, "scores":
-    {metric: `describe_scores`, a mean over classes}} with the metrics of `choose_headline`.
+    {metric: `summarize_scores`, a mean over classes}} with the metrics of `choose_headline`.
     """
     rows = add_penalties(rows)
     by_case = {}
@@ -54,7 +54,7 @@ def score(cases, metrics):
     scores = {}
     for metric in metrics:
         values = [[np.nan if x["truth_empty"] else x[metric] for x in rows] for rows in cases]
-        scores[metric] = describe_scores(np.array(values), groups)
+        scores[metric] = summarize_scores(np.array(values), groups)
     return {"n": len(cases), "groups": len(set(groups)), "scores": scores}
 
 
@@ -82,7 +82,7 @@ def divide_numbers(values):
 
 def divide_in_thirds(numbers, small, medium, large):
     """Case -> name of its third; empty for few cases, or where most have the same number."""
-    if len(numbers) < FEWEST:
+    if len(numbers) < FEWEST_DIVIDED:
         return {}
     low, high = np.quantile(list(numbers.values()), (1 / 3, 2 / 3))
     if not low < high:

@@ -3,7 +3,8 @@
 import numpy as np
 
 from transfuse_keras.data.resize import IGNORED
-from transfuse_keras.data.statistics import find_ranges, measure_image
+from transfuse_keras.data.samples import spread_evenly
+from transfuse_keras.data.statistics import find_statistic_ranges, measure_image
 from transfuse_keras.metrics import dice
 from transfuse_keras.metrics.calibration import (
     BINS,
@@ -14,7 +15,7 @@ from transfuse_keras.metrics.calibration import (
 from transfuse_keras.metrics.temperature import LOGITS, fit_temperature, scale_probabilities
 from transfuse_keras.runs.trust import Trust
 
-LARGEST = 500  # training images whose statistics are measured, evenly spread
+MOST_MEASURED = 500  # training images whose statistics are measured, evenly spread
 LOOK = 0.1  # the share of the validation cases with the smallest predicted Dice
 FEWEST = 5  # cases that a slope is fitted on
 
@@ -43,13 +44,13 @@ def fit_trust(validation, train, thresholds):
         slope, intercept = fit_line(expected, true)
         quality[name] = slope, intercept
         worst += [np.clip(slope * x + intercept, 0, 1) for x in expected]
-    chosen = np.linspace(0, len(train) - 1, min(LARGEST, len(train))).round().astype(int)
+    chosen = spread_evenly(train, MOST_MEASURED)
     return Trust(
         len(cases),
         temperature,
         quality,
         float(np.quantile(worst, LOOK)) if worst else 0.0,
-        find_ranges([measure_image(train[i].read()[0]) for i in chosen]),
+        find_statistic_ranges([measure_image(sample.read()[0]) for sample in chosen]),
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.inference.predict import predict_samples
-from transfuse_keras.metrics.temperature import BINS, find_bins
+from transfuse_keras.metrics.temperature import LOGIT_BINS, find_bins
 
 GRID = tuple(np.round(np.arange(0.05, 1, 0.05), 2).tolist())  # the thresholds that "auto" tries
 
@@ -41,7 +41,7 @@ class Counter:
     def __init__(self, grid):
         self.grid = np.asarray(grid, "float32")  # compared as of `to_masks`
         self.starts = find_bins(self.grid) + 1 + np.arange(len(grid))  # from here on reached
-        bins = np.arange(BINS + len(grid))
+        bins = np.arange(LOGIT_BINS + len(grid))
         self.coarse = bins - np.searchsorted(self.starts, bins, side="right")
 
     def place(self, maps):
@@ -59,7 +59,7 @@ class Counter:
         """The histogram over the bins of `count_logits`, of the pixels that reach the threshold
         of this index, or of all."""
         start = 0 if threshold is None else self.starts[threshold]
-        return np.bincount(self.coarse[start:], histogram[start:], BINS)
+        return np.bincount(self.coarse[start:], histogram[start:], LOGIT_BINS)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Validation:
         grid: the thresholds that were counted at.
         counter: Counter.
         cases: class -> list of CaseCounts.
-        total: (2, M, BINS), `count_logits` of all cases together.
+        total: (2, M, LOGIT_BINS), `count_logits` of all cases together.
     """
 
     grid: tuple
@@ -89,7 +89,7 @@ def count_validation(predictor, samples, task, grid, flips=""):
     Returns: Validation; it holds 33 kB for each case and class, whatever the size of the images.
     """
     counter, cases = Counter(grid), {name: [] for name in task.classes}
-    total = np.zeros((2, len(task.classes), BINS))
+    total = np.zeros((2, len(task.classes), LOGIT_BINS))
     for _, _, truth, maps, _ in predict_samples(predictor, samples, task, flips):
         counted = (truth != IGNORED).all(axis=-1)
         maps, truth = maps[counted], truth[counted] == 1

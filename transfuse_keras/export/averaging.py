@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import keras
 
 from transfuse_keras.errors import InputError
-from transfuse_keras.inference.ensemble import average, refuse_other_sizes
-from transfuse_keras.inference.predict import FLIPS, averaged
+from transfuse_keras.inference.ensemble import average_predictors, refuse_other_sizes
+from transfuse_keras.inference.predict import FLIP_AXES, average_flips
 from transfuse_keras.inference.predictor import as_predictor
 
 
@@ -39,7 +39,9 @@ class Averaged:
     def as_predictor(self):
         """The Predictor that does the same without a common graph."""
         alone = [as_predictor(model) for model in self.models]
-        return average([averaged(x, self.flips, self.mirrored_classes) for x in alone])
+        return average_predictors(
+            [average_flips(x, self.flips, self.mirrored_classes) for x in alone]
+        )
 
     def connect(self, image, predict):
         """The mean of the probabilities as a part of a graph.
@@ -57,11 +59,11 @@ class Averaged:
             def run(x, part=part, normalization=model.normalization):
                 return predict(part, normalization, x)
 
-            maps.append(self.mirror(run, image, FLIPS[self.flips]))
+            maps.append(self.mirror(run, image, FLIP_AXES[self.flips]))
         return sum(maps[1:], maps[0]) / len(maps)
 
     def mirror(self, run, image, axes):
-        """The mean over an image and its mirror images along `axes`, as `averaged` takes it."""
+        """The mean over an image and its mirror images along `axes`, as of `average_flips`."""
         if not axes:
             return run(image)
         axis, *others = axes

@@ -10,7 +10,7 @@ from transfuse_keras.data.cache import read_fitted
 from transfuse_keras.data.context import with_neighbours
 from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.data.splits import find_splits
-from transfuse_keras.errors import InputError, blaming, quantity
+from transfuse_keras.errors import SCORE_AGAIN, InputError, blaming, quantity
 from transfuse_keras.export.averaging import combine
 from transfuse_keras.export.formats import FORMATS
 from transfuse_keras.export.verification import (
@@ -180,7 +180,7 @@ def find_model_facts(task, run, spacing, file):
     data = read_config(run)["data"]
     scored = run / "metrics.json"
     metrics = read_json(scored)
-    with blaming(scored, "not the scores of a run", "score the model again"):
+    with blaming(scored, "not the scores of a run", SCORE_AGAIN):
         scores = metrics and {key: metrics[key] for key in ("n", "mean", "protocol")}
     return ModelFacts(
         task,

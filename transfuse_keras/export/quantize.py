@@ -17,7 +17,7 @@ BETWEEN = (
     ("/cnn_", Op.PAD),
     ("/cnn_", Op.CONCATENATION),
 )
-BITS = {"activation_num_bits": 8, "weight_num_bits": 8}
+EIGHT_BITS = {"activation_num_bits": 8, "weight_num_bits": 8}
 
 
 def quantize_dynamic(path):
@@ -48,7 +48,7 @@ def quantize_int8(path, images):
     recipe = RecipeManager()
     recipe.add_dynamic_config(".*", Op.FULLY_CONNECTED, num_bits=8)
     for names, operation in ((".*", Op.CONV_2D), *BETWEEN):
-        recipe.add_static_config(names, operation, **BITS)
+        recipe.add_static_config(names, operation, **EIGHT_BITS)
     path.write_bytes(quantized(path, recipe, images))
 
 
@@ -56,11 +56,11 @@ def quantized(path, recipe, images=None):
     """The content of a .tflite file by a recipe of the quantizer, bytes."""
     with quiet():
         quantizer = Quantizer(path.read_bytes(), recipe.get_quantization_recipe())
-        ranges = None if images is None else widest(quantizer, images)
+        ranges = None if images is None else find_widest_ranges(quantizer, images)
         return bytes(quantizer.quantize(ranges).quantized_model)
 
 
-def widest(quantizer, images):
+def find_widest_ranges(quantizer, images):
     """The ranges that hold every activation of every image, as the quantizer takes them.
 
     Its own average over images cuts the largest off, which moved outlines by several pixels.

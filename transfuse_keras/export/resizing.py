@@ -18,16 +18,16 @@ def resize_pixels(images, size):
     halved = tf.reduce_all(shape == 2 * np.array(size)) & (channels in FAST_CHANNELS)
 
     def shrink():
-        mean = average(tf.cast(images, "float32"), shape, size)
+        mean = average_areas(tf.cast(images, "float32"), shape, size)
         return tf.where(halved, tf.floor(mean + 0.5), tf.round(mean))
 
     def interpolate():
         values = tf.cast(images, "int32")
-        left, right, share = neighbours(shape[1], size[1])
+        left, right, share = find_neighbour_pixels(shape[1], size[1])
         share = tf.where(left == right, 0.0, share)
         first, second = coefficients(share[:, None])
         rows = first * tf.gather(values, left, axis=2) + second * tf.gather(values, right, axis=2)
-        above, below, share = neighbours(shape[0], size[0])
+        above, below, share = find_neighbour_pixels(shape[0], size[0])
         first, second = coefficients(share[:, None, None])
         total = first * (tf.gather(rows, above, axis=1) // 16) // 65536
         total += second * (tf.gather(rows, below, axis=1) // 16) // 65536
@@ -41,17 +41,19 @@ def resize_maps(maps, size, shape):
     import tensorflow as tf
 
     def interpolate():
-        left, right, share = neighbours(size[1], shape[1])
+        left, right, share = find_neighbour_pixels(size[1], shape[1])
         share = share[:, None]
         rows = (1 - share) * tf.gather(maps, left, axis=2) + share * tf.gather(maps, right, axis=2)
-        above, below, share = neighbours(size[0], shape[0])
+        above, below, share = find_neighbour_pixels(size[0], shape[0])
         share = share[:, None, None]
         return (1 - share) * tf.gather(rows, above, axis=1) + share * tf.gather(rows, below, axis=1)
 
-    return tf.cond(tf.reduce_all(shape <= size), lambda: average(maps, size, shape), interpolate)
+    return tf.cond(
+        tf.reduce_all(shape <= size), lambda: average_areas(maps, size, shape), interpolate
+    )
 
 
-def average(images, size, wanted):
+def average_areas(images, size, wanted):
     """Images (B, *size, C) as the means over the areas of `wanted` = (height, width) pixels."""
     import tensorflow as tf
 
@@ -74,7 +76,7 @@ def overlaps(length, wanted):
     return tf.cast(tf.maximum(common, 0), "float32"), scale
 
 
-def neighbours(length, wanted):
+def find_neighbour_pixels(length, wanted):
     """Of each of `wanted` pixels the two of `length` that it lies between, and the share of the
     second; beyond an end the two are the same one."""
     import tensorflow as tf

@@ -18,7 +18,7 @@ from transfuse_keras.inference.predict import AT_ONCE
 from transfuse_keras.inference.predictor import as_predictor, load_predictor
 from transfuse_keras.metrics import dice
 from transfuse_keras.runs.embedded import write_embedded
-from transfuse_keras.runs.metadata import describe_model, metadata_path, write_metadata
+from transfuse_keras.runs.metadata import compose_description, metadata_path, write_metadata
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ def export_verified(model, path, name, quantize, against, origin, arguments=None
     export.json that is there is damaged.
     """
     export, *_ = FORMATS[name]
-    about = describe_model(model, origin, name, quantize)
+    about = compose_description(model, origin, name, quantize)
     if name == "pytorch":  # no graph to run
         with replacing(path) as temporary:
             export(model, temporary)

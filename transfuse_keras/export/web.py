@@ -18,7 +18,7 @@ from transfuse_keras.files import replacing
 
 PAGE = Path(__file__).parent / "page"
 # package of npm -> (its SHA-512 as npm gives it, file in it -> file of the page)
-PACKAGES = {
+NPM_PACKAGES = {
     "@litertjs/core@2.5.3": (
         "PlGmbMOq9WitX7FO0jhbdJw9GthatsyuCQXjTt/wJZo0FLaw48q4tz8IwqgqCIkviYGr9OFDL1kCnN4nzWoyJQ==",
         {
@@ -41,7 +41,7 @@ PACKAGES = {
         },
     ),
 }
-LARGEST = 2**26  # bytes of a package
+LARGEST_PACKAGE = 2**26  # bytes of a package
 
 
 def write_page(folder):
@@ -50,7 +50,7 @@ def write_page(folder):
     Raises: InputError if a package cannot be had, or is not what it should be.
     """
     runtime = {}
-    for name, (digest, files) in PACKAGES.items():
+    for name, (digest, files) in NPM_PACKAGES.items():
         with tarfile.open(fileobj=io.BytesIO(fetch_package(name, digest))) as archive:
             runtime |= {own: archive.extractfile(file).read() for file, own in files.items()}
     # a browser finds modules by path, not by the name of a package
@@ -74,7 +74,7 @@ def fetch_package(name, digest):
         return checked(file.read_bytes(), name, digest, f"{file}: ", "remove it")
     try:
         with urllib.request.urlopen(url, timeout=60) as answer:
-            content = answer.read(LARGEST)
+            content = answer.read(LARGEST_PACKAGE)
     except OSError as error:
         raise InputError(
             f"{url}: cannot be loaded ({error}); load it where there is a network and copy it to "

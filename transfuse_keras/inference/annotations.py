@@ -10,7 +10,7 @@ from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.pictures import save_png
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json, write_table
-from transfuse_keras.inference.contours import join_holes, leave_out_straight, trace
+from transfuse_keras.inference.contours import join_holes, leave_out_straight, trace_objects
 from transfuse_keras.metrics.expected_dice import expected_dice
 from transfuse_keras.tasks.task import Task
 
@@ -39,7 +39,7 @@ def as_coco(masks, image, first):
     """
     found = []
     for k in range(masks.shape[-1]):
-        for rings in trace(masks[..., k]):
+        for rings in trace_objects(masks[..., k]):
             (x, y), (right, bottom) = rings[0].min(axis=0), rings[0].max(axis=0)
             found.append(
                 {
@@ -63,7 +63,7 @@ def as_labelme(masks, classes, image_path):
     """
     shapes = []
     for k, name in enumerate(classes):
-        for rings in trace(masks[..., k], sides=False):
+        for rings in trace_objects(masks[..., k], sides=False):
             points = leave_out_straight(join_holes(rings)).tolist() or rings[0][:1].tolist()
             points += points[-1:] * (3 - len(points))  # a polygon has three at least
             shape = {"label": name, "points": points, "shape_type": "polygon"}
@@ -84,7 +84,7 @@ def as_geojson(masks, classes):
     """
     features = []
     for k, name in enumerate(classes):
-        for rings in trace(masks[..., k]):
+        for rings in trace_objects(masks[..., k]):
             closed = []
             for i, ring in enumerate(map(leave_out_straight, rings)):
                 if (measure_area(ring) > 0) != (i == 0):  # the outer one is wanted as positive

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transfuse_keras.errors import blaming
 from transfuse_keras.files import read_json
-from transfuse_keras.inference.runtimes import KINDS, RUNTIMES
+from transfuse_keras.inference.runtimes import KIND_OF_ENDING, RUNTIMES
 from transfuse_keras.runs.metadata import is_verified
 from transfuse_keras.runs.processor import describe_processor
 
@@ -31,7 +31,7 @@ def choose_file(path):
         return path
     for name, reason in rank_files(path):
         file = path / name
-        if name != MODEL and is_verified(file) and is_installed(file):
+        if name != MODEL and is_verified(file) and has_runtime(file):
             log.info(f"Predicting with {file}: {reason}. --runtime keras takes {MODEL} itself.")
             return file
         if name == MODEL:
@@ -63,7 +63,7 @@ def read_recommendation(run):
         return Path(recommended["file"]).name
 
 
-def is_installed(file):
+def has_runtime(file):
     """Whether the package that runs an exported file is there."""
-    _, module = RUNTIMES[KINDS[file.suffix]]
+    _, module = RUNTIMES[KIND_OF_ENDING[file.suffix]]
     return find_spec(module.partition(".")[0]) is not None

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 
-def trace(mask, sides=True):
+def trace_objects(mask, sides=True):
     """The objects of a mask, outlined with OpenCV.
 
     Pixels that have a side in common are one object.
@@ -41,7 +41,7 @@ def join_holes(rings):
     """The rings of an object as one: a cut of no width leads into each hole and back.
 
     Args:
-        rings: of an object, by `trace`.
+        rings: of an object, by `trace_objects`.
     """
     whole, *holes = rings
     for hole in sorted(holes, key=lambda ring: ring[:, 0].min()):

@@ -5,11 +5,12 @@ import re
 import zipfile
 from pathlib import Path
 
-from transfuse_keras.errors import InputError, blaming, quantity
+from transfuse_keras.errors import EXPORT_AGAIN, SCORE_AGAIN, InputError, blaming, quantity
 from transfuse_keras.files import read_json
 from transfuse_keras.runs.folder import COMPLETE, CONFIG, find_run, run_task, run_thresholds
-from transfuse_keras.runs.metadata import read_description
-from transfuse_keras.weights.readers import READERS, read_grid, read_tensors, refuse_bomb
+from transfuse_keras.runs.metadata import count_bytes, read_description
+from transfuse_keras.versions import describe_versions
+from transfuse_keras.weights.readers import READERS, read_grid, read_tensors, refuse_zip_bomb
 
 FORMAT_NAMES = {
     "saved_model": "TensorFlow SavedModel",
@@ -54,31 +55,24 @@ def describe_file(path):
                 f"{path}: does not say what it is; an exported model does, and a run folder, a "
                 f".keras file and weights ({', '.join(READERS)}) are known otherwise."
             )
-    return {**found, "on disk": f"{measure(path) / 1e6:.1f} MB"}
-
-
-def measure(path):
-    """Bytes of a file or a folder; of OpenVINO's .xml with the weights beside it."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else files
-    return sum(file.stat().st_size for file in files if file.is_file())
+    return {**found, "on disk": f"{count_bytes(path) / 1e6:.1f} MB"}
 
 
 def describe_exported(source, about):
     """Of a model that `export` wrote; `source`: the file that says `about`."""
-    with blaming(source, "does not describe a model", "export the model again"):
+    with blaming(source, "does not describe a model", EXPORT_AGAIN):
         height, width = about["input"]["size"]
         found = {
             "format": FORMAT_NAMES[about["format"]],
             "variant": about["variant"],
             "task": about["task"],
-            "classes": describe_classes(about["classes"], about["thresholds"]),
+            "classes": describe_class_thresholds(about["classes"], about["thresholds"]),
             "input": f"{height}x{width} pixels (height x width), "
             f"{quantity(about['input']['channels'], 'channel')}"
             f"{describe_context(about.get('context'))}, {about['input']['values']}",
             **({"averages": about["averaged"]} if about.get("averaged") else {}),
             "precision": PRECISION_NAMES[about["quantize"]],
-            "scores": describe_scores(about["scores"]),
+            "scores": describe_mean_scores(about["scores"]),
             "trained on": about["data"] or "not known",
             "written by": describe_versions(about["versions"]),
         }
@@ -107,7 +101,7 @@ def describe_own(path):
     task = run_task(run)
     config, metrics = read_json(run / CONFIG), read_json(run / COMPLETE)
     found["task"] = task.name
-    found["classes"] = describe_classes(task.classes, run_thresholds(run, task.classes))
+    found["classes"] = describe_class_thresholds(task.classes, run_thresholds(run, task.classes))
     with blaming(run / CONFIG, "does not tell what the run was trained on"):
         height, width = config["recipe"]["image_size"]
         found.setdefault("variant", config["recipe"]["variant"])
@@ -115,15 +109,15 @@ def describe_own(path):
         found["precision"] = config.get("precision", "float32")
         found["trained on"] = config["data"]
         found["written by"] = describe_versions(config["versions"])
-    with blaming(run / COMPLETE, "not the scores of a run", "score the model again"):
-        found["scores"] = describe_scores(metrics) if metrics else "the run is not complete"
+    with blaming(run / COMPLETE, "not the scores of a run", SCORE_AGAIN):
+        found["scores"] = describe_mean_scores(metrics) if metrics else "the run is not complete"
     return found
 
 
 def describe_keras(file):
     """Of a `.keras` file, by the configuration in it."""
     try:
-        refuse_bomb(file)
+        refuse_zip_bomb(file)
         with zipfile.ZipFile(file) as archive, archive.open("config.json") as config:
             content = json.loads(config.read(2**24))["config"]
         variant, (height, width, channels) = content["variant"], content["input_shape"]
@@ -159,19 +153,15 @@ def describe_weights(path):
     return {**found, "classes": f"{classes.size} without names", "task": "not told by this format"}
 
 
-def describe_classes(names, thresholds):
+def describe_class_thresholds(names, thresholds):
     """Each class, with its threshold."""
     pairs = zip(names, thresholds, strict=True)
     return ", ".join(f"{name} from {threshold:g}" for name, threshold in pairs)
 
 
-def describe_scores(scores):
+def describe_mean_scores(scores):
     """The mean scores of a run, and what they mean."""
     if scores is None:
         return "not scored"
     mean = ", ".join(f"{k} {v:.4g}" for k, v in scores["mean"].items() if v is not None)
     return f"{mean} (mean of {scores['n']}; {scores['protocol']})"
-
-
-def describe_versions(versions):
-    return ", ".join(f"{name} {value}" for name, value in versions.items() if value)

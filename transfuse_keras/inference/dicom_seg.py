@@ -16,12 +16,12 @@ from pydicom.pixels import pack_bits
 from pydicom.uid import UID, UltrasoundImageStorage
 
 from transfuse_keras import __version__
-from transfuse_keras.data.dicom import first_line
+from transfuse_keras.data.dicom import name_fault
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
 
-KINDS = ("binary", "fractional")
+SEG_KINDS = ("binary", "fractional")
 TOP = 255  # the fraction that is a probability of 1
 SOFTWARE = "transfuse-keras"
 # of classes without a coded term: a code of our own, and a category that claims nothing
@@ -89,7 +89,7 @@ def save_segmentation(path, headers, values, task, origin, kind="binary"):
             for "fractional" probabilities times 255.
         task: Task.
         origin: as of `compute_origin`.
-        kind: one of KINDS.
+        kind: one of SEG_KINDS.
 
     Returns: the SEG as it was written, a highdicom Segmentation.
 
@@ -114,7 +114,7 @@ def making(what, header, path, otherwise):
     except Exception as error:
         where = getattr(header, "filename", None) or path
         raise InputError(
-            f"{where}: no {what} can be made for it ({first_line(error)}); mend the file, or "
+            f"{where}: no {what} can be made for it ({name_fault(error)}); mend the file, or "
             f"{otherwise}."
         ) from error
 
@@ -211,7 +211,7 @@ def add_frames(made, values, kind):
     Args:
         made: highdicom Segmentation; changed.
         values: (F, H, W, M).
-        kind: one of KINDS.
+        kind: one of SEG_KINDS.
     """
     of_segments = list(made.PerFrameFunctionalGroupsSequence)
     groups = []

@@ -7,7 +7,7 @@ import numpy as np
 from transfuse_keras.errors import InputError
 
 
-def average(predictors, spread=False):
+def average_predictors(predictors, spread=False):
     """The Predictor whose probabilities are the mean of those of others, which are alike.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 from transfuse_keras.data.kinds import IMAGES, is_dicom, is_volume, strip_suffix
 from transfuse_keras.errors import InputError
 
-SHOWN = 5  # names in a sentence
+FILES_NAMED = 5  # names in a sentence
 # the other half of a volume of two files
 HALVES = {".img": (".hdr",), ".raw": (".mhd", ".nhdr"), ".zraw": (".mhd",)}
 
@@ -61,7 +61,7 @@ def find_inputs(inputs, task):
             raise InputError(f"{given}: no such file, or no {kind} there.")
         if others:
             passed.append(describe_passed(given, others, kind))
-        chosen.update({place(file): file for file in files})
+        chosen.update({locate(file): file for file in files})
     if not chosen:
         raise InputError(f"Nothing to predict; give {kind} or folders of them.")
     find = find_images if task.field is None else find_volumes
@@ -91,12 +91,12 @@ def sort_out(paths, task):
 
 
 def describe_passed(given, others, kind):
-    names = ", ".join(path.name for path in others[:SHOWN])
-    more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+    names = ", ".join(path.name for path in others[:FILES_NAMED])
+    more = f" and {len(others) - FILES_NAMED} more" if len(others) > FILES_NAMED else ""
     return f"{given}: passed over, as they are no {kind}: {names}{more}."
 
 
-def place(path):
+def locate(path):
     """Where a file lies, whatever way leads there; a link lies where it is, not where it points."""
     return path.parent.resolve() / path.name
 
@@ -107,7 +107,7 @@ def find_images(paths, task, passed):
     for path in paths:
         name = path.stem if path.suffix.lower() in IMAGES else path.name
         try:
-            count = count_frames(path)
+            count = count_image_frames(path)
         except InputError as error:
             passed.append(str(error))
             continue
@@ -118,7 +118,7 @@ def find_images(paths, task, passed):
     return found
 
 
-def count_frames(path):
+def count_image_frames(path):
     """Number of frames of an image, 1 of most; InputError if a DICOM file holds none."""
     if not is_dicom(path):
         return 1

@@ -5,8 +5,8 @@ from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 from transfuse_keras.metrics.sizes import measure_plane, measure_volume
 
-FILE = "measurements.csv"
-SIZES = ("parts", "area", "longest", "perpendicular", "volume")
+MEASUREMENTS = "measurements.csv"
+SIZE_NAMES = ("parts", "area", "longest", "perpendicular", "volume")
 DIGITS = 4  # less than a micrometre, far below what an image shows
 WHOLE = "all"  # slices
 
@@ -20,7 +20,7 @@ def measure_masks(item, masks, spacing, task):
         spacing: of a volume, (slice, row, column) in mm; of an image None: it is read.
         task: Task.
 
-    Returns: list of dicts: "name"; "slice" of a volume, from 1, or WHOLE; "class"; SIZES as of
+    Returns: list of dicts: "name"; "slice" of a volume, from 1, or WHOLE; "class"; SIZE_NAMES as of
     `metrics.sizes`, empty where there is none; "unit"; and "scale", which tells where the size of a
     pixel is from. An image has a row for each class; a volume has one, too, and one for each slice
     that shows the class.
@@ -36,7 +36,7 @@ def measure_masks(item, masks, spacing, task):
         else:
             found = {"": measure_plane(masks[..., k], pixel or (1.0, 1.0))}
         for number, sizes in found.items():
-            rounded = {x: round(sizes[x], DIGITS) if x in sizes else "" for x in SIZES}
+            rounded = {x: round(sizes[x], DIGITS) if x in sizes else "" for x in SIZE_NAMES}
             where = {"name": item.name, "slice": number, "class": name}
             rows.append({**where, **rounded, "unit": "mm" if pixel else "px", "scale": scale})
     return rows

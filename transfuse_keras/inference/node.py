@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
-from transfuse_keras.errors import Failure, InputError, quantity
+from transfuse_keras.errors import Failure, InputError, first_line, quantity
 from transfuse_keras.inference import pacs
 from transfuse_keras.inference.dicom_seg import (
     derive_segmentation_uid,
@@ -66,14 +66,14 @@ def watch(
     if days < 1 or interval <= 0:
         raise InputError(f"--days and --interval are above 0, not {days} and {interval}.")
     import_highdicom()
-    client = pacs.connect(url)
+    client = pacs.connect_service(url)
     members = model_path if isinstance(model_path, list) else [model_path]
     task, threshold, flips = settle(members, task, threshold)
     origin = describe_origin(members, threshold, flips, False, "binary")
     job = {"model_path": members, "threshold": threshold, "flips": flips, "task": task}
     job |= {"overlays": False, "seg": "binary", "sr": sr}
     job["predictors"] = load_members(members, None, None, task)
-    remove_leftovers()
+    remove_dead_folders()
     node = Node(client, task, origin, sr, job)
     looked, unanswered = date.today(), 0
     log.info(f"Asking {url} for {', '.join(modalities)} of the last {quantity(days, 'day')}.")
@@ -85,7 +85,7 @@ def watch(
             found = pacs.list_series(client, modalities, since)
             looked, unanswered = today, 0
         except Exception as error:  # whatever a server may answer
-            reason = f"{url}: cannot be asked for studies ({pacs.first_of(error)})"
+            reason = f"{url}: cannot be asked for studies ({first_line(error)})"
             if once:
                 raise Failure(f"{reason}.") from error
             unanswered += 1
@@ -97,7 +97,7 @@ def watch(
         time.sleep(pause(interval, unanswered))
 
 
-def remove_leftovers():
+def remove_dead_folders():
     """Remove the images of nodes that were killed; those of others that run stay."""
     import psutil
 
@@ -171,7 +171,7 @@ class Node:
         seconds = pause(interval, failures) if interval is not None else 0
         self.failed[key] = failures, time.monotonic() + seconds
         again = "" if interval is None else f"; tried again in {seconds:g} s"
-        log.error(f"Series {key[1]} of study {key[0]}: {pacs.first_of(error)}{again}")
+        log.error(f"Series {key[1]} of study {key[0]}: {first_line(error)}{again}")
 
     def update(self, key, waits):
         """Do a series, unless it is done, or still grows and one waits for that."""
@@ -207,7 +207,7 @@ class Node:
             images, out = Path(folder, "images"), Path(folder, "masks")
             images.mkdir()
             wanted = {uid for part in missing.values() for uid in part}
-            pacs.fetch(self.client, study, series, sorted(wanted), images)
+            pacs.fetch_instances(self.client, study, series, sorted(wanted), images)
             predict_files(inputs=[images], out=out, **self.job)
             self.send(study, out, missing)
 

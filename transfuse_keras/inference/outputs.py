@@ -11,7 +11,7 @@ from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.pictures import overlay, save_png, select_visible_slice
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import portable
-from transfuse_keras.inference.inputs import place
+from transfuse_keras.inference.inputs import locate
 from transfuse_keras.tasks.task import Task
 
 ONE_CASE = sys.platform in ("win32", "darwin")  # A.png and a.png are one file there
@@ -21,7 +21,7 @@ def refuse_clashes(found, out, task, overlays, seg, sr=False, name_more=None):
     """Raise InputError if two inputs would be written to one file, or over an input; the frames of
     a file share its SEG and SR. `name_more`: function of an Input to names of further files."""
     files = [path for item in found for path in item.files]
-    own = {*map(place, files), *(path.resolve() for path in files)}
+    own = {*map(locate, files), *(path.resolve() for path in files)}
     folder = out.resolve()
     writer = {}
     for item in found:

@@ -1,13 +1,13 @@
 """What a node asks of a DICOMweb server (dicomweb-client): what there is, images, storage."""
 
-from transfuse_keras.errors import Failure, InputError
+from transfuse_keras.errors import Failure, InputError, first_line
 
-STUDY, SERIES, INSTANCE = "0020000D", "0020000E", "00080018"
+STUDY_UID, SERIES_UID, INSTANCE_UID = "0020000D", "0020000E", "00080018"
 AS_STORED = (("application/dicom", "*"),)  # the server must not transcode
 TIMEOUT = (10, 300)  # seconds to connect, and for an answer: a large SEG takes a server long
 
 
-def connect(url):
+def connect_service(url):
     """A client of a DICOMweb service; InputError if the URL or the package cannot be used."""
     try:
         from dicomweb_client import DICOMwebClient
@@ -18,7 +18,9 @@ def connect(url):
     try:
         client = DICOMwebClient(url.rstrip("/"), timeout=TIMEOUT, permissive_uid=True)
     except ValueError as error:
-        raise InputError(f"{url}: is no URL of a DICOMweb service ({first_of(error)}).") from error
+        raise InputError(
+            f"{url}: is no URL of a DICOMweb service ({first_line(error)})."
+        ) from error
     client.set_http_retry_params(retry=False)  # what fails is tried again later, after the others
     return client
 
@@ -28,20 +30,20 @@ def list_series(client, modalities, since):
     found = set()
     for modality in modalities:
         of_kind = {"ModalitiesInStudy": modality, "StudyDate": f"{since:%Y%m%d}-"}
-        for study in search(client.search_for_studies, STUDY, **of_kind):
-            uids = search(client.search_for_series, SERIES, study, Modality=modality)
+        for study in search(client.search_for_studies, STUDY_UID, **of_kind):
+            uids = search(client.search_for_series, SERIES_UID, study, Modality=modality)
             found |= {(study, uid) for uid in uids}
     return found
 
 
 def list_instances(client, study, series):
     """The SOPInstanceUIDs of a series, a set."""
-    return search(client.search_for_instances, INSTANCE, study, series)
+    return search(client.search_for_instances, INSTANCE_UID, study, series)
 
 
 def list_stored(client, study, series):
     """The SOPInstanceUIDs in those of some series that the study has, a set."""
-    there = search(client.search_for_series, SERIES, study)
+    there = search(client.search_for_series, SERIES_UID, study)
     return {uid for name in there & set(series) for uid in list_instances(client, study, name)}
 
 
@@ -61,7 +63,7 @@ def value(item, tag):
     return item[tag]["Value"][0]
 
 
-def fetch(client, study, series, instances, folder):
+def fetch_instances(client, study, series, instances, folder):
     """Write instances as files, named by their UIDs."""
     for uid in instances:
         image = client.retrieve_instance(study, series, uid, media_types=AS_STORED)
@@ -79,8 +81,3 @@ def store(client, study, made):
 def got_no_answer(error):
     """Whether an exception says that the server was not reached or did not answer."""
     return isinstance(error, OSError) and getattr(error, "response", None) is None
-
-
-def first_of(error):
-    """The first line of what an exception says."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__

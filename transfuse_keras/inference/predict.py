@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from transfuse_keras.data.context import neighbours, stack
+from transfuse_keras.data.context import find_neighbour_slices, stack
 from transfuse_keras.data.readers import picture_pixels, to_8_bits
 from transfuse_keras.data.resize import crop_field, resize_image, uncrop_field
 from transfuse_keras.errors import InputError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AT_ONCE = 8  # images, slices or tiles that go through the model together
-FLIPS = {"": (), "h": (2,), "v": (1,), "hv": (2, 1)}  # axes of (B, H, W, C)
+FLIP_AXES = {"": (), "h": (2,), "v": (1,), "hv": (2, 1)}  # axes of (B, H, W, C)
 
 
 def predict(
@@ -70,7 +70,7 @@ def predict_images(model, images, flips="", tile=False, mirrored_classes=None):
 
     Returns: an iterator over float32 (H, W, M) of each image, enlarged only when its turn comes.
     """
-    predictor = averaged(as_predictor(model), flips, mirrored_classes)
+    predictor = average_flips(as_predictor(model), flips, mirrored_classes)
     images = [as_pixels(image, predictor) for image in images]
     for image in images:
         if image.ndim != 3 or image.shape[2] != predictor.channels:
@@ -161,8 +161,8 @@ def predict_volume(model, slices, spacing, field, flips="", mirrored_classes=Non
 
     Returns: float32 (D, H, W, M) in [0, 1]; 0 outside the field.
     """
-    predictor = averaged(as_predictor(model), flips, mirrored_classes)
-    maps, rows = [], neighbours(len(slices), context)
+    predictor = average_flips(as_predictor(model), flips, mirrored_classes)
+    maps, rows = [], find_neighbour_slices(len(slices), context)
     for start in range(0, len(slices), AT_ONCE):
         part = rows[start : start + AT_ONCE]
         seen = slices[part.min() : part.max() + 1]
@@ -223,7 +223,7 @@ def choose_flips(flips, task):
     if flips is None:
         return task.flips
     if flips != "tta":
-        if flips not in FLIPS:
+        if flips not in FLIP_AXES:
             raise InputError(f"flips must be h, v or hv, not '{flips}'.")
         return flips
     if task.augmentation is None:
@@ -237,11 +237,11 @@ def choose_flips(flips, task):
     return flips
 
 
-def averaged(predictor, flips, mirrored_classes=None):
+def average_flips(predictor, flips, mirrored_classes=None):
     """The Predictor that averages over mirror images; arguments as of `predict`."""
-    if flips not in FLIPS:
+    if flips not in FLIP_AXES:
         raise InputError(f"flips must be h, v or hv, not '{flips}'.")
-    for axis in FLIPS[flips]:
+    for axis in FLIP_AXES[flips]:
         swapped = mirrored_classes if axis == 2 else None
         predictor = averaged_along(predictor, axis, swapped)
     return predictor

@@ -14,13 +14,13 @@ from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.readers import read_image, with_channels
 from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.files import write_table
-from transfuse_keras.inference.ensemble import average, refuse_other_sizes
+from transfuse_keras.inference.ensemble import average_predictors, refuse_other_sizes
 from transfuse_keras.inference.inputs import find_inputs
 from transfuse_keras.inference.masks import clean, to_masks
 from transfuse_keras.inference.outputs import SegWriter, refuse_clashes, write
 from transfuse_keras.inference.predict import (
     AT_ONCE,
-    averaged,
+    average_flips,
     choose_flips,
     predict_images,
     predict_volume,
@@ -127,7 +127,7 @@ def predict_files(
     trust, rows = read_trust(members[0]) if len(members) == 1 else None, []
     review = trust and Review(trust)
     if measure:
-        from transfuse_keras.inference.measurements import FILE, measure_masks
+        from transfuse_keras.inference.measurements import MEASUREMENTS, measure_masks
 
     def save(item, image, spacing, maps):
         maps, deviations = np.split(maps, 2, axis=-1) if spread else (maps, None)
@@ -146,7 +146,9 @@ def predict_files(
     def load():
         loaded = predictors or load_members(members, precision, jit, task)
         out.mkdir(parents=True, exist_ok=True)
-        return average([averaged(x, flips, task.mirrored_classes) for x in loaded], spread)
+        return average_predictors(
+            [average_flips(x, flips, task.mirrored_classes) for x in loaded], spread
+        )
 
     # volumes, and images worth tiling, are large: one is predicted while the next is read
     at_once = 1 if tile or task.field is not None else AT_ONCE
@@ -177,7 +179,7 @@ def predict_files(
             log.error(error)
             failures += 1
     if rows:
-        write_table(out / (FILE if shard is None else f"{shard}-{FILE}"), rows)
+        write_table(out / (MEASUREMENTS if shard is None else f"{shard}-{MEASUREMENTS}"), rows)
     if notes is not None:
         notes.finish()
     if review and review.rows:
@@ -261,7 +263,7 @@ def take(jobs):
     """What has been read.
 
     Args:
-        jobs: iterable of (Input, Future of what `read` gives).
+        jobs: iterable of (Input, Future of what `read_input` gives).
 
     Returns: list of (Input, image, spacing), and the number of those that could not be read; each
     is logged.
@@ -294,19 +296,19 @@ def check_thresholds(threshold, classes):
 def read_ahead(found, task, count):
     """Read inputs in threads, in order.
 
-    Yields: (Input, Future of what `read` gives); besides, at most `count` are held.
+    Yields: (Input, Future of what `read_input` gives); besides, at most `count` are held.
     """
     waiting = deque()
     with ThreadPoolExecutor(count) as pool:
         for item in found:
-            waiting.append((item, pool.submit(read, item, task)))
+            waiting.append((item, pool.submit(read_input, item, task)))
             if len(waiting) > count:
                 yield waiting.popleft()
         while waiting:
             yield waiting.popleft()
 
 
-def read(item, task):
+def read_input(item, task):
     """An image and None, or the slices of a volume and their spacing; see their readers."""
     if task.field is not None:
         from transfuse_keras.data.volumes import read_slices
@@ -318,4 +320,4 @@ def read(item, task):
 
         shown = read_dicom(path, item.frame, task.dicom_range)
         return with_channels(shown, task.channels), None
-    return read_image(path, task.channels, task.value_range, task.dicom_range), None
+    return read_image(path, task.channels, **task.ranges), None

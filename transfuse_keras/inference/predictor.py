@@ -8,7 +8,7 @@ import numpy as np
 
 from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.data.quiet import silenced
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, first_line
 from transfuse_keras.inference import runtimes
 from transfuse_keras.runs.embedded import find_inner_model
 
@@ -76,7 +76,7 @@ def exported(path, load):
             f"{path}: needs {error.name}: pip install 'transfuse-keras[onnx,openvino]'."
         ) from error
     except Exception as error:  # each library has its own for a damaged file
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = first_line(error)
         raise InputError(f"{path}: damaged or not an exported TransFuse ({reason}).") from error
 
     def one_by_one(images):

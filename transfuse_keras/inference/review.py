@@ -3,7 +3,7 @@
 from transfuse_keras.errors import quantity
 from transfuse_keras.files import write_table
 
-DIGITS = 4
+DICE_DIGITS = 4
 
 
 class Review:
@@ -21,7 +21,7 @@ class Review:
         unlike = "; ".join(self.trust.describe_unlike(image))
         for of_class, dice in self.trust.predict_dice(maps, masks).items():
             look = "yes" if unlike or dice < self.trust.look_below else ""
-            row = {"name": name, "class": of_class, "predicted_dice": round(dice, DIGITS)}
+            row = {"name": name, "class": of_class, "predicted_dice": round(dice, DICE_DIGITS)}
             self.rows.append({**row, "look": look, "unlike_training": unlike})
 
     def write(self, path):

@@ -132,22 +132,23 @@ RUNTIMES = {
     "matmul": (matmul, "tensorflow"),
 }
 
-KINDS = {".keras": "keras", ".tflite": "litert", ".onnx": "onnx", ".xml": "openvino"}  # by ending
+KIND_OF_ENDING = {".keras": "keras", ".tflite": "litert", ".onnx": "onnx", ".xml": "openvino"}
 
 
-def peak_memory():
-    """Most bytes that this process ever held in memory, None where the system does not tell.
+def read_memory(field):
+    """Bytes that this process holds (VmRSS), held at most (VmHWM) or may write to (VmData); None
+    where the system does not tell.
 
     Not `resource.getrusage`, which on Linux begins with what the process held that started this.
     """
     if not STATUS.is_file():
         return None
     lines = STATUS.read_text(encoding="utf-8").splitlines()
-    (line,) = [line for line in lines if line.startswith("VmHWM")]
+    (line,) = [line for line in lines if line.startswith(field)]
     return 1024 * int(line.split()[1])
 
 
-def serve(kind, questions, answer, **settings):
+def answer_questions(kind, questions, answer, **settings):
     """Load a model, then run it whenever a line comes in."""
     load, module = RUNTIMES[kind]
     importlib.import_module(module)
@@ -161,7 +162,7 @@ def serve(kind, questions, answer, **settings):
         run(image)  # not counted: brings the model back into the caches
         start = time.perf_counter()
         run(image)
-        answer(seconds=time.perf_counter() - start, memory=peak_memory())
+        answer(seconds=time.perf_counter() - start, memory=read_memory("VmHWM"))
 
 
 def main():
@@ -173,7 +174,7 @@ def main():
         print(json.dumps(content), file=answers, flush=True)
 
     try:
-        serve(questions=sys.stdin, answer=answer, **json.loads(sys.argv[1]))
+        answer_questions(questions=sys.stdin, answer=answer, **json.loads(sys.argv[1]))
     except Exception as error:  # each library has its own for a damaged file
         answer(error=str(error).strip().partition("\n")[0] or type(error).__name__)
 

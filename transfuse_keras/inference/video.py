@@ -14,7 +14,7 @@ from transfuse_keras.data.quiet import without_stderr
 from transfuse_keras.data.readers import with_channels
 from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.files import replacing
-from transfuse_keras.inference.inputs import Input, place
+from transfuse_keras.inference.inputs import Input, locate
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.outputs import write
 from transfuse_keras.inference.predict import predict_images
@@ -22,7 +22,7 @@ from transfuse_keras.inference.progress import with_progress
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
+VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
 CAMERA = re.compile(r"(?:camera:)?(\d+)")
 USUAL_RATE = 25.0  # frames a second, where a camera does not tell
 CODEC = "mp4v"  # MPEG-4 part 2, which OpenCV writes on every system
@@ -51,7 +51,7 @@ def split_films(inputs):
     films, rest = [], []
     for given in inputs:
         path, camera = Path(given), CAMERA.fullmatch(str(given))
-        if path.suffix.lower() in SUFFIXES and path.is_file():
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
             films.append(Film(path.stem, path))
         elif camera and not path.exists():
             films.append(Film(f"camera-{camera[1]}", int(camera[1])))
@@ -68,7 +68,7 @@ def refuse_films(films, out, task):
     for film in films:
         if names.count(film.name.casefold()) > 1:
             raise InputError(f"{film.name}: two videos have this name; rename one.")
-        if not film.is_camera and place(film.source) == place(out / f"{film.name}_overlay.mp4"):
+        if not film.is_camera and locate(film.source) == locate(out / f"{film.name}_overlay.mp4"):
             raise InputError(f"{film.source}: would be written over; give another --out.")
 
 

@@ -68,7 +68,7 @@ def s_measure(truth, probabilities):
     row, column = 1 + np.argwhere(truth).mean(axis=0).round().astype(int)
     rows, columns = (slice(row), slice(row, None)), (slice(column), slice(column, None))
     regions = sum(
-        truth[window].size / truth.size * similarity(truth[window], probabilities[window])
+        truth[window].size / truth.size * region_likeness(truth[window], probabilities[window])
         for window in ((i, j) for i in rows for j in columns)
         if truth[window].size
     )
@@ -81,7 +81,7 @@ def object_likeness(values):
     return 2 * values.mean() / (values.mean() ** 2 + 1 + spread + EPSILON)
 
 
-def similarity(truth, p):
+def region_likeness(truth, p):
     """Structural similarity of a rectangle, with one mean, variance and covariance."""
     x, y = p.mean(), truth.mean()
     n = truth.size - 1 + EPSILON

@@ -36,10 +36,11 @@ def measure_plane(mask, spacing=(1.0, 1.0)):
     start, end = np.unravel_index(distances.argmax(), distances.shape)
     longest = float(distances[start, end])
     along = (hull[end] - hull[start]) / longest
-    return {**found, "longest": longest, "perpendicular": widest(hull - hull[start], along)}
+    across = measure_perpendicular(hull - hull[start], along)
+    return {**found, "longest": longest, "perpendicular": across}
 
 
-def widest(hull, along):
+def measure_perpendicular(hull, along):
     """The longest line across a convex polygon (N, 2) at right angles to its longest diameter,
     which runs from the origin in the direction `along`."""
     places, heights = hull @ along, hull @ (-along[1], along[0])

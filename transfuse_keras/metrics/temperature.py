@@ -6,8 +6,8 @@ adds some; 0.5 stays 0.5, so masks at that threshold are the same.
 
 import numpy as np
 
-BINS, LIMIT = 4096, 16.0  # of histograms over logits; float32 probabilities end near +-16
-LOGITS = np.linspace(-LIMIT, LIMIT, BINS)  # of the bins
+LOGIT_BINS, LIMIT = 4096, 16.0  # of histograms over logits; float32 probabilities end near +-16
+LOGITS = np.linspace(-LIMIT, LIMIT, LOGIT_BINS)  # of the bins
 RANGE = 20.0  # the temperature is from 1 / RANGE to RANGE
 
 
@@ -35,17 +35,18 @@ def scale_probabilities(probabilities, temperature):
 
 
 def find_bins(probabilities):
-    """The bin of the logit of each probability: int64 of the same shape, from 0 to BINS - 1."""
-    return ((to_logits(probabilities) + LIMIT) * ((BINS - 1) / (2 * LIMIT)) + 0.5).astype("int64")
+    """The bin of the logit of each probability, 0 to LOGIT_BINS - 1: int64 of the same shape."""
+    bins = (to_logits(probabilities) + LIMIT) * ((LOGIT_BINS - 1) / (2 * LIMIT))
+    return (bins + 0.5).astype("int64")
 
 
 def count_logits(maps, truth):
-    """Histograms (2, M, BINS) over the logits of maps (N, M): all pixels, and the true ones."""
+    """Histograms (2, M, LOGIT_BINS) over the logits of maps (N, M): of all pixels, of true ones."""
     classes = maps.shape[-1]
-    index = (find_bins(maps) + BINS * np.arange(classes)).ravel()
+    index = (find_bins(maps) + LOGIT_BINS * np.arange(classes)).ravel()
     return np.stack(
         [
-            np.bincount(index, weights, classes * BINS).reshape(classes, BINS)
+            np.bincount(index, weights, classes * LOGIT_BINS).reshape(classes, LOGIT_BINS)
             for weights in (None, np.asarray(truth, "float64").ravel())
         ]
     )
@@ -55,7 +56,7 @@ def fit_temperature(pixels, true):
     """The temperature with the smallest negative log-likelihood.
 
     Args:
-        pixels, true: (BINS,) histograms of one class, as of `count_logits`.
+        pixels, true: (LOGIT_BINS,) histograms of one class, as of `count_logits`.
 
     Returns: float from 1 / RANGE to RANGE; 1 where the pixels are all true or all not, as nothing
     can be told then.

@@ -4,8 +4,8 @@ import json
 import zipfile
 from pathlib import Path
 
-from transfuse_keras.errors import InputError
-from transfuse_keras.weights.readers import refuse_bomb
+from transfuse_keras.errors import InputError, first_line
+from transfuse_keras.weights.readers import refuse_zip_bomb
 
 LONGEST = 2**24  # bytes of a config.json, a thousand times the longest; more is no JSON
 
@@ -28,7 +28,7 @@ def read_model(path):
         check_archive(file)
         return keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise InputError(f"{file}: damaged or not the file of a model ({reason}).") from error
 
 
@@ -37,7 +37,7 @@ def check_archive(file):
 
     Nothing is built before; sizes that no TransFuse has are refused when it is.
     """
-    refuse_bomb(file)
+    refuse_zip_bomb(file)
     with zipfile.ZipFile(file) as archive, archive.open("config.json") as config:
         check_config(config.read(LONGEST))
 

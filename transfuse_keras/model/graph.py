@@ -71,14 +71,14 @@ def create_blocks(variant, cnn, input_shape, classes, dropout, position_grid):
     return blocks | {"mask_head": Head(classes, narrow, 4, name="mask_head")}
 
 
-def connect(blocks, image):
+def connect_branches(blocks, image):
     """From the image to the logits of the three heads."""
     if "bifusion_16" not in blocks:
         connect_other = connect_unet if "decoder_8" in blocks else connect_alone
         return connect_other(blocks, image)
     g2, g1, g0 = blocks["cnn"](image)
     if "pup_decoder" in blocks:
-        t0, t1, t2 = blocks["pup_decoder"](encode(blocks["vit"], image))
+        t0, t1, t2 = blocks["pup_decoder"](map_tokens(blocks["vit"], image))
     else:  # a second CNN in the transformer's place (E.4)
         t2, t1, t0 = blocks["vit"](image)
 
@@ -107,11 +107,11 @@ def connect_alone(blocks, image):
     if "cnn" in blocks:
         x = blocks["cnn"](x)[-1]
     if "vit" in blocks:
-        x = encode(blocks["vit"], x)
+        x = map_tokens(blocks["vit"], x)
     return {"mask": blocks["mask_head"](blocks["pup_decoder"](x)[-1])}
 
 
-def encode(vit, x):
+def map_tokens(vit, x):
     """The tokens of a transformer as its map t0 at stride 16 of the image."""
     tokens = vit(x)
     patch_size = vit.get_layer("patch_embed").patch_size

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, first_line
 from transfuse_keras.model.archive import read_model
 from transfuse_keras.model.variants import resolve_variant
 from transfuse_keras.weights.efficientnet import PACKAGE, STEM, find_package
@@ -148,5 +148,5 @@ def load_h5(model, path):
             warnings.filterwarnings("ignore", "Skipping nested container")
             model.load_weights(path)
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise ValueError(f"{path}: does not hold the weights of this model ({reason}).") from error

@@ -8,13 +8,13 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, first_line
 from transfuse_keras.files import replacing
 from transfuse_keras.model.archive import check_archive, check_config
 
 log = logging.getLogger(__name__)
 
-CONFIG, METADATA, WEIGHTS = PRESET = ("config.json", "metadata.json", "model.weights.h5")
+MODEL_CONFIG, METADATA, WEIGHTS = PRESET = ("config.json", "metadata.json", "model.weights.h5")
 HUB = "hf://"
 
 
@@ -29,10 +29,10 @@ def save_preset(model, folder):
         file = Path(beside, "model.keras")
         # shares the variables and is not compiled: an optimiser's state is no part of a preset
         model.resized(model.input_shape[1:3]).save(file)
-        unpack(file, temporary)
+        unpack_preset(file, temporary)
 
 
-def unpack(file, folder):
+def unpack_preset(file, folder):
     """Write the preset that is in a `.keras` file into a folder; needs no Keras.
 
     Raises: InputError if the file is damaged or of another model.
@@ -49,26 +49,26 @@ def load_preset(preset):
     """What `TransFuse.from_preset` does."""
     import keras
 
-    folder = fetch(preset) if str(preset).startswith(HUB) else Path(preset)
-    for name in (CONFIG, WEIGHTS):
+    folder = fetch_preset(preset) if str(preset).startswith(HUB) else Path(preset)
+    for name in (MODEL_CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(f"{preset}: has no {name}, so it is not a preset of a TransFuse.")
     try:
-        check_config((folder / CONFIG).read_bytes())
+        check_config((folder / MODEL_CONFIG).read_bytes())
         return keras.saving.load_model(folder, compile=False, safe_mode=True)
     except Exception as error:  # HDF5 and Keras have their own for a damaged file
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise InputError(f"{preset}: damaged or not a preset of a TransFuse ({reason}).") from error
 
 
-def fetch(preset):
+def fetch_preset(preset):
     """The folder of a preset "hf://user/model" in the cache of the hub, downloaded if need be."""
     from huggingface_hub import constants, snapshot_download
 
     try:
         folder = snapshot_download(preset.removeprefix(HUB), allow_patterns=list(PRESET))
     except Exception as error:  # offline, unknown, private: each has a class of its own
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise InputError(
             f"{preset}: could not be fetched from {constants.ENDPOINT} ({reason}); for a private "
             "repository log in by `hf auth login`."

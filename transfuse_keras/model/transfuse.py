@@ -10,7 +10,7 @@ import keras
 from transfuse_keras.backbones import as_pyramid
 from transfuse_keras.backbones.vit import PATCH_SIZE
 from transfuse_keras.devices import replicas, resolve_jit
-from transfuse_keras.model.graph import check_shape, connect, create_blocks
+from transfuse_keras.model.graph import check_shape, connect_branches, create_blocks
 from transfuse_keras.model.initial_weights import load_weights
 from transfuse_keras.model.losses import StructureLoss
 from transfuse_keras.model.multiscale import Sizes, model_for, train_steps
@@ -92,7 +92,7 @@ class TransFuse(keras.Model):
         cnn = cnn and as_pyramid(cnn)
         blocks = _blocks or create_blocks(spec, cnn, input_shape, classes, dropout, position_grid)
         image = keras.Input(input_shape, name="image")
-        super().__init__(image, connect(blocks, image), name=name)
+        super().__init__(image, connect_branches(blocks, image), name=name)
         self.variant = variant if isinstance(variant, str) else spec
         self.classes = classes
         self.dropout = dropout

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jinja2
 
-from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.errors import SCORE_AGAIN, InputError, blaming
 from transfuse_keras.evaluation.case_table import label_failures, summarize_classes
 from transfuse_keras.evaluation.cases import choose_headline
 from transfuse_keras.evaluation.facts import count_training, facts, name_model
@@ -30,7 +30,7 @@ from transfuse_keras.weights.published import PUBLISHED
 PHANTOM_LICENCE = "apache-2.0"  # of weights for which no data set was used
 RANKS = ("best", "median", "worst")  # cases that are shown
 # facts that name folders of the one who trained, or that the card tells elsewhere
-PRIVATE = ("Command", "Scored on", "Prediction")
+PRIVATE_FACTS = ("Command", "Scored on", "Prediction")
 RUNNABLE = ("model.tflite", "model.xml", "model.onnx")  # in the order of `choose_file`
 CODE = """\
 import transfuse_keras as tk
@@ -76,7 +76,7 @@ def write_card(
     columns, groups = subgroup_rows(metrics.get("subgroups") or [])
     name = "phantoms, drawn by a program" if phantom else Path(config["data"]).name
     base = find_base(config)
-    text = template().render(
+    text = load_card_template().render(
         card_data=head(metrics, repo, licence, name, base).to_yaml(),
         **{"model": name_model(metrics["variant"]), "task": task.name},
         classes=[spoken(name) for name in task.classes],
@@ -85,7 +85,7 @@ def write_card(
         **{key: metrics.get(key) for key in ("n", "groups", "protocol", "trained_on")},
         code=write_code(task, run_thresholds(run, task.classes), repo) if repo else "",
         **{"exports": exports, "file": choose_runnable(exports)},
-        facts={name: text for name, text in known.items() if name not in PRIVATE},
+        facts={name: text for name, text in known.items() if name not in PRIVATE_FACTS},
         licences=[f"{name} ({PUBLISHED[name].licence})" for name in base if name in PUBLISHED],
         lines=summarize_classes(metrics, rows),
         **{"subgroup_columns": columns, "subgroups": groups},
@@ -97,7 +97,7 @@ def write_card(
     (folder / "README.md").write_text(str(ModelCard(text)), encoding="utf-8")
 
 
-def template():
+def load_card_template():
     loader = jinja2.PackageLoader("transfuse_keras.publishing", ".")
     jinja = jinja2.Environment(loader=loader, trim_blocks=True, lstrip_blocks=True)
     jinja.filters["label"] = label
@@ -164,7 +164,7 @@ def copy_pictures(run, folder):
     """
     index, found = run / "overlays" / "index.json", {}
     entries = read_json(index) or []
-    with blaming(index, "damaged", "score the model again"):
+    with blaming(index, "damaged", SCORE_AGAIN):
         for entry in entries:
             found.setdefault(entry["rank"], entry)
         (folder / "pictures").mkdir()

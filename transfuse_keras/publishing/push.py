@@ -6,16 +6,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from transfuse_keras.errors import Failure, InputError
+from transfuse_keras.errors import EXPORT_AGAIN, Failure, InputError, first_line
 from transfuse_keras.files import read_json, replacing
-from transfuse_keras.model.preset import unpack
+from transfuse_keras.inference.predictor import EXPORTED
+from transfuse_keras.model.preset import unpack_preset
 from transfuse_keras.publishing.card import write_card
 from transfuse_keras.runs.folder import refuse_taken
-from transfuse_keras.runs.metadata import REMEDY, is_verified, metadata_path, parts
+from transfuse_keras.runs.metadata import is_verified, metadata_path, parts
 
 log = logging.getLogger(__name__)
 
-EXPORTED = (".tflite", ".onnx", ".xml")
 OURS = re.compile(r"model\b.*|pictures/.*")  # files on the hub that a new version replaces
 NOT_ALLOWED = (401, 403)
 
@@ -44,7 +44,7 @@ def push(run, repo=None, out=None, licence=None, pictures=False):
 
 def write_folder(run, folder, repo, licence, pictures):
     """Write what is published of a run."""
-    unpack(run / "model.keras", folder)
+    unpack_preset(run / "model.keras", folder)
     exports = {}
     for path in sorted(x for x in run.iterdir() if x.suffix in EXPORTED):
         if not is_verified(path):
@@ -52,7 +52,7 @@ def write_folder(run, folder, repo, licence, pictures):
             continue
         for file in (*parts(path), metadata_path(path)):
             shutil.copyfile(file, folder / file.name)
-        about = read_json(metadata_path(path), REMEDY)
+        about = read_json(metadata_path(path), EXPORT_AGAIN)
         exports[path.name] = about["verified"]
     write_card(run, folder, repo, licence, pictures, exports)
 
@@ -80,7 +80,7 @@ def upload(folder, repo):
             commit_message="Publish a run of transfuse-keras",
         )
     except Exception as error:  # of the network, of HTTP, of the name: each has a class
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         answer = getattr(error, "response", None)
         if isinstance(error, ValueError) or getattr(answer, "status_code", None) in NOT_ALLOWED:
             raise InputError(

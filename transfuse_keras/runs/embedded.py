@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import EXPORT_AGAIN, InputError, first_line
 from transfuse_keras.files import replacing
 
 KEY = "transfuse"
@@ -32,7 +32,7 @@ def read_embedded(path):
 
     Raises: InputError if the file is damaged.
     """
-    places = find_places(path)
+    places = find_access(path)
     if places is None:
         return None
     try:
@@ -41,8 +41,7 @@ def read_embedded(path):
     except OSError:
         raise
     except Exception as error:  # each library has its own for a damaged file
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(f"{path}: damaged ({reason}); export the model again.") from error
+        raise InputError(f"{path}: damaged ({first_line(error)}); {EXPORT_AGAIN}.") from error
 
 
 def write_embedded(path, content):
@@ -52,11 +51,11 @@ def write_embedded(path, content):
         path: as of `read_embedded`.
         content: plain data.
     """
-    _, write = find_places(path)
+    _, write = find_access(path)
     write(path, json.dumps(content))
 
 
-def find_places(path):
+def find_access(path):
     """(function that reads, function that writes) of the format of a file, or None."""
     if (path / "saved_model.pb").is_file():
         return read_asset, write_asset

@@ -7,6 +7,7 @@ import numpy as np
 
 from transfuse_keras.errors import InputError
 from transfuse_keras.runs.metadata import RANGES, known_task
+from transfuse_keras.runs.options import spell_setting
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,8 @@ def known_together(members):
             ours, theirs = getattr(task, name), getattr(other, name)
             if ours != theirs:
                 raise InputError(
-                    f"{path}: does not fit to {members[0]}: its {name} is {show(theirs)}, not "
-                    f"{show(ours)}; models that are averaged are of one task."
+                    f"{path}: does not fit to {members[0]}: its {name} is {spell_setting(theirs)}, "
+                    f"not {spell_setting(ours)}; models that are averaged are of one task."
                 )
     changes = {name: average_ranges(members, found, name) for name in RANGES}
     if any(other.augmentation != task.augmentation for other, _ in others):
@@ -65,12 +66,8 @@ def average_ranges(members, found, name):
     if values is None or np.ptp(values, axis=0).max() > NEAR * np.ptp(values, axis=1).min():
         raise InputError(
             f"{' and '.join(map(str, members))} read grey levels differently ({name} "
-            f"{', '.join(map(show, ranges))}); train them with one {name} of the task."
+            f"{', '.join(map(spell_setting, ranges))}); train them with one {name} of the task."
         )
     low, high = map(float, values.mean(axis=0))
     log.info(f"Grey levels ({name}): {low:g} to {high:g}, the mean of those of the models.")
     return low, high
-
-
-def show(value):
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

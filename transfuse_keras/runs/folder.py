@@ -167,7 +167,7 @@ def read_config(run):
 
     Raises: InputError if it is missing, damaged or of something else.
     """
-    file = run / "config.json"
+    file = run / CONFIG
     config = read_json(file) or {}
     check_schema(file, config)
     with blaming(file, "does not tell what the run was trained on"):
@@ -215,7 +215,7 @@ def run_task(run):
 
     Raises: InputError if its config.json is missing, damaged or of something else.
     """
-    file = run / "config.json"
+    file = run / CONFIG
     config = read_json(file) or {}
     check_schema(file, config)
     with blaming(file, "does not tell the task of a run"):

@@ -34,7 +34,7 @@ def locked(folder):
     """
     path, mine = Path(folder) / LOCK, describe_process()
     while not create(path, mine):
-        holder = read(path)
+        holder = read_lock(path)
         if is_alive(path, holder):
             raise InputError(
                 f"{folder}: process {holder['process']} on {holder['host']} is writing there; wait "
@@ -47,7 +47,7 @@ def locked(folder):
         yield
     finally:
         ended.set()
-        if read(path) == mine:
+        if read_lock(path) == mine:
             insist(path.unlink)
 
 
@@ -80,7 +80,7 @@ def create(path, content):
     return True
 
 
-def read(path):
+def read_lock(path):
     """What a lock says; None if it is gone, empty or damaged."""
     for _ in range(5):  # its writer may not have come to the content yet
         with suppress(OSError, ValueError):
@@ -128,7 +128,7 @@ def discard(path, holder):
     aside = path.with_name(f"{LOCK}.{os.getpid()}")
     with suppress(FileNotFoundError):
         insist(os.replace, path, aside)
-        if read(aside) == holder:
+        if read_lock(aside) == holder:
             insist(aside.unlink)
         else:
             insist(os.replace, aside, path)

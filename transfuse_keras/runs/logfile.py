@@ -4,7 +4,7 @@ import logging
 from contextlib import contextmanager
 
 LOG = "log.txt"
-PACKAGE = logging.getLogger("transfuse_keras")
+PACKAGE_LOG = logging.getLogger("transfuse_keras")
 
 
 class FolderLog(logging.Handler):
@@ -37,15 +37,15 @@ def logging_to_folder():
     An exception is logged there too.
     """
     handler = FolderLog()
-    PACKAGE.addHandler(handler)
+    PACKAGE_LOG.addHandler(handler)
     try:
         yield
     except BaseException as error:
         reason = f"ended by {type(error).__name__}: {error}"
-        handler.handle(PACKAGE.makeRecord(__name__, logging.ERROR, "", 0, reason, (), None))
+        handler.handle(PACKAGE_LOG.makeRecord(__name__, logging.ERROR, "", 0, reason, (), None))
         raise
     finally:
-        PACKAGE.removeHandler(handler)
+        PACKAGE_LOG.removeHandler(handler)
 
 
 def begin_log(folder):
@@ -54,7 +54,7 @@ def begin_log(folder):
     What was logged before, since `logging_to_folder`, comes first. Outside of that context nothing
     is written.
     """
-    for handler in PACKAGE.handlers:
+    for handler in PACKAGE_LOG.handlers:
         if isinstance(handler, FolderLog):
             handler.path = folder / LOG
             handler.write()

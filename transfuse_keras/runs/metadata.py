@@ -8,17 +8,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from transfuse_keras.data.normalization import keeps_z_scores
-from transfuse_keras.errors import blaming
+from transfuse_keras.errors import EXPORT_AGAIN, blaming
 from transfuse_keras.files import compute_digest, read_json, write_json
 from transfuse_keras.runs.embedded import read_embedded, write_embedded
 from transfuse_keras.runs.folder import find_run, run_task, run_thresholds
 from transfuse_keras.tasks.task import Augmentation, Task, tuples
 from transfuse_keras.versions import versions
 
-REMEDY = "export the model again"
 RGB, Z_SCORED = "RGB, 0-255", "z-scored by volume and channel"
 RANGES = ("value_range", "dicom_range")  # fields of a task
-PACKAGES = ("transfuse-keras", "keras", "tensorflow", "ai-edge-litert", "ai-edge-quantizer")
+EXPORT_PACKAGES = ("transfuse-keras", "keras", "tensorflow", "ai-edge-litert", "ai-edge-quantizer")
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def metadata_path(path):
     return path.parent / f"{path.name}.json"  # a folder may have no name: "."
 
 
-def describe_model(model, origin, kind, quantize):
+def compose_description(model, origin, kind, quantize):
     """The description of an exported model, plain data.
 
     Args:
@@ -94,7 +93,7 @@ def describe_model(model, origin, kind, quantize):
         "spacing": origin.spacing,
         "scores": origin.scores,
         "trust": origin.trust and asdict(origin.trust),  # see `runs.trust`
-        "versions": versions(*PACKAGES),
+        "versions": versions(*EXPORT_PACKAGES),
     }
 
 
@@ -103,7 +102,7 @@ def write_metadata(path, about, verified, source=None):
 
     Args:
         path: Path of the exported file or folder.
-        about: what `describe_model` gave.
+        about: what `compose_description` gave.
         verified: what `verify` gave.
         source: Path of the .keras file that it was compared with, None if there is none.
     """
@@ -120,7 +119,7 @@ def read_description(path):
     """
     path = Path(path)
     file = metadata_path(path)
-    content = read_json(file, REMEDY)
+    content = read_json(file, EXPORT_AGAIN)
     return (file, content) if content is not None else (path, read_embedded(path))
 
 
@@ -128,6 +127,12 @@ def parts(path):
     """The files of an exported model but a SavedModel: OpenVINO keeps its weights in a second."""
     files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
     return [file for file in files if file.is_file()]
+
+
+def count_bytes(path):
+    """Bytes of a model: of a file, with OpenVINO's weights beside it, or of a folder."""
+    files = path.rglob("*") if path.is_dir() else parts(path)
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def is_verified(path):
@@ -139,10 +144,10 @@ def is_verified(path):
     Raises: InputError if the .json beside it is damaged.
     """
     file, files = metadata_path(path), [*parts(path), path.with_name("model.keras")]
-    content = read_json(file, REMEDY)
+    content = read_json(file, EXPORT_AGAIN)
     if content is None or not path.is_file():
         return False
-    with blaming(file, "damaged", REMEDY):
+    with blaming(file, "damaged", EXPORT_AGAIN):
         wanted = content.get("sha256", {})
         known = bool(content["verified"]) and all(x.name in wanted for x in files)
         return known and all(compute_digest(x) == wanted[x.name] for x in files)
@@ -151,8 +156,8 @@ def is_verified(path):
 def read_quantization(path):
     """How an exported file, the .json of which is there, is quantised: a key of BUDGETS."""
     file = metadata_path(path)
-    with blaming(file, "damaged", REMEDY):
-        return str(read_json(file, REMEDY)["quantize"])
+    with blaming(file, "damaged", EXPORT_AGAIN):
+        return str(read_json(file, EXPORT_AGAIN)["quantize"])
 
 
 def read_metadata(path):
@@ -168,7 +173,7 @@ def read_metadata(path):
     file, content = read_description(path)
     if content is None:
         return None
-    with blaming(file, "damaged", REMEDY):
+    with blaming(file, "damaged", EXPORT_AGAIN):
         ranges = {name: content["input"].get(name) for name in RANGES}  # former versions lack them
         augmentation, context = content.get("augmentation"), content.get("context", 0)
         task = Task(
@@ -231,12 +236,12 @@ def update_thresholds(run, thresholds):
     """
 
     def change(file, content):
-        with blaming(file, "damaged", REMEDY):
+        with blaming(file, "damaged", EXPORT_AGAIN):
             content["thresholds"] = [thresholds[name] for name in content["classes"]]
 
     for path in run.iterdir() if run.is_dir() else ():
         file = metadata_path(path)
-        inside, beside = read_embedded(path), read_json(file, REMEDY)
+        inside, beside = read_embedded(path), read_json(file, EXPORT_AGAIN)
         if beside is not None:
             change(file, beside)
         if inside is not None:

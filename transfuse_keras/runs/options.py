@@ -22,7 +22,7 @@ OF_SETTINGS = (
     *("skip_heads", "seed", "limit", "precision", "jit", "deterministic", "auto_batch"),
     *("masks", "group"),
 )
-UNITS = {"h": 3600, "m": 60, "min": 60, "s": 1}  # seconds
+UNIT_SECONDS = {"h": 3600, "m": 60, "min": 60, "s": 1}  # seconds
 CHANGED_BY_RECIPE = {name for changes in RECIPE_CHANGES.values() for name in changes}
 FOUND_ON_DATA = ("augmentation", "value_range", "dicom_range")  # of a task
 DEFAULT_FOLDS = 5
@@ -31,14 +31,14 @@ DEFAULT_FOLDS = 5
 OF_THE_FIRST = {"time_limit": None, "auto_batch": False, "restart": 0}
 
 
-def spell(name):
+def spell_option(name):
     """The option on the command line that gives `name`."""
     return SPELLINGS.get(name, f"--{name.replace('_', '-')}")
 
 
 def spell_all(names):
     """ "--a, --b and --c"."""
-    *most, last = map(spell, names)
+    *most, last = map(spell_option, names)
     return f"{', '.join(most)} and {last}" if most else last
 
 
@@ -60,7 +60,7 @@ def parse_duration(text):
     if text is None:
         return None
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*(h|min|m|s)", str(text))
-    seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
+    seconds = sum(float(number) * UNIT_SECONDS[unit] for number, unit in parts)
     if "".join(map("".join, parts)) != "".join(str(text).split()) or not seconds:
         raise InputError(f"--time-limit {text}: give hours, minutes or seconds, as 2h, 1h30m, 45s.")
     return seconds
@@ -250,9 +250,10 @@ def refuse_other_settings(run, settings, given, source=None, folds=None):
     different = [name for name in names if ours[name] != theirs[name]]
     if different:
         listed = (
-            spell(name)
+            spell_option(name)
             if isinstance(ours[name], dict)
-            else f"{spell(name)} ({show(ours[name])}, it has {show(theirs[name])})"
+            else f"{spell_option(name)} ({spell_setting(ours[name])}, "
+            f"it has {spell_setting(theirs[name])})"
             for name in different
         )
         raise InputError(
@@ -261,7 +262,7 @@ def refuse_other_settings(run, settings, given, source=None, folds=None):
         )
 
 
-def show(value):
+def spell_setting(value):
     """A value as it is given on the command line."""
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 

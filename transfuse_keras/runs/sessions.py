@@ -10,7 +10,7 @@ from transfuse_keras import __version__
 from transfuse_keras.errors import blaming
 from transfuse_keras.files import read_json, write_json
 from transfuse_keras.runs.processor import describe_processor
-from transfuse_keras.runs.settings import PACKAGES
+from transfuse_keras.runs.settings import RUN_PACKAGES
 from transfuse_keras.versions import backend, versions
 
 SESSIONS = "sessions.json"
@@ -34,7 +34,7 @@ def describe_session():
         "versions": {
             "transfuse-keras": __version__,
             "backend": backend(),
-            **{name: number for name, number in versions(*PACKAGES).items() if number},
+            **{name: number for name, number in versions(*RUN_PACKAGES).items() if number},
         },
         "seconds": 0.0,
     }

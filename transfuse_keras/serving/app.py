@@ -15,7 +15,7 @@ from transfuse_keras.serving.monai_label import add_monai_label
 from transfuse_keras.serving.uploads import predict_uploads, zipped
 from transfuse_keras.serving.worker import Busy, TooLong
 
-STATUS = {InputError: 422, Failure: 500, Busy: 503, TooLong: 504}
+STATUS_CODES = {InputError: 422, Failure: 500, Busy: 503, TooLong: 504}
 TYPES = {".png": "image/png", ".gz": "application/gzip"}
 SENTENCE = {"description": "One sentence says what is wrong and what to do."}
 
@@ -44,7 +44,7 @@ def create_app(ask, task, thresholds, largest, seconds, page=None):
         description=f"Segments {kind}: {', '.join(task.classes)}. Not a medical device.",
     )
     app.add_middleware(Limits, largest=largest, seconds=seconds)
-    for error in STATUS:
+    for error in STATUS_CODES:
         app.add_exception_handler(error, answer_error)
     app.add_exception_handler(RequestValidationError, answer_invalid)
 
@@ -89,7 +89,7 @@ def create_app(ask, task, thresholds, largest, seconds, page=None):
 
 
 def answer_error(request, error):
-    code = STATUS[type(error)]
+    code = STATUS_CODES[type(error)]
     return JSONResponse({"detail": str(error)}, code, {"Retry-After": "10"} if code == 503 else {})
 
 

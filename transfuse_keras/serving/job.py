@@ -10,9 +10,9 @@ from pathlib import Path
 from transfuse_keras.errors import Failure, InputError
 from transfuse_keras.files import read_table
 from transfuse_keras.inference.choose import choose_file
-from transfuse_keras.inference.measurements import FILE
+from transfuse_keras.inference.measurements import MEASUREMENTS
 from transfuse_keras.inference.predict_files import load_members, predict_files, settle
-from transfuse_keras.inference.runtimes import STATUS
+from transfuse_keras.inference.runtimes import read_memory
 from transfuse_keras.runs.processor import prefer_onednn
 from transfuse_keras.versions import describe_missing
 
@@ -61,9 +61,7 @@ def limit_memory():
     if sys.platform == "linux":
         import resource
 
-        lines = STATUS.read_text(encoding="utf-8").splitlines()
-        (line,) = [line for line in lines if line.startswith("VmData")]
-        most = 1024 * int(line.split()[1]) + MEMORY
+        most = read_memory("VmData") + MEMORY
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
@@ -88,12 +86,14 @@ def predict_request(files, predictors, folder, seg):
         )
     if failed:
         raise InputError(sentences[0])
-    rows = [{key: number(x) for key, x in row.items()} for row in read_table(made / FILE)]
-    (made / FILE).unlink()
+    rows = [
+        {key: parse_value(x) for key, x in row.items()} for row in read_table(made / MEASUREMENTS)
+    ]
+    (made / MEASUREMENTS).unlink()
     return rows
 
 
-def number(text):
+def parse_value(text):
     """A cell of a table as a number or a name, None where it is empty."""
     try:
         return json.loads(text)

@@ -13,8 +13,8 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.serving.job import GIVEN, MADE
 
 # .hdr, .mhd and .nhdr name further files, and .mha and .nrrd may: these would be the server's
-NIFTI = (".nii.gz", ".nii")
-REFUSED = tuple(set(VOLUMES) - set(NIFTI))
+ACCEPTED_VOLUMES = (".nii.gz", ".nii")
+REFUSED = tuple(set(VOLUMES) - set(ACCEPTED_VOLUMES))
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ def predict_uploads(ask, uploads, seg="none"):
     """
     with tempfile.TemporaryDirectory(prefix="transfuse-") as folder:
         folder = Path(folder)
-        with named_as_sent(save(uploads, folder / GIVEN)):
+        with named_as_sent(save_uploads(uploads, folder / GIVEN)):
             rows = ask(folder, seg)
         made = sorted((folder / MADE).iterdir())
         return Prediction(rows, {path.name: path.read_bytes() for path in made})
 
 
-def save(uploads, folder):
+def save_uploads(uploads, folder):
     """Write uploaded files under names of our own. Returns: {Path: the name it was sent by}."""
     folder.mkdir()
     names = {}
@@ -68,7 +68,7 @@ def save(uploads, folder):
         name = upload.filename or "file"
         if name.lower().endswith(REFUSED):
             raise InputError(f"{name}: send a volume as .nii or .nii.gz, or as DICOM.")
-        ending = next((x for x in (*NIFTI, *IMAGES) if name.lower().endswith(x)), "")
+        ending = next((x for x in (*ACCEPTED_VOLUMES, *IMAGES) if name.lower().endswith(x)), "")
         path = folder / (f"{GIVEN}{ending}" if len(uploads) == 1 else f"{number:05}{ending}")
         with path.open("wb") as file:
             shutil.copyfileobj(upload.file, file)

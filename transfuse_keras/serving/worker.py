@@ -13,7 +13,7 @@ from transfuse_keras.serving.job import work
 
 log = logging.getLogger(__name__)
 
-CONTEXT = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+SPAWN = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
 MOST_WAITING = 32  # requests
 
 
@@ -41,8 +41,8 @@ class Worker:
         self.start()
 
     def start(self):
-        self.pipe, end = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=work, args=(self.models, end), daemon=True)
+        self.pipe, end = SPAWN.Pipe()
+        self.process = SPAWN.Process(target=work, args=(self.models, end), daemon=True)
         self.process.start()
         end.close()  # so that the end of the process is the end of the pipe
         try:

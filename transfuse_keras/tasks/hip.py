@@ -17,7 +17,7 @@ CPU cores, from random weights (docs/results.md):
 from transfuse_keras.tasks.task import Augmentation, Recipe, Task
 
 STRUCTURE = ("91723000", "SCT", "Anatomical Structure")
-FEMUR = ("71341001", "SCT", "Femur")
+FEMUR_CODE = ("71341001", "SCT", "Femur")
 
 hip = Task(
     name="hip",
@@ -32,8 +32,8 @@ hip = Task(
     ),
     codes={
         "pelvis": (("816092008", "SCT", "Pelvis"), STRUCTURE),
-        "left_femur": (FEMUR, STRUCTURE, ("7771000", "SCT", "Left")),
-        "right_femur": (FEMUR, STRUCTURE, ("24028007", "SCT", "Right")),
+        "left_femur": (FEMUR_CODE, STRUCTURE, ("7771000", "SCT", "Left")),
+        "right_femur": (FEMUR_CODE, STRUCTURE, ("24028007", "SCT", "Right")),
     },
     # Table 3
     paper={

@@ -11,14 +11,14 @@ from transfuse_keras.tasks.prostate import prostate
 from transfuse_keras.tasks.skin import skin
 from transfuse_keras.tasks.task import RECIPE_CHANGES, Recipe, Task
 from transfuse_keras.tasks.wording import (
-    describe_augmentation,
     describe_balance,
     describe_batches,
+    describe_changes,
     describe_classes,
     describe_data,
     describe_finding,
     describe_pictures,
-    describe_scores,
+    describe_scoring,
     describe_start,
 )
 
@@ -62,7 +62,7 @@ AUGMENTATIONS = {
 }
 # kind of picture -> how like the mirrored masks must be, for flips (left-right, up-down); None:
 # never
-FLIPS = {
+FLIP_LIKENESS = {
     "volumes": (0.7, 0.7),
     "microscopy": (0.0, 0.0),
     "photographs": (0.5, 0.5),
@@ -139,8 +139,8 @@ def make_plan(facts: Facts, machine: Machine) -> Plan:
         Line("batch", str(batch_size), why_batch),
         Line("epochs", str(epochs), why_epochs),
         Line("start", *describe_start(pretrained)),
-        Line("changes", describe_augmentation(task), f"taken for {kind}: {why_kind}"),
-        Line("scores", *describe_scores(facts, judged)),
+        Line("changes", describe_changes(task), f"taken for {kind}: {why_kind}"),
+        Line("scores", *describe_scoring(facts, judged)),
     )
     return Plan(task, lines)
 
@@ -236,7 +236,7 @@ def choose_augmentation(facts):
 
 def may_flip(facts, kind, axis):
     """Whether images may be mirrored, left-right (axis 0) or up-down (1)."""
-    least = FLIPS[kind][axis]
+    least = FLIP_LIKENESS[kind][axis]
     if least is None or (axis == 0 and facts.sided):
         return False
     if facts.symmetry is None:  # too few images to tell

@@ -14,7 +14,7 @@ epochs from random weights, in the 44 minutes of all rows of the ablation (docs/
 
 from transfuse_keras.tasks.task import Augmentation, Recipe, Task
 
-SETS = ("Kvasir", "ClinicDB", "ColonDB", "EndoScene", "ETIS")
+TEST_SETS = ("Kvasir", "ClinicDB", "ColonDB", "EndoScene", "ETIS")
 # As PraNet trains: 256, 352 and 448 pixels, every element of the gradient clipped.
 PRANET = {"scales": (0.75, 1.0, 1.25), "clip_norm": None, "clip_value": 0.5}
 
@@ -47,7 +47,7 @@ polyp = Task(
     paper={
         variant: {
             name: dict(zip(("pranet_dice", "pranet_iou"), figures, strict=True))
-            for name, figures in zip(SETS, rows, strict=True)
+            for name, figures in zip(TEST_SETS, rows, strict=True)
         }
         for variant, rows in {
             "S": ((0.918, 0.868), (0.918, 0.868), (0.773, 0.696), (0.902, 0.833), (0.733, 0.659)),

@@ -5,7 +5,7 @@ import json
 import shlex
 import textwrap
 
-WIDTH = 96
+LINE_WIDTH = 96
 # what a Line of a plan is about -> the field of Task or Recipe that it decides
 FIELDS = {
     "classes": "classes",
@@ -60,7 +60,7 @@ def write_fields(content, reasons, indent=""):
         if field.name in reasons:
             comment = f"{inner}# "
             lines += textwrap.wrap(
-                reasons[field.name], WIDTH, initial_indent=comment, subsequent_indent=comment
+                reasons[field.name], LINE_WIDTH, initial_indent=comment, subsequent_indent=comment
             )
         lines.append(f"{inner}{field.name}={text},")
     return "\n".join([f"{type(content).__name__}(", *lines, f"{indent})"])

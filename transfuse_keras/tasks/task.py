@@ -253,6 +253,11 @@ class Task:
         """Number of channels that the model takes: those of the slice and of its neighbours."""
         return self.channels * (2 * self.context + 1)
 
+    @property
+    def ranges(self) -> dict[str, tuple[float, float] | None]:
+        """By which values images are read, as the arguments of `read_image`."""
+        return {"value_range": self.value_range, "dicom_range": self.dicom_range}
+
     def coded_terms(self, name):
         """The one to three terms of `codes` of a class; none if it has no code."""
         given = self.codes.get(name, ())

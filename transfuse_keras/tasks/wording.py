@@ -62,7 +62,7 @@ def describe_start(pretrained):
     )
 
 
-def describe_augmentation(task):
+def describe_changes(task):
     """What is changed at random."""
     a = task.augmentation
     flips = {(True, True): "both flips", (True, False): "left-right flips"}
@@ -74,7 +74,7 @@ def describe_augmentation(task):
     return ", ".join(changes)
 
 
-def describe_scores(facts, judged):
+def describe_scoring(facts, judged):
     unit = "mm" if facts.spacing else "pixels"
     threshold = "thresholds chosen on validation" if judged else "threshold 0.5"
     count = facts.counts[1]

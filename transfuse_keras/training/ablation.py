@@ -9,7 +9,7 @@ import numpy as np
 
 from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.evaluation.compare import read_case_table, select_values
-from transfuse_keras.evaluation.statistics import describe_scores
+from transfuse_keras.evaluation.statistics import summarize_scores
 from transfuse_keras.files import format_table, replacing
 from transfuse_keras.model.flops import count_flops
 from transfuse_keras.model.transfuse import TransFuse
@@ -18,7 +18,7 @@ from transfuse_keras.runs.folder import COMPLETE
 from transfuse_keras.runs.settings import ABLATION_FILE
 from transfuse_keras.training.paper_tables import TABLES
 from transfuse_keras.training.series import begin_series, train_series
-from transfuse_keras.training.train import train
+from transfuse_keras.training.train import train_task
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def ablate(settings, numbers, folder, seeds=2, rows=None, resume=False):
         rows: keys of ABLATIONS; by default all of the tables. What is not trained is a dash.
         resume: go on in `folder`.
 
-    Raises: InputError if the data or the folder cannot be used, as `train`.
+    Raises: InputError if the data or the folder cannot be used, as `train_task`.
     """
     settings.check()
     wanted = [row for number in numbers for row in TABLES[number].rows if not rows or row in rows]
@@ -86,8 +86,8 @@ def ablate(settings, numbers, folder, seeds=2, rows=None, resume=False):
 
     def train_row(run, begun):
         row, seed = trainings[run]
-        train(replace(row_settings(settings, row), seed=seed), run, begun)
-        write_tables(folder, settings, seeds)
+        train_task(replace(row_settings(settings, row), seed=seed), run, begun)
+        write_paper_tables(folder, settings, seeds)
 
     count = len(trainings)
     titles = [
@@ -95,7 +95,7 @@ def ablate(settings, numbers, folder, seeds=2, rows=None, resume=False):
         for number, (row, seed) in enumerate(trainings.values(), 1)
     ]
     train_series(folder, dict(zip(trainings, titles, strict=True)), train_row)
-    write_tables(folder, settings, seeds)
+    write_paper_tables(folder, settings, seeds)
 
 
 def run_folder(folder, row, seed):
@@ -107,7 +107,7 @@ def row_settings(settings, row):
     return replace(settings, recipe=replace(recipe, variant=f"{recipe.variant}:{row}"))
 
 
-def write_tables(folder, settings, seeds):
+def write_paper_tables(folder, settings, seeds):
     """Write a file for each table with the rows that are trained so far."""
     for number, table in TABLES.items():
         text = "\n".join(format_paper_table(table, folder, settings, seeds)) + "\n"
@@ -169,6 +169,6 @@ def read_scores(folder, row, seeds, metrics):
 
 
 def describe_seeds(values, groups):
-    figures = describe_scores(np.mean(values, axis=0), groups)
-    each = ", ".join(f"{describe_scores(x)['mean']:.3f}" for x in values)
+    figures = summarize_scores(np.mean(values, axis=0), groups)
+    each = ", ".join(f"{summarize_scores(x)['mean']:.3f}" for x in values)
     return f"{figures['mean']:.3f} [{figures['low']:.3f}, {figures['high']:.3f}] ({each})"

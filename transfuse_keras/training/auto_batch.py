@@ -11,14 +11,14 @@ import psutil
 
 from transfuse_keras.data.memory import available_memory
 from transfuse_keras.devices import name_accelerators
-from transfuse_keras.inference.runtimes import peak_memory
+from transfuse_keras.inference.runtimes import read_memory
 from transfuse_keras.tasks.plan import BATCHES, SHARE
 from transfuse_keras.training.time_limit import unchanged
 
 log = logging.getLogger(__name__)
 
-FIRST = 4  # images of the first batch that is tried
-STEPS = 2  # that are timed, after one that compiles
+FIRST_BATCH = 4  # images of the first batch that is tried
+TIMED_STEPS = 2  # that are timed, after one that compiles
 FASTER = 1.05  # what a batch of twice the size must gain in images a second
 ACCELERATOR_SHARE = 0.8  # of its memory that may be taken: what is there has gaps
 
@@ -40,7 +40,7 @@ def choose_batch(model, settings, count):
         image, masks = model.input_shape[1:], model.output["mask"].shape[1:]
         batch = np.zeros((size, *image), "float32"), np.zeros((size, *masks), "float32")
         times = []
-        for _ in range(1 + STEPS):
+        for _ in range(1 + TIMED_STEPS):
             start = time.perf_counter()
             model.train_on_batch(*batch)
             times.append(time.perf_counter() - start)
@@ -66,7 +66,7 @@ def grow(measure, most, room):
 
     Returns: (images of a batch, why no more).
     """
-    size = min(FIRST, most)
+    size = min(FIRST_BATCH, most)
     seconds, held_by_half = measure(size)
     held_now = held_by_half
     while True:
@@ -84,7 +84,7 @@ def grow(measure, most, room):
 
 def held():
     """Bytes that this process has held at most; where the system does not tell, those it holds."""
-    return peak_memory() or psutil.Process().memory_info().rss
+    return read_memory("VmHWM") or psutil.Process().memory_info().rss
 
 
 def find_memory():

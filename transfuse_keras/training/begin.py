@@ -79,11 +79,11 @@ def begin(out=None, resume=False, source=None, devices=None, **given):
     import_tensorflow()
     if job:
         check_job(*job)
-    from transfuse_keras.training.train import exported_elsewhere, train
+    from transfuse_keras.training.train import exported_elsewhere, train_task
 
     if run is not None or source is not None:
         log_other_versions(run / CONFIG if run is not None else Path(source))
-    run = train(settings, run or out, run is not None, devices, job, longer, **wanted)
+    run = train_task(settings, run or out, run is not None, devices, job, longer, **wanted)
     if not exported_elsewhere(wanted["export"]):  # else another process has said it
         log_next_commands(run)
 
@@ -119,13 +119,13 @@ def train_folds(given, out, resume, source, devices, job, wanted):
     refuse_missing_data(settings.data)
     import_tensorflow()
     from transfuse_keras.training.cross_validation import cross_validate
-    from transfuse_keras.training.train import train
+    from transfuse_keras.training.train import train_task
 
     if settings.time_limit:
         settings = replace(settings, time_limit=settings.time_limit / count)
     folder = Path(out) if out else choose_run_folder(None, f"{settings.task.name}-folds")
     cross_validate(
-        lambda run, fold, resume: train(
+        lambda run, fold, resume: train_task(
             replace(settings, fold=fold), run, resume, devices, **wanted
         ),
         plain,

@@ -10,7 +10,7 @@ import keras
 from transfuse_keras.errors import Failure, InputError, quantity
 from transfuse_keras.files import read_table, write_table
 from transfuse_keras.runs.sessions import describe_session, write_session
-from transfuse_keras.training.optimizer import averaged
+from transfuse_keras.training.optimizer import averaged_weights
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class ScoreMeanWeights(keras.callbacks.Callback):
 
     def on_test_begin(self, logs=None):
         self.context = ExitStack()
-        self.context.enter_context(averaged(self.model))
+        self.context.enter_context(averaged_weights(self.model))
 
     def on_test_end(self, logs=None):
         self.context.close()

@@ -14,15 +14,15 @@ import h5py
 import keras
 
 from transfuse_keras.devices import without_distribution
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, first_line
 from transfuse_keras.files import replacing
 from transfuse_keras.training.callbacks import read_history
-from transfuse_keras.training.optimizer import averaged
+from transfuse_keras.training.optimizer import averaged_weights
 
 log = logging.getLogger(__name__)
 
 
-KEPT = 2  # should the last be damaged, there is one before it
+KEPT_CHECKPOINTS = 2  # should the last be damaged, there is one before it
 BEST = "best.keras"
 
 
@@ -41,16 +41,16 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         with replacing(self.folder / f"epoch-{epoch + 1:04}.keras") as temporary:
-            save(self.model, temporary)
+            save_model(self.model, temporary)
         score = logs[self.monitor] if self.monitor else epoch
         if score > self.best:
             self.best = score
             save_best(self.model, self.folder, epoch + 1)
-        for old in checkpoints(self.folder)[:-KEPT]:
+        for old in checkpoints(self.folder)[:-KEPT_CHECKPOINTS]:
             old.unlink()
 
 
-def save(model, path):
+def save_model(model, path):
     with without_distribution():
         model.save(path)
 
@@ -60,9 +60,9 @@ def save_best(model, folder, epoch):
     weights if it has."""
     whole = folder / f"epoch-{epoch:04}.keras"
     with replacing(folder / BEST) as temporary:
-        with averaged(model) as has_means:
+        with averaged_weights(model) as has_means:
             if has_means:
-                save(model, whole := temporary)
+                save_model(model, whole := temporary)
         drop_optimizer(whole, temporary, {"epoch": epoch})
 
 
@@ -138,7 +138,7 @@ def restore(model, path):
             warnings.filterwarnings("error", "Skipping (variable loading|nested container)")
             load_state(model, path)
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise InputError(f"{path}: is not a checkpoint of this training ({reason}).") from error
 
 

@@ -61,10 +61,10 @@ def pool(folder, runs):
         cleaned, cut = read_all_cases(runs, "cases-cleaned.csv"), False
         if all((run / "cases-region.csv").is_file() for run in runs):
             region = read_all_cases(runs, "cases-region.csv")
-            cut = improves_all(mean_dice(rows), mean_dice(region))
+            cut = improves_all(average_class_dice(rows), average_class_dice(region))
             if cut:
                 rows, cleaned = region, read_all_cases(runs, "cases-region-cleaned.csv")
-        before, after = mean_dice(rows), mean_dice(cleaned)
+        before, after = average_class_dice(rows), average_class_dice(cleaned)
         chosen = {name: after[name] > before[name] for name in before}
         content = {"largest_region": cut, "largest_component": chosen}
         write_json(folder / CLEANUP_FILE, content)
@@ -91,7 +91,7 @@ def pool(folder, runs):
     }
 
 
-def mean_dice(rows):
+def average_class_dice(rows):
     """Class -> mean Dice, as nnU-Net takes it: without the cases where both masks are empty."""
     scores = {row["class"]: [] for row in rows}
     for row in rows:

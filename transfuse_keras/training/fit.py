@@ -44,7 +44,7 @@ from transfuse_keras.training.callbacks import (
 )
 from transfuse_keras.training.live import LIVE, DrawCases, TellEpoch
 from transfuse_keras.training.optimizer import create_optimizer
-from transfuse_keras.training.time_limit import EndInTime, choose_epochs, measure_epoch
+from transfuse_keras.training.time_limit import EndInTime, limit_epochs, measure_epoch
 from transfuse_keras.versions import has_tensorflow
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def fit_model(settings, splits, run, progress, distributed, trackers):
         if settings.time_limit and fresh:
             seconds = measure_epoch(model, training, validation, len(order))
             used = time.perf_counter() - begun
-            epochs, left = choose_epochs(settings.time_limit, used, seconds)
+            epochs, left = limit_epochs(settings.time_limit, used, seconds)
             recipe = replace(recipe, epochs=epochs)
             settings = replace(settings, recipe=recipe)
             compile_model(model, settings, len(order))

@@ -7,19 +7,20 @@ import cv2
 import keras
 import numpy as np
 
-from transfuse_keras.data.context import neighbours
+from transfuse_keras.data.context import find_neighbour_slices
 from transfuse_keras.data.pictures import PICTURE_SIDE, enlarge, overlay, select_visible_slice
 from transfuse_keras.data.resize import resize_image
+from transfuse_keras.data.samples import spread_evenly
 from transfuse_keras.evaluation.facts import describe_duration
 from transfuse_keras.files import replacing
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predict import predict_sample
-from transfuse_keras.training.optimizer import averaged
+from transfuse_keras.training.optimizer import averaged_weights
 
 log = logging.getLogger(__name__)
 
 LIVE = "live.png"
-SHOWN = 4  # cases
+CASES_DRAWN = 4
 
 
 class TellEpoch(keras.callbacks.Callback):
@@ -52,23 +53,22 @@ class DrawCases(keras.callbacks.Callback):
 
     Args:
         path: Path of the PNG.
-        samples: list of Sample; SHOWN of them are drawn, spread evenly; of a volume the slice with
-            most of the truth.
+        samples: list of Sample; CASES_DRAWN of them are drawn, spread evenly; of a volume the slice
+            with most of the truth.
         task: Task.
     """
 
     def __init__(self, path, samples, task):
         super().__init__()
         self.path, self.task = path, task
-        chosen = np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).round().astype(int)
-        self.samples = [samples[i] for i in chosen]
+        self.samples = spread_evenly(samples, CASES_DRAWN)
 
     def on_train_begin(self, logs=None):
         context = self.task.context
         self.cases = [(sample, *read_slice(sample, context)) for sample in self.samples]
 
     def on_epoch_end(self, epoch, logs=None):
-        with averaged(self.model):
+        with averaged_weights(self.model):
             pictures = [self.draw(*case) for case in self.cases]
         _, encoded = cv2.imencode(".png", cv2.cvtColor(np.hstack(pictures), cv2.COLOR_RGB2BGR))
         with replacing(self.path) as temporary:
@@ -91,6 +91,6 @@ def read_slice(sample, context=0):
     truth = (truth == 1).astype("uint8")
     if image.ndim == 4:
         index = truth.sum(axis=(1, 2, 3)).argmax()
-        image = image[neighbours(len(image), context)[index]]
+        image = image[find_neighbour_slices(len(image), context)[index]]
         truth = truth[index : index + 1]
     return image, truth

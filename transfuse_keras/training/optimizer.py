@@ -139,7 +139,7 @@ def create_learning_rate(recipe, batches, restart=0):
 
 
 @contextmanager
-def averaged(model):
+def averaged_weights(model):
     """Within this context a model has the running mean of its weights, if its optimiser
     keeps one; see `Recipe.ema`. Statistics of the normalisations are those of the last step.
 

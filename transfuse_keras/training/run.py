@@ -17,7 +17,7 @@ from transfuse_keras.data.volumes import read_slices
 from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.files import read_json
 from transfuse_keras.inference.masks import to_masks
-from transfuse_keras.inference.predict import averaged, predict, predict_volume
+from transfuse_keras.inference.predict import average_flips, predict, predict_volume
 from transfuse_keras.inference.predictor import load_predictor
 from transfuse_keras.runs.folder import COMPLETE
 from transfuse_keras.runs.metadata import known_task
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 OPTIONS = {*OF_RECIPE, *OF_SETTINGS, "weights", "recipe", "threshold", "spacing", "fold", "folds"}
 OPTIONS |= {"time_limit", "context"}
 OF_PLAN = ("weights", "spacing", "masks", "group")
-SHOWN = 4  # pictures in a notebook
+WORST_PICTURES = 4  # in a notebook
 
 
 class Run:
@@ -55,7 +55,7 @@ class Run:
     def predictor(self):
         """The model with the mirror images of its task; loaded when it is first used."""
         own = load_predictor(self.folder)
-        return averaged(own, self.task.flips, self.task.mirrored_classes)
+        return average_flips(own, self.task.flips, self.task.mirrored_classes)
 
     def predict(self, image: np.ndarray | str | Path) -> np.ndarray:
         """The masks of an image, as `transfuse predict` writes them.
@@ -75,25 +75,26 @@ class Run:
             maps = predict_volume(self.predictor, slices, spacing, task.field, context=task.context)
         else:
             if isinstance(image, (str, Path)):
-                image = read_image(Path(image), task.channels, task.value_range, task.dicom_range)
+                image = read_image(Path(image), task.channels, **task.ranges)
             maps = predict(self.predictor, image)
         return to_masks(maps, self.thresholds, task.exclusive)
 
     def __repr__(self) -> str:
-        mean, count = show(self.scores["mean"]["dice"]), self.scores["n"]
+        mean, count = format_dice(self.scores["mean"]["dice"]), self.scores["n"]
         return f"Run({str(self.folder)!r}: Dice {mean} on {quantity(count, 'test case')})"
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{html.escape(name)}</td><td>{show(of['dice'])}</td><td>{of['n']}</td></tr>"
+            f"<tr><td>{html.escape(name)}</td><td>{format_dice(of['dice'])}</td>"
+            f"<td>{of['n']}</td></tr>"
             for name, of in self.scores["classes"].items()
         )
         overlays = self.folder / "overlays"
-        worst = sorted(read_json(overlays / "index.json"), key=lambda one: one["score"])[:SHOWN]
+        shown = sorted(read_json(overlays / "index.json"), key=lambda one: one["score"])
         pictures = "".join(
             f'<img alt="{html.escape(one["case"])}, truth green, prediction magenta" width="220" '
-            f'src="data:image/png;base64,{encode(overlays / one["file"])}">'
-            for one in worst
+            f'src="data:image/png;base64,{encode_base64(overlays / one["file"])}">'
+            for one in shown[:WORST_PICTURES]
         )
         return (
             f"<p>{html.escape(repr(self))}; <code>{html.escape(str(self.report))}</code></p>"
@@ -102,11 +103,11 @@ class Run:
         )
 
 
-def encode(file):
+def encode_base64(file):
     return base64.b64encode(file.read_bytes()).decode()
 
 
-def show(score):
+def format_dice(score):
     return "-" if score is None else f"{score:.3f}"  # of a class that no test case shows
 
 
@@ -154,4 +155,4 @@ def train(
     if task is not None and not isinstance(task, Task):
         task = find_task(str(task))
     settings = parse_settings(options, task)
-    return Run(training.train(settings, out, export=export, track=track))
+    return Run(training.train_task(settings, out, export=export, track=track))

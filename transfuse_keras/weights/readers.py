@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from transfuse_keras.errors import first_line
 from transfuse_keras.weights.pytorch_files import read_torch
 
-GRID = "position_grid"  # in the metadata of a .safetensors file: rows x columns, as "12x16"
-LARGEST = 2**32  # bytes, several times the largest model: what unpacks to more is refused
+GRID_KEY = "position_grid"  # in the metadata of a .safetensors file: rows x columns, as "12x16"
+LARGEST_WEIGHTS = 2**32  # bytes, several times the largest model: what unpacks to more is refused
 
 
 def read_tensors(source):
@@ -42,8 +43,8 @@ def as_arrays(tensors):
         if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
             raise ValueError(f"{name} is of {array.dtype}, not of numbers")
     # a tensor may show one number many times, and is as large as it claims once it is copied
-    if sum(array.nbytes for array in arrays.values()) > LARGEST:
-        raise ValueError(f"its tensors take more than {LARGEST >> 30} GiB")
+    if sum(array.nbytes for array in arrays.values()) > LARGEST_WEIGHTS:
+        raise ValueError(f"its tensors take more than {LARGEST_WEIGHTS >> 30} GiB")
     return arrays
 
 
@@ -55,20 +56,20 @@ def read_file(path):
     if not path.is_file():
         raise ValueError(f"{path}: no such weights file.")
     try:
-        refuse_bomb(path)
+        refuse_zip_bomb(path)
         return as_arrays(READERS[path.suffix](path))
     except Exception as error:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise ValueError(f"{path}: damaged or not a {path.suffix} file ({reason}).") from error
 
 
-def refuse_bomb(path):
-    """Raise ValueError if a file is a zip archive that unpacks to more than LARGEST."""
+def refuse_zip_bomb(path):
+    """Raise ValueError if a file is a zip archive that unpacks to more than LARGEST_WEIGHTS."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
-        if sum(member.file_size for member in archive.infolist()) > LARGEST:
-            raise ValueError(f"it unpacks to more than {LARGEST >> 30} GiB")
+        if sum(member.file_size for member in archive.infolist()) > LARGEST_WEIGHTS:
+            raise ValueError(f"it unpacks to more than {LARGEST_WEIGHTS >> 30} GiB")
 
 
 def read_npz(path):
@@ -94,12 +95,12 @@ def read_grid(source):
     from safetensors import safe_open
 
     with safe_open(source, "np") as file:
-        text = (file.metadata() or {}).get(GRID)
+        text = (file.metadata() or {}).get(GRID_KEY)
     if text is None:
         return None
     sides = text.split("x")
     if len(sides) != 2 or not all(side.isdecimal() and 0 < int(side) < 2**16 for side in sides):
-        raise ValueError(f"{source}: its metadata says {GRID} {text!r}, which is no grid.")
+        raise ValueError(f"{source}: its metadata says {GRID_KEY} {text!r}, which is no grid.")
     return int(sides[0]), int(sides[1])
 
 

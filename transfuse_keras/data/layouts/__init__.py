@@ -68,5 +68,5 @@ def read_classes(directory, masks=None):
 
     Raises: InputError if annotations or colours are there but cannot be used.
     """
-    found = annotations.read_classes(Path(directory), masks)
+    found = annotations.read_annotated_classes(Path(directory), masks)
     return found or pairs.find_colour_classes(Path(directory), masks)

@@ -9,7 +9,7 @@ from functools import partial
 from transfuse_keras.data.class_names import is_background, plain
 from transfuse_keras.data.layouts import coco, cvat, labelme, yolo
 from transfuse_keras.data.layouts.folders import (
-    IMAGES,
+    IMAGE_FOLDERS,
     find_mask_folders,
     holds_images,
     subfolders,
@@ -38,7 +38,7 @@ from transfuse_keras.files import read_json
 LOOKED_FOR = "images with the JSON of COCO or LabelMe, the XML of CVAT or the data.yaml of YOLO"
 # each has fits(content) and add(path, content, files, found)
 ANNOTATIONS = {"COCO": coco, "LabelMe": labelme, "CVAT": cvat, "YOLO": yolo}
-READERS = {".json": read_json, ".xml": cvat.read, ".yaml": yolo.read, ".yml": yolo.read}
+ANNOTATION_READERS = {".json": read_json, ".xml": cvat.read, ".yaml": yolo.read, ".yml": yolo.read}
 
 
 def find(task, directory, spacing=None, masks=None):
@@ -73,8 +73,7 @@ def find(task, directory, spacing=None, masks=None):
         split = item.split or find_split_word(folder)
         folder = "/".join(x for x in folder.split("/") if find_split_word(x) is None)
         draw = partial(draw_masks, item.objects, indices, len(task.classes), task.exclusive)
-        ranges = {"value_range": task.value_range, "dicom_range": task.dicom_range}
-        read = partial(read_annotated, item, draw, task.channels, **ranges)
+        read = partial(read_annotated, item, draw, task.channels, **task.ranges)
         overlap = partial(count_overlap, item, indices, len(task.classes))
         listing.samples.append(
             Sample(
@@ -87,7 +86,7 @@ def find(task, directory, spacing=None, masks=None):
     return listing
 
 
-def read_classes(directory, masks=None):
+def read_annotated_classes(directory, masks=None):
     """Names of the classes that annotations name, or None without annotations."""
     found = read_annotations(directory, masks)
     names = [] if found is None else found.classes
@@ -107,7 +106,7 @@ def read_annotations(directory, wanted=None):
     paths = [x for x in files_below(directory) if wanted is None or fnmatch(x.name, wanted)]
     for path in paths:
         try:
-            content = READERS.get(path.suffix.lower(), lambda path: None)(path)
+            content = ANNOTATION_READERS.get(path.suffix.lower(), lambda path: None)(path)
         except InputError as error:
             if path.suffix.lower() != ".json":
                 raise
@@ -140,7 +139,7 @@ def refuse_masks(directory, file):
     for folder in (directory, *directory.glob("*/"), *directory.glob("*/*/")):
         children = subfolders(folder)
         masks = [path for path in find_mask_folders(children, None) if holds_images(path)]
-        if masks and any(path.name.lower() in IMAGES for path in children):
+        if masks and any(path.name.lower() in IMAGE_FOLDERS for path in children):
             raise InputError(
                 f"{directory}: masks may be meant by {masks[0]} and by {file}; choose by --masks "
                 f"{masks[0].name} or --masks {file.name}."

@@ -7,7 +7,7 @@ import numpy as np
 from transfuse_keras.data.layouts.listing import Listing
 from transfuse_keras.data.mask_values import threshold
 from transfuse_keras.data.samples import SPLITS, Sample
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, first_line
 
 LOOKED_FOR = "data_train.npy beside mask_train.npy"
 
@@ -42,8 +42,7 @@ def open_array(path):
             f"{path}: no such file; the array of images needs one of masks beside it."
         ) from error
     except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{path}: not a readable .npy array ({reason}).") from error
+        raise InputError(f"{path}: not a readable .npy array ({first_line(error)}).") from error
 
 
 def check_arrays(images, masks, path, mask_path, task):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from transfuse_keras.data.layouts.listing import without_suffix
 from transfuse_keras.errors import InputError
 
-FILE = "groups.csv"
+GROUPS_FILE = "groups.csv"
 HEADINGS = ("stem", "name", "image", "file", "filename")  # of the first column
 
 
@@ -22,7 +22,7 @@ def add_attributes(samples, directory, file=None):
     tables = {}
     for number, sample in enumerate(samples):
         folders = sample.files[0].parents[:3] if sample.files else ()
-        inside = [x / FILE for x in folders if x == directory or directory in x.parents]
+        inside = [x / GROUPS_FILE for x in folders if x == directory or directory in x.parents]
         for path in inside if file is None else [file]:
             if path not in tables:
                 tables[path] = read_attributes(path) if path.is_file() else {}

@@ -86,7 +86,7 @@ def read_ellipse(shape, size):
     return partial(fill_ellipse, center, radii, float(shape.get("rotation", 0)))
 
 
-def read_mask(shape, size):
+def read_run_lengths(shape, size):
     left, top, width, height = (int(shape.get(x)) for x in ("left", "top", "width", "height"))
     if min(left, top) < 0 or left + width > size[1] or top + height > size[0]:
         raise ValueError("a mask lies outside its image")
@@ -105,4 +105,9 @@ def place_mask(counts, rows, columns, size):
 
 
 # functions of a shape and (height, width) of its image -> a function that draws it
-DRAWN = {"polygon": read_polygon, "box": read_box, "ellipse": read_ellipse, "mask": read_mask}
+DRAWN = {
+    "polygon": read_polygon,
+    "box": read_box,
+    "ellipse": read_ellipse,
+    "mask": read_run_lengths,
+}

@@ -34,7 +34,7 @@ def find(task, directory, spacing=None):
     if task.field is None:
         raise InputError(f"{directory}: holds volumes, but the task {task.name} is on images.")
     listing, doubts = Listing(), defaultdict(list)
-    cases, labels = read_description(folder / "dataset.json", task)
+    cases, labels = read_dataset_json(folder / "dataset.json", task)
     for name, paths, mask_path in cases:
         missing = [path for path in (*paths, mask_path) if not path.exists()]
         listing.errors += [f"{x}: is missing, though dataset.json lists it." for x in missing]
@@ -79,7 +79,7 @@ def find_folder(directory):
     return next((folder for folder in folders if (folder / "dataset.json").is_file()), None)
 
 
-def read_description(path, task):
+def read_dataset_json(path, task):
     """The cases and labels of a dataset.json.
 
     Returns: list of (name, list of image paths, path of the label map), and the label value of

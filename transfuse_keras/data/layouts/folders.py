@@ -12,7 +12,7 @@ from transfuse_keras.data.layouts.listing import find_split_word, is_image
 from transfuse_keras.data.layouts.names import holds_both
 from transfuse_keras.errors import InputError
 
-IMAGES = ("images", "image", "imgs", "img", "original", "originals", "img_dir", "jpegimages")
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "original", "originals", "img_dir", "jpegimages")
 # what a first reader drew; the folder "mask" beside it is the field of view of the camera
 FIRST_READER = ("1st_manual", "manual1")
 MASKS = (
@@ -113,7 +113,7 @@ def holds_images(folder):
 def choose_images(folder, children):
     """The folder of images among the children of `folder`, or None."""
     named = {path.name.lower(): path for path in children}
-    found = [named[name] for name in IMAGES if name in named]
+    found = [named[name] for name in IMAGE_FOLDERS if name in named]
     filled = [path for path in found if holds_images(path)] or found
     if len(filled) > 1 and filled[0].name.lower() != "images":
         raise InputError(

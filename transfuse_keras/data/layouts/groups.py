@@ -8,7 +8,7 @@ from pathlib import Path
 from transfuse_keras.data.layouts.listing import find_split_word, read_stems
 from transfuse_keras.errors import InputError, quantity
 
-TABLES = (("groups.csv", "group"), ("sequences.csv", "sequence"))
+GROUP_TABLES = (("groups.csv", "group"), ("sequences.csv", "sequence"))
 MANY_WORDS = 10  # so many different words are names of people, not kinds of images
 # words before a number that count something else than patients: grade2_017, hospital1/
 COLLECTIONS = {
@@ -18,7 +18,7 @@ COLLECTIONS = {
     *("slice", "stage", "task", "test", "time", "timepoint", "train", "type", "v", "val"),
     *("version", "view", "visit", "week", "year"),
 }
-SHOWN = 4  # groups that a note names
+GROUPS_NAMED = 4  # groups that a note names
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def by_option(clues, names, option):
         heads = repeated_heads(clues)
         if heads is None:
             raise InputError("--group prefix: no two names begin with the same words or numbers.")
-        return heads, f"--group prefix: {show(heads)}"
+        return heads, f"--group prefix: {name_groups(heads)}"
     if Path(option).suffix.lower() == ".csv" or Path(option).is_file():
         if not Path(option).is_file():
             raise InputError(f"{option}: no such file; it should have the columns stem,group.")
@@ -141,7 +141,7 @@ def look_up(table, stem, name):
 
 def read_groups(folder):
     """Stem -> list of the group, by groups.csv or sequences.csv; empty without such a file."""
-    for name, column in TABLES:
+    for name, column in GROUP_TABLES:
         if (folder / name).is_file():
             return read_stems(folder / name, ("stem", column))
     return {}
@@ -180,7 +180,7 @@ def by_folder(clues):
     for level in range(1, max(map(len, parts)) + 1):
         heads = ["/".join(part[:level]) for part in parts]
         if min(map(len, parts)) >= level and tell_people({x.rpartition("/")[2] for x in heads}):
-            return heads, f"the folders {show(heads)} are taken as patients"
+            return heads, f"the folders {name_groups(heads)} are taken as patients"
     return None, ""
 
 
@@ -198,9 +198,10 @@ def by_prefix(clues):
         for i, head in zip(indices, heads or (), strict=False):
             groups[i], found = clues[i].within(head), True
     if found:
-        return groups, f"the beginnings {show(groups)} of the names are taken as patients"
+        return groups, f"the beginnings {name_groups(groups)} of the names are taken as patients"
     if kinds:
-        return None, f"the beginnings {show(kinds)} are taken as kinds of images, not as patients"
+        shown = name_groups(kinds)
+        return None, f"the beginnings {shown} are taken as kinds of images, not as patients"
     return None, ""
 
 
@@ -265,7 +266,7 @@ def count_collections(words):
     return sum(bool(found & COLLECTIONS) for found in letters) > len(words) / 2
 
 
-def show(groups):
+def name_groups(groups):
     """The first few of the groups, for a note."""
     distinct = sorted(set(groups))
-    return ", ".join(distinct[:SHOWN]) + (", ..." if len(distinct) > SHOWN else "")
+    return ", ".join(distinct[:GROUPS_NAMED]) + (", ..." if len(distinct) > GROUPS_NAMED else "")

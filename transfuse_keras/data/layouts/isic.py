@@ -41,6 +41,8 @@ def find(task, directory, spacing=None):
     if task.field is not None or len(task.classes) > 1:
         raise InputError(f"{directory}: ISIC masks have one class, unlike the task {task.name}.")
     groups = read_groups(directory)
+    options = {"classes": task.classes, "channels": task.channels, "ignore": task.ignore}
+    options |= task.ranges
     named = {stem for _, pictures in images for stem in pictures}
     for folder, pictures in images:
         inner = folder.relative_to(directory).as_posix()
@@ -56,16 +58,7 @@ def find(task, directory, spacing=None):
                     stem,
                     stem,
                     spacing,
-                    partial(
-                        read_pair,
-                        path,
-                        (masks[stem],),
-                        task.classes,
-                        task.channels,
-                        ignore=task.ignore,
-                        value_range=task.value_range,
-                        dicom_range=task.dicom_range,
-                    ),
+                    partial(read_pair, path, (masks[stem],), **options),
                     split=find_split_word(inner),
                     files=(path, masks[stem]),
                 )

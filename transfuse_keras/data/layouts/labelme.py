@@ -15,12 +15,12 @@ from transfuse_keras.data.decode import IMAGE_FORMATS
 from transfuse_keras.data.layouts.objects import Annotated, Object, as_ring
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.data.readers import picture_pixels
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, first_line
 from transfuse_keras.files import read_json
 
 LINE, POINT = 10, 5  # pixels: width and radius
 POINTS = {"circle": 2, "rectangle": 2, "line": 2, "point": 1, "oriented_rectangle": 4, "mask": 2}
-KINDS = (*POINTS, "polygon", "linestrip")
+SHAPE_KINDS = (*POINTS, "polygon", "linestrip")
 
 
 def fits(content):
@@ -37,7 +37,7 @@ def add(path, content, files, found):
     for number, shape in enumerate(content["shapes"], 1):
         kind = shape.get("shape_type") or "polygon"
         points = as_ring([x for point in shape["points"] for x in point])
-        if kind not in KINDS or len(points) != POINTS.get(kind, len(points)):
+        if kind not in SHAPE_KINDS or len(points) != POINTS.get(kind, len(points)):
             raise InputError(
                 f"{path}: shape {number} is a {kind} of {len(points)} points, which LabelMe does "
                 "not draw; outline the object as a polygon."
@@ -56,7 +56,7 @@ def add(path, content, files, found):
     if image is not None:
         found.images.append(Annotated(image, path, objects, size, files.split_of(path)))
     elif content.get("imageData"):
-        embedded = Annotated(path, path, objects, size, files.split_of(path), read_embedded)
+        embedded = Annotated(path, path, objects, size, files.split_of(path), read_embedded_image)
         found.images.append(embedded)
     else:
         found.errors.append(problem)
@@ -72,7 +72,7 @@ def draw_shape(kind, points, mask, size):
     """A shape of LabelMe as bool (height, width).
 
     Args:
-        kind: one of KINDS.
+        kind: one of SHAPE_KINDS.
         points: list of (x, y).
         mask: of the kind "mask": bool (h, w), whose top left corner is the first point.
         size: (height, width) of the image.
@@ -96,7 +96,7 @@ def draw_shape(kind, points, mask, size):
     return np.array(picture, bool)
 
 
-def read_embedded(path, channels=3, value_range=None, dicom_range=None):
+def read_embedded_image(path, channels=3, value_range=None, dicom_range=None):
     """The image that a file of LabelMe holds, which is no DICOM; as `read_image`."""
     try:
         data = base64.b64decode(read_json(path)["imageData"])
@@ -105,7 +105,7 @@ def read_embedded(path, channels=3, value_range=None, dicom_range=None):
     except InputError:
         raise
     except Exception as error:  # whatever Pillow raises
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise InputError(
             f"{path}: its imageData is not a readable image ({reason}); save it again in LabelMe."
         ) from error

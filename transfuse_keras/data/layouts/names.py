@@ -16,7 +16,9 @@ UNDERSTOOD = (
     "_labels, _lesion, _manual1, _annotation; with -, . or a space for _; x_mask_1.png, ... are "
     "united), x_CLASS.png, and mask_7.png beside image_7.png"
 )
-ENDING = re.compile(rf"(?P<stem>.+?)[_\-. ](?P<word>{'|'.join(WORDS)})(?P<part>[_\-. ]\d+)?$", re.I)
+MASK_NAME = re.compile(
+    rf"(?P<stem>.+?)[_\-. ](?P<word>{'|'.join(WORDS)})(?P<part>[_\-. ]\d+)?$", re.I
+)
 # what may stand around the number that both names share: image_7 and mask_7, 21_training and
 # 21_manual1
 BEFORE = re.compile(r"^(images?|img|im|masks?|seg|gt|labels?)[_\-. ]?(?=\d)", re.I)
@@ -52,7 +54,7 @@ class MaskFiles:
         self.files, self.classes = files, classes
         self.by_stem, self.by_key = defaultdict(list), defaultdict(list)
         for stem, path in files.items():
-            found = ENDING.match(stem)
+            found = MASK_NAME.match(stem)
             if found:
                 self.by_stem[found["stem"]].append((found["part"] or "", path))
             self.by_key[key_of(found["stem"] if found else stem)].append(path)
@@ -90,7 +92,7 @@ def divide(files):
     masks = {
         stem
         for stem in files
-        if ((found := ENDING.match(stem)) and found["stem"] in files)
+        if ((found := MASK_NAME.match(stem)) and found["stem"] in files)
         or (re.match(r"(mask|gt|seg|label)s?[_\-. ]?\d", stem, re.I) and image_of(stem, files))
     }
     return (

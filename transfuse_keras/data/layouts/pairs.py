@@ -11,7 +11,7 @@ from pathlib import PureWindowsPath
 
 import numpy as np
 
-from transfuse_keras.data.colours import find_classes
+from transfuse_keras.data.colours import find_classes_by_colour
 from transfuse_keras.data.layouts.folders import find_places, show_no_shape
 from transfuse_keras.data.layouts.groups import Clue, look_up, read_groups
 from transfuse_keras.data.layouts.listing import (
@@ -83,6 +83,8 @@ def find_pairs(task, place, spacing):
         groups, spacings = read_groups(place.folder), read_spacings(place.folder, listing.errors)
         splits = read_split_files(place.folder, images, listing)
         warn_of_unknown(listing, place.folder, groups, spacings, images)
+    options = {"classes": task.classes, "channels": task.channels, "ignore": task.ignore}
+    options |= task.ranges
     used = set()
     for stem, path in images.items():
         match = find_masks(stem)
@@ -102,16 +104,7 @@ def find_pairs(task, place, spacing):
                 stem,
                 stem,
                 own_spacing or spacing,
-                partial(
-                    read,
-                    path,
-                    match.paths,
-                    task.classes,
-                    task.channels,
-                    ignore=task.ignore,
-                    value_range=task.value_range,
-                    dicom_range=task.dicom_range,
-                ),
+                partial(read, path, match.paths, **options),
                 split=splits.get(stem),
                 files=(path, *match.paths),
             )
@@ -119,7 +112,7 @@ def find_pairs(task, place, spacing):
         listing.clues[stem] = Clue(stem, listed=look_up(groups, stem, stem), dicom=patient)
     for path in sorted(masks - used):
         listing.errors.append(f"{path}: has no image; add it or take the mask out ({UNDERSTOOD}).")
-    warn_of_masks(listing, place, sorted(masks), task.classes)
+    warn_of_mask_files(listing, place, sorted(masks), task.classes)
     return listing
 
 
@@ -129,7 +122,7 @@ def find_colour_classes(directory, masks=None):
     for place in find_places(directory, (), masks):
         images, find_masks, _ = list_files(place, (), Listing())
         found += [path for stem in images for path in find_masks(stem).paths]
-    return find_classes(found)
+    return find_classes_by_colour(found)
 
 
 def list_files(place, classes, listing):
@@ -221,7 +214,7 @@ def warn_of_unknown(listing, folder, groups, spacings, images):
             )
 
 
-def warn_of_masks(listing, place, masks, classes):
+def warn_of_mask_files(listing, place, masks, classes):
     """Warn of masks that may not be what they should."""
     jpeg = sum(
         path.suffix.lower() in (".jpg", ".jpeg") for s in listing.samples for path in s.files[1:]

@@ -118,7 +118,6 @@ def open_all(files, task, listing):
 def image_samples(task, images, of_image, listing, directory):
     """A Sample of every image, and of every frame of a cine."""
     unnamed = 0
-    ranges = {"value_range": task.value_range, "dicom_range": task.dicom_range}
     for uid, (path, header) in images.items():
         problem = find_problem(path, header, of_image[uid], task)
         if problem:
@@ -127,14 +126,14 @@ def image_samples(task, images, of_image, listing, directory):
         segs, count = of_image[uid], dicom.frames_in(header, path)
         name = "/".join([*path.relative_to(directory).parts[:-1], without_suffix(path.name)])
         for number in range(1, count + 1):
-            planes, named = collect(segs, uid, number, count)
+            planes, named = collect_planes(segs, uid, number, count)
             unnamed += not named
             frame = None if count == 1 else number - 1
             yield Sample(
                 name if count == 1 else f"{name}_{number:04}",
                 name,
                 None,
-                partial(read_segmented_image, path, frame, planes, task, **ranges),
+                partial(read_segmented_image, path, frame, planes, task, **task.ranges),
                 files=(path, *(seg.path for seg in segs)),
             )
     note_empty(listing, unnamed, "images or frames")
@@ -159,7 +158,7 @@ def series_samples(task, images, of_image, listing, directory):
             continue
         planes = {}
         for uid, path, _ in slices:
-            planes[path], named = collect(segs, uid, 1, 1)
+            planes[path], named = collect_planes(segs, uid, 1, 1)
             unnamed += not named
         folder = paths[0].parent.relative_to(directory).as_posix()
         name = paths[0].parent.name if folder == "." else folder
@@ -202,7 +201,7 @@ def find_problem(path, header, segs, task):
     return None
 
 
-def collect(segs, uid, number, count):
+def collect_planes(segs, uid, number, count):
     """What `read_planes` takes for a frame of an image, and whether any frame of a SEG names it."""
     planes, named = defaultdict(list), False
     for seg in segs:

@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 
 from transfuse_keras.data.layouts.listing import is_image
 from transfuse_keras.data.layouts.objects import Annotated, Object, as_ring, files_below
+from transfuse_keras.data.samples import SPLITS
 from transfuse_keras.data.shapes import fill_relative_ring
 from transfuse_keras.errors import InputError, blaming
 
 BOX = 5  # numbers of a line that is a box: class, centre, width, height
-SPLITS = ("train", "val", "test")
 
 
 def read(path):
@@ -44,7 +44,7 @@ def add(path, content, files, found):
     for split in SPLITS:
         places = content.get(split) or ()
         for place in [places] if isinstance(places, str) else places:
-            for image in find_images(place, root, path, files, found):
+            for image in find_split_images(place, root, path, files, found):
                 labels = find_labels(image)
                 total += 1
                 unlabelled += labels is None
@@ -58,7 +58,7 @@ def add(path, content, files, found):
         )
 
 
-def find_images(place, root, path, files, found):
+def find_split_images(place, root, path, files, found):
     """The images of a split: those of a folder, or those that a text file lists.
 
     What is missing is added to `found.errors`.
