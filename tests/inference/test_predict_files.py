@@ -266,7 +266,7 @@ def test_a_model_outside_a_run_needs_a_task(run_folder, tmp_path):
 def test_few_images_are_in_memory_at_a_time(run_folder, tmp_path, monkeypatch):
     alive, peak = [], [0]
 
-    def read_counted(path, channels, *ranges):
+    def read_counted(path, channels, **ranges):
         image = np.zeros((8, 8, channels), "uint8")
         alive.append(path)
         peak[0] = max(peak[0], len(alive))
