@@ -253,7 +253,7 @@ class Task:
         """Number of channels that the model takes: those of the slice and of its neighbours."""
         return self.channels * (2 * self.context + 1)
 
-    def coded_terms(self, name):
+    def coded_terms(self, name: str) -> tuple[tuple[str, str, str], ...]:
         """The one to three terms of `codes` of a class; none if it has no code."""
         given = self.codes.get(name, ())
         return (given,) if given and isinstance(given[0], str) else tuple(given)
