@@ -127,7 +127,9 @@ def compare(precisions, variant, image_size, batch_size, steps, python=None):
 def create_parser(description, steps):
     """A parser with the options of what is trained, and how many steps are counted."""
     parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--variant", default="S")
     parser.add_argument("--image-size", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))

@@ -373,7 +373,8 @@ def main(argv=None):
     Returns: the exit code: 0 done, 1 some of the images could not be read, 2 unusable input.
     """
     # without a usage, an error is one sentence
-    parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, description=__doc__.split("\n")[0])
+    about = {"usage": argparse.SUPPRESS, "description": __doc__.split("\n")[0]}
+    parser = argparse.ArgumentParser(**about, allow_abbrev=False)
     add = parser.add_argument
     add("model", help=".tflite file, its .json beside it")
     add("images", nargs="*", metavar="image", help="PNG, JPEG, TIFF or BMP")

@@ -39,7 +39,7 @@ class Predict:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--model", required=True, help="run folder, or an exported file")
     parser.add_argument("--input", required=True, help="folder of images or volumes")
     parser.add_argument("--out", required=True, help="folder for the masks")

@@ -171,9 +171,11 @@ def test_a_model_without_its_run_needs_task_and_data(hips, tmp_path, capsys):
     lone.parent.mkdir(parents=True)
     lone.write_bytes((run / "model.keras").read_bytes())
     assert evaluate(lone, "--data", data) == 2
-    assert "lone.keras: is in no run folder" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "lone.keras: " in said and "no run folder" in said
     assert evaluate(lone, "--data", data, "--task", "polyp") == 2
-    assert "3 channels and gives 3 maps, the task polyp has 3 and 1" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "3 maps" in said and "polyp" in said and "3 and 1" in said
     out = tmp_path / "out"
     assert evaluate(lone, "--data", data, "--task", "hip", "--out", out) == 0
     assert metrics_of(out)["n"] == 12
@@ -231,7 +233,7 @@ def test_two_folds(tmp_path, monkeypatch, capsys):
     (out / "fold-1" / "metrics.json").unlink()  # as if it had been stopped
     (out / "metrics.json").unlink()
     assert main([*command, "--resume"]) == 0
-    assert "Fold 1 of 2: done before." in capsys.readouterr().out
+    assert "Fold 1 of 2: done" in capsys.readouterr().out
     assert metrics_of(out)["n"] == 16
 
 

@@ -82,11 +82,10 @@ def test_auto_is_off_on_tensorflows_cpu_and_says_so(smallest, monkeypatch):
     model = smallest()
     model.compile()
     assert model.jit_compile is False
-    assert describe_computing(model, "float32", "auto").startswith(
-        "Computing in float32, XLA off: on TensorFlow's CPU"
-    )
+    said = describe_computing(model, "float32", "auto")
+    assert "float32, XLA off: on TensorFlow's CPU" in said
     model.compile(jit_compile=True)
-    assert describe_computing(model, "float32", "on") == "Computing in float32, XLA on."
+    assert "float32, XLA on." in describe_computing(model, "float32", "on")
     monkeypatch.setattr(devices, "on_cpu", lambda: False)
     assert resolve_jit("auto") is True and resolve_jit(False) is False
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")  # Keras would compile "auto"
@@ -141,4 +140,4 @@ def test_xla_and_precision_of_an_exported_model_are_refused(litert_file, tmp_pat
     given = ["--input", str(tmp_path), "--out", str(tmp_path / "out"), "--task", "hip"]
     for option in (["--jit", "on"], ["--precision", "mixed_bfloat16"]):
         assert main(["predict", "--model", str(litert_file), *given, *option]) == 2
-        assert f"{option[0]} is for .keras models" in capsys.readouterr().err
+        assert f"{option[0]} is for .keras" in capsys.readouterr().err

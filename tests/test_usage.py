@@ -89,8 +89,12 @@ print(json.dumps(found))
             ["--epcohs", "did you mean --epochs?", "transfuse train --help"],
         ),
         (["check", "--taks", "hip"], ["did you mean --task?", "transfuse check --help"]),
+        # half a name is no option, even if one alone begins so; no task, as nothing may be trained
+        (["train", "--task", "knee", "--epoch", 3], ["--epoch ", "did you mean --epochs?"]),
+        (["ablate", "--task=knee", "--epoch=3"], ["--epoch ", "did you mean --epochs?"]),
+        (["--verb", "report", "x"], ["--verb ", "did you mean --verbose?"]),
         (["predict", "--overlays=no"], ["--no-overlays", "transfuse predict --help"]),
-        (["train", "--qqqq"], ["unknown option --qqqq; see transfuse train --help"]),
+        (["train", "--qqqq"], ["--qqqq; see transfuse train --help"]),
     ],
 )
 def test_a_mistyped_word_names_the_nearest_and_the_help_to_read(capsys, words, parts):

@@ -128,7 +128,7 @@ def parse(argv):
     options = [x for action in asked._actions for x in action.option_strings]
     for argument in argv:
         name = argument.partition("=")[0]
-        if name.startswith("--") and not any(option.startswith(name) for option in options):
+        if name.startswith("--") and name not in ("--", *options):
             asked.error(f"unknown option {name}{suggest(name, options)}")
     return vars(top.parse_args(argv))
 

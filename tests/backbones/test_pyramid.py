@@ -74,9 +74,9 @@ def test_a_variant_may_hold_the_cnn():
 
 
 def test_unusable_cnns_are_named():
-    with pytest.raises(ValueError, match="needs one output at each of the strides 4, 8 and 16"):
+    with pytest.raises(ValueError, match="strides 4, 8 and 16"):
         TransFuse(SMALLEST, SHAPE, cnn=mobilenet("block_3_expand_relu", "block_6_expand_relu"))
-    with pytest.raises(ValueError, match="does not take images of shape .32, 48, 1."):
+    with pytest.raises(ValueError, match="shape .32, 48, 1."):
         TransFuse(SMALLEST, (32, 48, 1), cnn=applications_model())
 
     class Subclassed(keras.Model):

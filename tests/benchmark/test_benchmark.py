@@ -127,11 +127,9 @@ def test_all_that_a_run_holds_is_measured(lively_model, run, bare, known_peak, c
         (run / name).write_bytes(b"not looked into")
     result = benchmark(run, rounds=3)
     said = capsys.readouterr().err
-    assert "model.onnx is left out: onnxruntime is not installed" in said
+    assert "model.onnx " in said and "onnxruntime" in said
     assert "pip install 'transfuse-keras[onnx]'" in said
-    assert (
-        "model-int8.xml is left out" in said and "pip install 'transfuse-keras[openvino]'" in said
-    )
+    assert "model-int8.xml " in said and "pip install 'transfuse-keras[openvino]'" in said
     rows = {row["file"]: row for row in result["rows"]}
     assert set(assert_written(result, run)) == set(rows)
     sizes = {
@@ -199,7 +197,7 @@ def test_what_onnx_runtime_runs_is_the_model(tmp_path):
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        ({"image_size": (64, 64)}, "model.tflite: keeps its size; only a .keras file takes"),
+        ({"image_size": (64, 64)}, "model.tflite: .*size"),
         ({"threads": 0}, "--threads 0: give 1 or more"),
         ({"rounds": 0}, "--rounds 0: give 1 or more"),
     ],
@@ -218,7 +216,7 @@ def test_only_multiples_of_16_are_sizes(lively_model, tmp_path):
 @pytest.mark.parametrize("name", ["", "absent", "notes.txt"])
 def test_nothing_to_measure(name, tmp_path):
     (tmp_path / "notes.txt").write_text("no model")
-    with pytest.raises(InputError, match="no model is there; give a run folder, a .keras"):
+    with pytest.raises(InputError, match="no model"):
         benchmark(tmp_path / name)
 
 
@@ -230,7 +228,7 @@ def test_no_package_for_any_file(bare, tmp_path):
 
 def test_a_damaged_file_leaves_no_result(lone):
     lone.write_bytes(lone.read_bytes()[:1000])
-    with pytest.raises(InputError, match="model.tflite: damaged or not for LiteRT"):
+    with pytest.raises(InputError, match="model.tflite: damaged"):
         benchmark(lone, rounds=1)
     assert not (lone.parent / "benchmark.json").exists()
 
@@ -238,7 +236,7 @@ def test_a_damaged_file_leaves_no_result(lone):
 def test_files_of_different_sizes_are_not_compared():
     files = [Path(f"{name}.tflite") for name in "abc"]
     assert common_size(files, [[32, 48]] * 3) == [32, 48]
-    with pytest.raises(InputError, match="c.tflite: takes images of 64x64, but a.tflite of 32x48"):
+    with pytest.raises(InputError, match="c.tflite: .*64x64.* a.tflite .*32x48"):
         common_size(files, [[32, 48], [32, 48], [64, 64]])
 
 
@@ -247,7 +245,7 @@ def test_a_process_that_is_ended_is_named(monkeypatch, tmp_path):
     script.write_text("import sys; print('{}', flush=True); input(); sys.exit(9)")
     monkeypatch.setattr(processes, "RUNTIMES_FILE", script)
     with (
-        pytest.raises(InputError, match="a.onnx: its process in X was ended with code 9"),
+        pytest.raises(InputError, match="a.onnx: .*code 9"),
         processes.process(Path("a.onnx"), "X", {}) as (_, answer),
     ):
         answer()

@@ -1,3 +1,5 @@
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -55,9 +57,9 @@ def test_warnings_do_not_fail(tmp_path):
     report = check(hip, tmp_path)
     assert not report.errors
     said = "\n".join(report.warnings)
-    assert f"{tmp_path}/masks/p0_s0.png: the mask is empty" in said
-    assert f"{tmp_path}/images/p2_s1.png: its spacing is 2 mm, unlike the usual 0.2 mm" in said
-    assert "p4_s1.png: is the same image as" in said or "p1_s1.png: is the same image as" in said
+    assert re.search(f"{tmp_path}/masks/p0_s0.png: .*empty", said)
+    assert re.search(f"{tmp_path}/images/p2_s1.png: .* 2 mm.* 0.2 mm", said)
+    assert re.search("p[14]_s1.png: .*same image", said)
     assert (
         main(["check", "--task", "hip", "--data", str(tmp_path), "--out", str(tmp_path / "s.png")])
         == 0
@@ -71,11 +73,9 @@ def test_a_copy_in_another_split_is_an_error_whatever_its_file_type(tmp_path):
     (tmp_path / "test" / "images" / "test2.png").unlink()
     cv2.imwrite(str(tmp_path / "test" / "images" / "test2.tif"), pixels)
     report = check(polyp, tmp_path)
-    assert report.errors == [
-        f"{tmp_path}/test/images/test2.tif: is the same image as "
-        f"{tmp_path}/train/images/train1.png, but one is in the test split and the other in "
-        "train; remove one."
-    ]
+    (error,) = report.errors
+    for fact in ("test/images/test2.tif", "same image", "train/images/train1.png", "test split"):
+        assert fact in error
 
 
 def test_the_table_counts_pixels_and_samples_of_each_class(tmp_path):
@@ -110,7 +110,7 @@ def test_further_columns_of_groups_csv_make_subgroups(tmp_path):
 def test_volumes(tmp_path):
     decathlon_folder(tmp_path, 10)
     report = check(prostate, tmp_path)
-    assert not report.errors and "Spacing: 3 x 0.8 x 1 mm in 10 of 10 samples." in report.notes
+    assert not report.errors and any("3 x 0.8 x 1 mm in 10 of 10" in x for x in report.notes)
 
 
 def test_command_exit_codes_and_contact_sheet(damaged, tmp_path, capsys):

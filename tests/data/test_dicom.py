@@ -1,3 +1,4 @@
+import re
 import shutil
 import subprocess
 import sys
@@ -113,7 +114,7 @@ def test_patient_and_spacing_come_from_the_header(tmp_path, ramp):
     write_dicom(tmp_path / "images" / "x0.dcm", ramp, ImagerPixelSpacing=[0.1, 0.1])
     assert dicom_header(tmp_path / "images" / "x0.dcm") == (None, (0.1, 0.1))
     write_dicom(tmp_path / "images" / "x0.dcm", ramp, PixelSpacing=[0, 0.1])
-    assert "x0.dcm: its spacing is 0 x 0.1 mm" in find_samples(hip, tmp_path).errors[0]
+    assert re.search("x0.dcm: .*0 x 0.1 mm", find_samples(hip, tmp_path).errors[0])
 
 
 def test_a_damaged_tag_is_one_sentence(tmp_path, ramp):
@@ -122,7 +123,7 @@ def test_a_damaged_tag_is_one_sentence(tmp_path, ramp):
     content = path.read_bytes()
     assert content.count(b"0.125") == 2
     path.write_bytes(content.replace(b"0.125", b"0.1x5"))
-    with pytest.raises(InputError, match="x.dcm: its patient or pixel spacing cannot be read"):
+    with pytest.raises(InputError, match="x.dcm: .*pixel spacing"):
         dicom_header(path)
 
 
@@ -131,11 +132,11 @@ def test_unreadable_files_are_one_sentence(tmp_path, ramp):
     write_dicom(path, ramp)
     save(tmp_path / "masks" / "x.png", rows_of_labels())
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(InputError, match="x.dcm: its pixels cannot be decoded") as error:
+    with pytest.raises(InputError, match="x.dcm: .*decoded") as error:
         read_dicom(path)
     assert "\n" not in str(error.value)
     path.write_text("hello")
-    assert "x.dcm: not a readable DICOM file" in find_samples(hip, tmp_path).errors[0]
+    assert "x.dcm: not a readable" in find_samples(hip, tmp_path).errors[0]
     write_dicom(path, np.stack([ramp, ramp])[:, :, :, None].reshape(60, 40), NumberOfFrames=2)
     dicom = pydicom.dcmread(path)
     dicom.Rows = 30
@@ -147,8 +148,8 @@ def test_unreadable_files_are_one_sentence(tmp_path, ramp):
 @pytest.mark.parametrize(
     ("tags", "message"),
     [
-        ({"Rows": 65535, "Columns": 65535}, "it claims 65535x65535 pixels"),
-        ({"SamplesPerPixel": 65535}, "it has 65535 values a pixel"),
+        ({"Rows": 65535, "Columns": 65535}, "65535x65535"),
+        ({"SamplesPerPixel": 65535}, "65535 values"),
         ({"WindowWidth": float("nan"), "WindowCenter": 1}, "leaves undefined values"),
         ({"RescaleSlope": float("nan"), "RescaleIntercept": 0}, "leaves undefined values"),
         ({"RescaleSlope": 0, "RescaleIntercept": 5}, "slope is 0"),
@@ -157,7 +158,7 @@ def test_unreadable_files_are_one_sentence(tmp_path, ramp):
 )
 def test_what_a_header_claims_is_checked_before_pixels_are_decoded(tmp_path, ramp, tags, message):
     write_dicom(tmp_path / "x.dcm", ramp, **tags)
-    with pytest.raises(InputError, match=f"x.dcm: its pixels cannot be decoded .*{message}"):
+    with pytest.raises(InputError, match=f"x.dcm: .*decoded .*{message}"):
         read_dicom(tmp_path / "x.dcm")
 
 
@@ -339,7 +340,7 @@ def test_a_deflated_bomb_is_refused_before_it_is_unpacked(tmp_path, ramp, monkey
     assert dicom_header(path) == (None, None)
     monkeypatch.setattr("transfuse_keras.data.dicom.LARGEST_INFLATED", 2**20)
     for read in (read_dicom, dicom_header):
-        with pytest.raises(InputError, match="a.dcm: .*it unpacks to too many bytes"):
+        with pytest.raises(InputError, match="a.dcm: .*too many bytes"):
             read(path)
 
 
@@ -379,8 +380,8 @@ def test_what_begins_with_dicm_is_dicom(tmp_path, ramp):
 @pytest.mark.parametrize(
     ("name", "word"),
     [
-        ("test-SR.dcm", r"holds no image \(SR\)"),
-        ("waveform_ecg.dcm", r"holds no image \(ECG\)"),
+        ("test-SR.dcm", r"no image \(SR\)"),
+        ("waveform_ecg.dcm", r"no image \(ECG\)"),
         ("DICOMDIR", "DICOMDIR"),
         ("no_meta.dcm", "DICM"),
         ("badVR.dcm", "number of frames"),

@@ -92,7 +92,7 @@ def test_kinds_of_images_are_in_every_split_and_the_choice_is_said(tmp_path):
     assert (
         "120 images" in note and "benign, malignant, normal" in note and "not as patients" in note
     )
-    assert "each counts as its own patient" in note and "optimistic" in warning
+    assert "own patient" in note and "optimistic" in warning
     assert "by image" in division and "patient" not in division
     report = check(lesion, tmp_path)
     assert note in report.notes and warning in report.warnings and not report.errors

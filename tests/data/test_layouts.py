@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -84,13 +85,13 @@ def test_split_files_are_honoured(tmp_path, capsys):
     assert names(splits["train"]) == ["a0", "a1", "a3", "a5"]
     assert names(splits["val"]) == names(splits["test"]) == ["a2", "a4"]
     said = "".join(capsys.readouterr())
-    assert "optimistic" in said and "split file are not used: 2" in said
+    assert "optimistic" in said and "not used: 2" in said
     (tmp_path / "test.txt").write_text("a6\na7\n")
     assert names(find_splits(polyp, tmp_path)["test"]) == ["a6", "a7"]
     (tmp_path / "test.txt").write_text("a6\na99\na3\n")
     errors = find_samples(polyp, tmp_path).errors
-    assert "test.txt: names a99, which has no image" in errors[0]
-    assert "test.txt: a3 is already in the train split" in errors[1]
+    assert "test.txt: " in errors[0] and " a99" in errors[0]
+    assert "test.txt: a3 " in errors[1] and "train split" in errors[1]
 
 
 def test_kvasir_and_clinicdb_side_by_side(tmp_path):
@@ -161,7 +162,7 @@ def test_isic_challenges(tmp_path, year, folders):
     assert "ISIC_0000000" in names(splits["train"] + splits["val"])
     mask = tmp_path / masks.format(parts[0]) / f"ISIC_0000003{ending}.png"
     mask.unlink()
-    with pytest.raises(InputError, match=r"ISIC_0000003.jpg: has no mask ISIC_0000003_segment"):
+    with pytest.raises(InputError, match=r"ISIC_0000003.jpg: .* ISIC_0000003_segment"):
         find_splits(skin, tmp_path)
 
 
@@ -217,7 +218,8 @@ def test_one_file_per_class_may_overlap(tmp_path):
 def test_jpeg_masks_are_one_warning(tmp_path):
     binary_folder(tmp_path, [f"a{i}" for i in range(5)], suffix="jpg")
     listing = find_samples(polyp, tmp_path)
-    assert listing.warnings == [f"{tmp_path}: masks in JPEG files are cut at one half: 5."]
+    (warning,) = listing.warnings
+    assert warning.startswith(f"{tmp_path}: ") and "JPEG" in warning and warning.endswith(": 5.")
     _, mask = listing.samples[2].read()
     assert (mask[..., 0] != disc(1, 7)).mean() < 0.01
 
@@ -225,9 +227,10 @@ def test_jpeg_masks_are_one_warning(tmp_path):
 def test_unknown_spacing_is_said(tmp_path, capsys):
     hip_folder(tmp_path)
     find_splits(hip, tmp_path)
-    assert "spacing of 12 of 12 samples is unknown" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "12 of 12" in said and "unknown" in said
     find_splits(hip, tmp_path, spacing=(0.25, 0.25))
-    assert "Spacing: 0.25 x 0.25 mm in 12 of 12 samples." in capsys.readouterr().out
+    assert "0.25 x 0.25 mm in 12 of 12" in capsys.readouterr().out
 
 
 def test_groups_and_spacings_by_csv(tmp_path):
@@ -240,10 +243,10 @@ def test_groups_and_spacings_by_csv(tmp_path):
     assert by_name["p0_s1"].group == "p0_s1"  # not listed: counts for itself
     assert by_name["p0_s0"].spacing == (0.5, 0.4) and by_name["p0_s1"].spacing == (0.3, 0.3)
     assert by_name["p2_s0"].spacing is None
-    assert listing.errors[0].startswith(f"{tmp_path}/spacing.csv: the spacing of p1_s0 is -1 x -1")
+    assert re.match(f"{tmp_path}/spacing.csv: .* p1_s0 .*-1 x -1", listing.errors[0])
     assert find_samples(hip, tmp_path, (0.2, 0.2)).samples[-1].spacing == (0.2, 0.2)
     (tmp_path / "groups.csv").write_text("p0_s0\n")
-    with pytest.raises(InputError, match="groups.csv: the row 'p0_s0' lacks group"):
+    with pytest.raises(InputError, match="groups.csv: .*'p0_s0' lacks group"):
         find_samples(hip, tmp_path)
 
 
@@ -292,7 +295,7 @@ def test_a_damaged_description_of_volumes_is_one_sentence(tmp_path, change):
     file = tmp_path / "dataset.json"
     for content in (json.dumps(json.loads(file.read_text()) | change), "[" * 200_000, "{"):
         file.write_text(content)
-        with pytest.raises(InputError, match=r"dataset.json: .*; it needs 'labels' and") as error:
+        with pytest.raises(InputError, match="dataset.json: .*'labels'") as error:
             find_samples(prostate, tmp_path)
         assert "\n" not in str(error.value)
 
@@ -323,13 +326,13 @@ def damage_volume(folder, what):
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("label", r"labelsTr/case_02.nii.gz: holds the label 7, but"),
-        ("shape", r"labelsTr/case_02.nii.gz: lies on another grid .*24 x 20 x 4"),
-        ("missing", r"labelsTr/case_02.nii.gz: is missing, though dataset.json lists it"),
+        ("label", r"labelsTr/case_02.nii.gz: .*label 7"),
+        ("shape", r"labelsTr/case_02.nii.gz: .*another grid .*24 x 20 x 4"),
+        ("missing", r"labelsTr/case_02.nii.gz: .*missing.* dataset.json"),
         ("truncated", r"imagesTr/case_02.nii.gz: not a readable volume"),
         ("not a volume", r"imagesTr/case_02.nii.gz: not a readable volume"),
         ("nan", r"imagesTr/case_02.nii.gz: holds undefined values"),
-        ("spacing", r"labelsTr/case_02.nii.gz: lies on another grid"),
+        ("spacing", r"labelsTr/case_02.nii.gz: .*another grid"),
     ],
 )
 def test_one_sentence_names_the_volume(tmp_path, what, message):
@@ -344,10 +347,10 @@ def test_one_sentence_names_the_volume(tmp_path, what, message):
 
 def test_a_task_with_other_channels_or_classes_is_refused(tmp_path):
     decathlon_folder(tmp_path, 3, channels=1)
-    with pytest.raises(InputError, match="has 1 channel, the task 2"):
+    with pytest.raises(InputError, match="1 channel.* 2"):
         find_samples(prostate, tmp_path).samples[0].read()
     three = replace(prostate, classes=("a", "b", "c"))
-    with pytest.raises(InputError, match=r"dataset.json: lists 2 labels \(pz, tz\), but"):
+    with pytest.raises(InputError, match=r"dataset.json: .*2 labels \(pz, tz\)"):
         find_samples(three, tmp_path)
 
 
@@ -368,9 +371,9 @@ def test_no_layout_lists_what_was_looked_for(tmp_path):
 def test_volumes_for_an_image_task_and_the_other_way_round(tmp_path):
     decathlon_folder(tmp_path / "volumes", 3)
     hip_folder(tmp_path / "images")
-    with pytest.raises(InputError, match="holds volumes, but the task hip is on images"):
+    with pytest.raises(InputError, match="volumes, .* hip .*images"):
         find_samples(hip, tmp_path / "volumes")
-    with pytest.raises(InputError, match="holds images, but the task prostate is on volumes"):
+    with pytest.raises(InputError, match="images, .* prostate .*volumes"):
         find_samples(prostate, tmp_path / "images")
 
 
@@ -402,16 +405,16 @@ def damage(folder, what):
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("no mask", r"images/p3_s1.png: has no mask .*masks/p3_s1.png; add"),
+        ("no mask", r"images/p3_s1.png: has no mask .*masks/p3_s1.png"),
         ("no image", r"masks/p3_s1.png: has no image"),
-        ("other size", r"masks/p3_s1.png: is 41x30 pixels, but its image .* is 40x30"),
-        ("label", r"masks/p3_s1.png: holds the label 4, but .* 1 pelvis, 2 left_femur"),
+        ("other size", r"masks/p3_s1.png: .*41x30 pixels.* 40x30"),
+        ("label", r"masks/p3_s1.png: .*label 4.* 1 pelvis, 2 left_femur"),
         ("colour mask", r"masks/p3_s1.png: is a colour image"),
         ("unreadable image", r"images/p3_s1.png: not a readable image"),
         ("truncated image", r"images/p3_s1.png: not a readable image"),
         ("unreadable mask", r"masks/p3_s1.png: not a readable mask"),
-        ("same stem", r"images/p3_s1.png: p3_s1.jpg has the same stem"),
-        ("empty folder", r"images: holds no images"),
+        ("same stem", r"images/p3_s1.png: p3_s1.jpg .*same stem"),
+        ("empty folder", r"images: .*no images"),
     ],
 )
 def test_one_sentence_names_the_file(tmp_path, what, message):

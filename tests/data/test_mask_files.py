@@ -47,8 +47,8 @@ def test_masks_is_taken_before_other_names_and_the_choice_is_said(tmp_path):
     assert any("masks/" in note and "--masks gt" in note for note in listing.notes)
     other = find_samples(lesion, tmp_path, masks="gt")
     assert other.samples[0].read()[1].all()
-    assert any("gt: its masks show no object" in line for line in other.warnings)
-    with pytest.raises(InputError, match="has no folder lesions"):
+    assert any("gt: " in line and "no object" in line for line in other.warnings)
+    with pytest.raises(InputError, match="no folder lesions"):
         find_samples(lesion, tmp_path, masks="lesions")
 
 
@@ -90,7 +90,7 @@ def test_test_images_of_drive_without_their_truth_are_refused(tmp_path):
     write(tmp_path / "training", "images/2{}_training.tif", "1st_manual/2{}_manual1.png")
     write(tmp_path / "training", "", "mask/2{}_training_mask.png", mask_array=view)
     write(tmp_path / "test", "images/1{}_test.tif", "mask/1{}_test_mask.png", mask_array=view)
-    with pytest.raises(InputError, match="test: has no 1st_manual/.*field of view"):
+    with pytest.raises(InputError, match="test: .* 1st_manual/.*field of view"):
         find_samples(lesion, tmp_path)
     check_discs(find_samples(lesion, tmp_path / "training"))
 

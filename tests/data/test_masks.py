@@ -170,7 +170,7 @@ def test_jpeg_inside_a_tiff_is_jpeg(tmp_path, quality):
 def test_grey_areas_in_a_jpeg_are_no_mask_of_two_values(tmp_path):
     around = cv2.dilate(SHAPE, np.ones((13, 13))) - SHAPE
     save(tmp_path / "a.jpg", (255 * SHAPE + 128 * around).astype("uint8"))
-    with pytest.raises(InputError, match="a.jpg: areas of it hold about 12"):
+    with pytest.raises(InputError, match="a.jpg: .*about 12"):
         read_one(tmp_path / "a.jpg")
     save(tmp_path / "b.jpg", 140 * SHAPE)  # white as grey as this is cut at half of itself
     assert (read_one(tmp_path / "b.jpg") != SHAPE).mean() < 0.01
@@ -279,7 +279,7 @@ def folder_of(tmp_path, *masks):
         ([disc() * 0 + 255] * 6, "full"),
         ([255 - disc()] * 6, "inverted"),
         ([disc()] * 5 + [disc(1)], "differ"),
-        ([disc() * 0] * 6, "Every mask is empty"),
+        ([disc() * 0] * 6, "empty"),
     ],
 )
 def test_check_warns_of_masks_that_are_seldom_meant(tmp_path, masks, word):

@@ -91,7 +91,7 @@ def test_volumes_are_z_scored_by_channel(tmp_path):
     np.testing.assert_array_equal(np.asarray(nibabel.load(tmp_path / "a.nii").dataobj), values)
     values[..., 1] = 0.1  # whose mean is not quite 0.1
     save_volume(tmp_path / "a.nii", values)
-    with pytest.raises(InputError, match="a.nii: channel 1 has one value everywhere"):
+    with pytest.raises(InputError, match="a.nii: channel 1 .*one value"):
         read_volume([tmp_path / "a.nii"], None, (), 2, ())
 
 
@@ -99,7 +99,7 @@ def test_values_too_far_apart_to_be_scored_are_refused(tmp_path):
     values = np.zeros((6, 5, 4), "float32")
     values[0, 0, 0], values[1, 1, 1] = 3e38, -3e38
     save_volume(tmp_path / "a.nii", values)
-    with pytest.raises(InputError, match="a.nii: its values are too far apart; rescale it"):
+    with pytest.raises(InputError, match="a.nii: .*too far apart"):
         read_volume([tmp_path / "a.nii"], None, (), 1, ())
 
 
@@ -114,5 +114,5 @@ def test_a_header_that_claims_too_much_is_refused_before_voxels_are_read(tmp_pat
         open_volume(path)
     volume = nibabel.Nifti1Image(np.ones((2, 2, 2), "complex64"), np.eye(4))
     nibabel.save(volume, path)
-    with pytest.raises(InputError, match="its values are complex64"):
+    with pytest.raises(InputError, match="complex64"):
         open_volume(path)

@@ -198,7 +198,5 @@ def test_both_femurs_share_one_intensity_distribution():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(
-        ValueError, match="no phantoms of 'knee'; known are hip, polyp, skin, prostate"
-    ):
+    with pytest.raises(ValueError, match="no phantoms of 'knee'.* hip, polyp, skin, prostate"):
         phantoms("knee", 1)

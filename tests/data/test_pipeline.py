@@ -147,7 +147,7 @@ def test_what_does_not_fit_into_memory_is_kept_in_a_file(monkeypatch, capsys, tm
     monkeypatch.setattr(cache, "available_memory", lambda: 2 * 50 * 2**10)
     in_file = read_resized(samples, (32, 32))
     assert all(isinstance(part, np.memmap) for part in in_file)
-    assert "do not fit into memory" in capsys.readouterr().out
+    assert "into memory" in capsys.readouterr().out
     for ours, theirs in zip(in_file, in_memory, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     train = tk.dataset(tk.tasks.hip, tmp_path, image_size=(32, 32))
@@ -170,14 +170,14 @@ def test_a_damaged_file_stops_the_reading_at_once(tmp_path):
 
 
 def test_unknown_split_is_refused():
-    with pytest.raises(InputError, match="Unknown split 'dev'; known are: train, val, test"):
+    with pytest.raises(InputError, match="split 'dev'.* train, val, test"):
         tk.dataset(tk.tasks.hip, split="dev")
 
 
 def test_a_split_without_samples_is_refused(tmp_path):
     binary_folder(tmp_path / "test", ["a", "b"])
     assert len(list(tk.dataset(tk.tasks.polyp, tmp_path, split="test"))) == 1
-    with pytest.raises(InputError, match="has no samples in the train split"):
+    with pytest.raises(InputError, match="no samples .*train split"):
         tk.dataset(tk.tasks.polyp, tmp_path, split="train")
 
 

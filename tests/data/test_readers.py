@@ -171,14 +171,14 @@ def test_no_part_of_a_truncated_file_is_taken_for_the_image(tmp_path, suffix, ke
     save(path, rng.integers(0, 256, (64, 64, 3), dtype="uint8"))
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content)) if kept < 1 else kept])
-    with pytest.raises(InputError, match=rf"a.{suffix}: not a readable image .*replace or remove"):
+    with pytest.raises(InputError, match=rf"a.{suffix}: not a readable image"):
         read_image(path)
 
 
 def test_image_bombs_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(decode, "LARGEST_PICTURE", 1000)
     save(tmp_path / "a.png", picture(3))
-    with pytest.raises(InputError, match="a.png: claims 40x30 pixels, too many"):
+    with pytest.raises(InputError, match="a.png: .*40x30 pixels, too many"):
         read_image(tmp_path / "a.png")
     monkeypatch.undo()
     huge = bytearray((tmp_path / "a.png").read_bytes())
@@ -244,9 +244,9 @@ def test_palette_masks(tmp_path):
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("a.png", disc(2), "a.png: holds the label 2, but a mask is"),
-        ("a.png", disc(100), "a.png: its largest value is 100; a mask is 0 and 1, or 0 and 255"),
-        ("a.png", picture(1), "a.png: is a colour image; save the mask as a single channel"),
+        ("a.png", disc(2), "a.png: .*label 2"),
+        ("a.png", disc(100), "a.png: .*largest value is 100"),
+        ("a.png", picture(1), "a.png: .*colour"),
     ],
 )
 def test_what_is_no_mask_is_refused(tmp_path, name, array, message):
@@ -264,7 +264,7 @@ def test_a_label_map_saved_as_jpeg_is_refused(tmp_path):
 def test_class_files_of_different_sizes_are_refused(tmp_path):
     save(tmp_path / "a.png", disc())
     save(tmp_path / "b.png", disc()[:20])
-    with pytest.raises(InputError, match="b.png: differs in size from .*a.png"):
+    with pytest.raises(InputError, match="b.png: .*size .*a.png"):
         read_masks((tmp_path / "a.png", tmp_path / "b.png"), ("a", "b"))
 
 
@@ -283,7 +283,7 @@ def test_indices_that_the_palette_lacks_make_no_mask_but_may_be_labels(tmp_path,
     picture = Image.fromarray(indices)
     picture.putpalette([0, 0, 0, 250, 255, 255])
     picture.save(tmp_path / "m.bmp")
-    with pytest.raises(InputError, match="m.bmp: its palette lacks a colour"):
+    with pytest.raises(InputError, match="m.bmp: .*palette"):
         read_masks((tmp_path / "m.bmp",), ("a",))
     masks = read_masks((tmp_path / "m.bmp",), ("a", "b", "c"))
     np.testing.assert_array_equal(masks, indices[..., None] == np.array([1, 2, 3]))
@@ -305,5 +305,5 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded(tmp_path, 
     start, last = content.index(b"\xff\xc2") + 5, content.rindex(b"\xff\xda")
     content = content[:start] + b"\x2a\xf8\x2a\xf8" + content[start + 4 :]  # 11000 x 11000
     path.write_bytes(content[:-2] + content[last:-2] * 5000 + content[-2:])
-    with pytest.raises(InputError, match=r"a.jpg: has 50\d\d scans, too many to decode"):
+    with pytest.raises(InputError, match=r"a.jpg: .*50\d\d scans, too many"):
         read_image(path)

@@ -86,7 +86,7 @@ def test_splits_are_folders_or_lists(tmp_path, kind):
     [
         ("0 0.5 0.5 0.1 0.1\n", r"1\.txt: line 1 is a box"),
         (f"0 {BOX}\n1 0.5 0.5 0.1 0.1\n", r"1\.txt: line 2 is a box"),
-        (f"7 {BOX}\n", r"1\.txt: line 1 has the class 7"),
+        (f"7 {BOX}\n", r"1\.txt: line 1 .*class 7"),
         ("0 0.1 0.1 0.2 0.2 0.3\n", r"1\.txt: .*outline"),
         ("0 10 10 20 10 20 20\n", r"1\.txt: .*shares"),
         ("crack 0.1 0.1 0.2 0.2 0.3 0.3\n", r"1\.txt: "),

@@ -401,23 +401,19 @@ def volumes(folder):
 @pytest.mark.parametrize(
     ("prepare", "arguments", "message"),
     [
-        (lambda folder: (folder / "model.tflite").unlink(), [], "model.tflite: no such file; copy"),
-        (damage("model.tflite", b"no model"), [], "model.tflite: damaged or not what its .json"),
-        (lambda folder: (folder / "model.tflite.json").unlink(), [], ".json: no such file; copy"),
+        (lambda folder: (folder / "model.tflite").unlink(), [], "model.tflite: no such file"),
+        (damage("model.tflite", b"no model"), [], "model.tflite: damaged"),
+        (lambda folder: (folder / "model.tflite.json").unlink(), [], ".json: no such file"),
         (damage("model.tflite.json", b"{"), [], "model.tflite.json: damaged ("),
         (damage("model.tflite.json", b"[1]"), [], "model.tflite.json: damaged ("),
         (damage("model.tflite.json", b'{"classes": 1}'), [], "model.tflite.json: damaged ("),
-        (
-            another_class,
-            [],
-            "model.tflite: damaged or not what its .json tells (not of the classes",
-        ),
-        (volumes, [], "model.tflite: takes no images, but slices of volumes"),
+        (another_class, [], "(not of the classes"),
+        (volumes, [], "slices of volumes"),
         (None, ["absent.png"], "absent.png: no such file"),
         (None, ["--out", "in/a.png"], "in/a.png: is not a folder"),
-        (None, ["--out", "in"], "a.png is taken; rename it or give --out another folder"),
+        (None, ["--out", "in"], "a.png is taken"),
         (None, ["other/a.png"], "a.png is taken"),
-        (None, ["--threads", "0"], "threads must be 1 or more, not 0"),
+        (None, ["--threads", "0"], "threads must be 1"),
     ],
 )
 def test_unusable_input_is_one_sentence(
@@ -437,7 +433,11 @@ def test_unusable_input_is_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["a.png"], ["--out", "o"], ["a.png", "--camera", "0"], ["--camera", "x"]]
+    "arguments",
+    [
+        *([], ["a.png"], ["--out", "o"], ["a.png", "--camera", "0"], ["--camera", "x"]),
+        ["a.png", "--out", "o", "--thread", "1"],  # half a name is no option
+    ],
 )
 def test_arguments_that_do_not_go_together_are_one_sentence(arguments, capsys):
     with pytest.raises(SystemExit) as exit:
@@ -484,12 +484,12 @@ def test_without_a_window_or_camera_there_is_one_sentence(exported, monkeypatch,
 
     monkeypatch.setattr(cv2, "namedWindow", headless)
     assert edge.main([path, "--camera", "0"]) == 2
-    assert "has no windows; install opencv-python" in capsys.readouterr().err
+    assert "install opencv-python" in capsys.readouterr().err
     monkeypatch.setattr(cv2, "namedWindow", lambda name: None)
     monkeypatch.setattr(cv2, "waitKey", lambda milliseconds: -1)
     monkeypatch.setattr(cv2, "VideoCapture", Nothing)
     assert edge.main([path, "--camera", "3"]) == 2
-    assert "camera 3 gives no picture" in capsys.readouterr().err
+    assert "camera 3 " in capsys.readouterr().err
 
 
 def test_the_page_on_devices_runs(exported, tmp_path):

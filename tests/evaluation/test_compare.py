@@ -119,7 +119,7 @@ def test_p_values_are_corrected_over_metrics_and_classes(tmp_path):
 def test_runs_that_cannot_be_compared(tmp_path, capsys):
     a = write(tmp_path / "a", np.full((3, 2), 0.5))
     b = write(tmp_path / "b", np.full((9, 2), 0.5), [5, 6])
-    with pytest.raises(InputError, match="has no case of"):
+    with pytest.raises(InputError, match="no case"):
         compare(a, b)
     assert main(["compare", str(a), str(tmp_path / "absent")]) == 2
     assert "absent/cases.csv: no such file" in capsys.readouterr().err
@@ -128,17 +128,14 @@ def test_runs_that_cannot_be_compared(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: "", "it lacks cases or columns"),
-        (lambda text: text.splitlines()[0], "it lacks cases or columns"),
-        (lambda text: text.replace("class", "kind"), "could not convert string to float: 'a'"),
-        (
-            lambda text: text.replace("truth_empty", "dice2"),
-            "convert string to float: 'F",
-        ),
-        (lambda text: text.replace("0.5", "half", 1), "could not convert string to float: 'half'"),
+        (lambda text: "", "lacks cases"),
+        (lambda text: text.splitlines()[0], "lacks cases"),
+        (lambda text: text.replace("class", "kind"), "float: 'a'"),
+        (lambda text: text.replace("truth_empty", "dice2"), "float: 'F"),
+        (lambda text: text.replace("0.5", "half", 1), "float: 'half'"),
         (lambda text: text.replace("False", "No", 1), "'No'"),
-        (lambda text: text.rpartition("2,b")[0], "it lacks cases or columns"),
-        (lambda text: text[:-6], "row 6 has not one value a column"),
+        (lambda text: text.rpartition("2,b")[0], "lacks cases"),
+        (lambda text: text[:-6], "row 6 "),
         (lambda text: text.replace("0.5", "\udcff", 1), "UnicodeDecodeError"),
     ],
 )

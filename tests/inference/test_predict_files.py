@@ -1,3 +1,4 @@
+import re
 import shutil
 import weakref
 from dataclasses import asdict, replace
@@ -172,7 +173,7 @@ def test_all_folds_on_volumes_clean_up_as_their_cross_validation_did(tmp_path, m
         return [ndimage.label(found == label)[1] for label in (1, 2)], found
 
     (count, found), told = pieces(folds), caplog.text
-    assert count == [1, 2] and "largest component stays of PZ" in told
+    assert count == [1, 2] and "largest component " in told and " PZ" in told
     assert not found[3, 60:100, 65:90].any() and found[3, 25:45, 35:55].all()
     assert pieces(folds[0])[0] == [2, 2]  # a fold alone is a model as any other
 
@@ -214,29 +215,29 @@ def test_volumes_of_other_channels_or_spacing_are_told(run_folder, tmp_path, cap
     assert predict_files(run_folder("prostate"), [folder], tmp_path / "out", overlays=False) == 2
     assert names(tmp_path / "out") == {"case_02.nii.gz"}
     first, second = capsys.readouterr().err.splitlines()
-    assert "case_00.nii.gz: has 1 channel, the task 2" in first
-    assert "case_01.nii.gz: not a readable volume (its spacing is (200.0" in second
+    assert re.search("case_00.nii.gz: .*1 channel.* 2", first)
+    assert re.search(r"case_01.nii.gz: .*spacing.*\(200.0", second)
 
 
 @pytest.mark.parametrize(
     ("stub", "arguments", "message"),
     [
-        ("polyp", {"inputs": ["absent.png"]}, "absent.png: no such file, or no images there"),
-        ("polyp", {"inputs": ["in/*.gif"]}, "no such file, or no images there"),
-        ("polyp", {"inputs": []}, "Nothing to predict; give images"),
-        ("polyp", {"inputs": ["imagesTr/case_00.nii.gz"]}, "the task polyp takes images"),
-        ("prostate", {"inputs": ["in/a.png"]}, "the task prostate takes volumes"),
-        ("prostate", {"inputs": ["imagesTr"], "tile": True}, "not cut into tiles"),
-        ("polyp", {"inputs": ["in", "other"]}, "in/a.png and other/a.png: would both be written"),
-        ("polyp", {"inputs": ["in", "clash"]}, "would both be written as a_overlay.png"),
+        ("polyp", {"inputs": ["absent.png"]}, "absent.png: no such file"),
+        ("polyp", {"inputs": ["in/*.gif"]}, "no such file"),
+        ("polyp", {"inputs": []}, "Nothing to predict"),
+        ("polyp", {"inputs": ["imagesTr/case_00.nii.gz"]}, "polyp takes images"),
+        ("prostate", {"inputs": ["in/a.png"]}, "prostate takes volumes"),
+        ("prostate", {"inputs": ["imagesTr"], "tile": True}, "tiles"),
+        ("polyp", {"inputs": ["in", "other"]}, "in/a.png and other/a.png: "),
+        ("polyp", {"inputs": ["in", "clash"]}, "both .*a_overlay.png"),
         ("polyp", {"out": "in"}, "in/a.png: is an input"),
         ("polyp", {"inputs": ["link/a.png"], "out": "in"}, "in/a.png: is an input"),
         ("polyp", {"out": "in/a.png"}, "in/a.png: is not a folder"),
-        ("polyp", {"threshold": 1.5}, "threshold must be from 0 to 1, not 1.5"),
-        ("polyp", {"threshold": "auto"}, "threshold must be from 0 to 1, not auto"),
-        ("hip", {"threshold": (0.5, 0.5)}, "one for each of pelvis, left_femur, right_femur"),
-        ("polyp", {"flips": "vh"}, "flips must be h, v or hv"),
-        ("polyp", {"task": hip}, "gives 1 map, the task hip has 3 and 3"),
+        ("polyp", {"threshold": 1.5}, "threshold .*0 to 1, not 1.5"),
+        ("polyp", {"threshold": "auto"}, "threshold .*0 to 1, not auto"),
+        ("hip", {"threshold": (0.5, 0.5)}, "each of pelvis, left_femur, right_femur"),
+        ("polyp", {"flips": "vh"}, "h, v or hv"),
+        ("polyp", {"task": hip}, "1 map.* hip .*3 and 3"),
     ],
 )
 def test_arguments_are_refused_before_anything_is_written(

@@ -54,9 +54,9 @@ def test_a_larger_image_takes_so_much_more(smallest):
 
 
 def test_what_cannot_be_counted_is_said():
-    with pytest.raises(InputError, match=r"cannot be counted \(conv\)"):
+    with pytest.raises(InputError, match=r"counted \(conv\)"):
         flops((4, 4, 4, 1), layers.Conv3D(2, 3))
     image = keras.Input((3, 4))
     x = ops.einsum("...i,ij->...j", image, np.ones((4, 2), "float32"))
-    with pytest.raises(InputError, match=r"cannot be counted \(einsum\)"):
+    with pytest.raises(InputError, match=r"counted \(einsum\)"):
         count_flops(keras.Model(image, x))

@@ -64,7 +64,7 @@ def test_a_fusion_without_a_part_lets_the_map_through():
     assert (transformer < t).all()
     assert product.shape[-1] == 8
     assert bifusion.PARTS == variants.PARTS
-    with pytest.raises(ValueError, match="BiFusion has no 'sum'; its parts are spatial_attention"):
+    with pytest.raises(ValueError, match="BiFusion .*'sum'.* spatial_attention"):
         BiFusion(8, 4, parts=("sum",))
 
 
@@ -113,7 +113,7 @@ def test_the_rows_are_put_together_as_the_table_says():
 def test_an_unknown_row_is_refused():
     with pytest.raises(ValueError, match="Unknown variant 'S:E.7'.* E.1, E.2"):
         resolve_variant("S:E.7")
-    with pytest.raises(ValueError, match="needs a CNN or a transformer, a sequential one both"):
+    with pytest.raises(ValueError, match="CNN or a transformer"):
         Variant(None, "deit_tiny_patch16_224", 1, (16, 8, 8), sequential=True)
-    with pytest.raises(ValueError, match="this one has none"):
+    with pytest.raises(ValueError, match="has none"):
         TransFuse("smallest:E.2", (32, 48, 3), cnn=TransFuse("smallest:E.1", (32, 48, 3)).cnn)

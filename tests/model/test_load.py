@@ -47,7 +47,7 @@ def test_own_weights_load_by_path(tmp_path, smallest, name):
 def test_a_file_without_names_cannot_skip_heads(tmp_path, smallest):
     model = smallest()
     model.save_weights(tmp_path / "own.weights.h5")
-    with pytest.raises(ValueError, match="own.weights.h5: has no names to skip heads by"):
+    with pytest.raises(ValueError, match="own.weights.h5: .*skip heads"):
         load_weights(model, tmp_path / "own.weights.h5", skip_heads=True)
 
 
@@ -60,7 +60,7 @@ def test_own_run_into_other_classes_size_and_channels(tmp_path, smallest, capsys
     load_weights(tuned, tmp_path, skip_heads=True)
     printed = capsys.readouterr().out
     assert "skip_heads" in printed
-    assert all(f"{stem}: made for RGB, adapted to 1 channel" in printed for stem in STEMS)
+    assert all(f"{stem}: made for RGB" in printed for stem in STEMS)
 
     ours, theirs = official_state(tuned), official_state(own)
     np.testing.assert_array_equal(ours["final_2.1.conv.weight"], head)
@@ -88,7 +88,7 @@ def test_adapted_stems_answer_grey_images_as_before():
 def test_a_folder_holds_both_branches(tmp_path, smallest):
     states = {name: state_from_names(TIMM_SPECS[name], seed=8) for name in (CNN, VIT)}
     np.savez(tmp_path / f"{CNN}-f37072fd.npz", **states[CNN])
-    with pytest.raises(ValueError, match=f"0 weights files begin with {VIT}"):
+    with pytest.raises(ValueError, match=f"0 weights files .*{VIT}"):
         smallest(weights=tmp_path)
     save_file(states[VIT], tmp_path / f"{VIT}.fb_in1k.safetensors")
     loaded = official_names(smallest(weights=tmp_path))
@@ -170,17 +170,17 @@ def test_a_keras_file_that_holds_something_else_is_refused_before_it_is_built(tm
     path = tmp_path / "a.keras"
     image = keras.Input((4,))
     keras.Model(image, keras.layers.Lambda(lambda x: 2 * x)(image)).save(path)
-    with pytest.raises(InputError, match="a.keras: .*it holds a Functional, not a TransFuse"):
+    with pytest.raises(InputError, match="a.keras: .*a Functional, not"):
         load_model(path)
     write_keras(path, {"module": "os", "class_name": "system", "config": {"command": "x"}})
-    with pytest.raises(InputError, match="a.keras: .*it holds a system, not a TransFuse"):
+    with pytest.raises(InputError, match="a.keras: .*a system, not"):
         load_model(path)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"weights": "imagenet"}, "names weights other than its own"),
+        ({"weights": "imagenet"}, "names weights"),
         ({"position_grid": [2**15, 2**15]}, "at most"),
         ({"classes": 2**40}, "classes"),
         ({"variant": {**asdict(SMALLEST), "widths": [2**20, 8, 8]}}, "widths"),
@@ -207,10 +207,10 @@ def test_a_hostile_configuration_is_refused(tmp_path, smallest, change, message)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x: x.astype("U9"), "conv1.weight is of <U9, not of numbers"),
-        (lambda x: x.astype("complex64"), "conv1.weight is of complex64, not of numbers"),
+        (lambda x: x.astype("U9"), "conv1.weight is of <U9"),
+        (lambda x: x.astype("complex64"), "conv1.weight is of complex64"),
         (lambda x: x * np.nan, "conv1.weight holds undefined values"),
-        (lambda x: x[0, 0, 0, 0], r"conv1.weight has shape \(\), which does not fit"),
+        (lambda x: x[0, 0, 0, 0], r"conv1.weight has shape \(\)"),
     ],
 )
 def test_tensors_that_are_no_weights_leave_the_branch_as_it_is(tmp_path, change, message):
@@ -227,7 +227,7 @@ def test_tensors_that_are_no_weights_leave_the_branch_as_it_is(tmp_path, change,
 def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "a.npz", a=np.zeros(10_000))
     monkeypatch.setattr(readers, "LARGEST_WEIGHTS", 79_999)
-    with pytest.raises(ValueError, match="a.npz: .*it unpacks to more than"):
+    with pytest.raises(ValueError, match="a.npz: .*unpacks to more"):
         read_tensors(tmp_path / "a.npz")
 
 
@@ -235,7 +235,7 @@ def test_weights_of_another_model_are_one_sentence(tmp_path, smallest):
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save_weights(
         tmp_path / "a.weights.h5"
     )
-    with pytest.raises(ValueError, match="a.weights.h5: does not hold the weights of") as error:
+    with pytest.raises(ValueError, match="a.weights.h5: .*weights of") as error:
         load_weights(smallest(), tmp_path / "a.weights.h5")
     assert "\n" not in str(error.value)
 
@@ -243,5 +243,5 @@ def test_weights_of_another_model_are_one_sentence(tmp_path, smallest):
 def test_a_pytorch_file_that_holds_no_tensors_by_name_is_refused(tmp_path):
     torch = pytest.importorskip("torch")
     torch.save([torch.zeros(2)], tmp_path / "a.pth")
-    with pytest.raises(ValueError, match="a.pth: .*it holds a list, not tensors by name"):
+    with pytest.raises(ValueError, match="a.pth: .*a list, not tensors"):
         read_tensors(tmp_path / "a.pth")

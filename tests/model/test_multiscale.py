@@ -185,7 +185,7 @@ def test_other_sizes_are_refused(smallest):
     with pytest.raises(ValueError, match="64, 64"):
         model.fit(*small, verbose=0)
     for scales in ((), (0.5, -1), (float("nan"),)):
-        with pytest.raises(ValueError, match="scales must be positive numbers"):
+        with pytest.raises(ValueError, match="scales must be positive"):
             model.compile(scales=scales)
 
 

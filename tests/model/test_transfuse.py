@@ -193,12 +193,12 @@ def test_branches_of_different_normalisation_are_refused():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"variant": "XL"}, "Unknown variant 'XL'; known are Ti, "),
-        ({"input_shape": (100, 96, 3)}, "100x96.*multiples of 16; 96 is the nearest to 100"),
-        ({"input_shape": (8192, 8208, 3)}, "8192x8208: height and width must be at most 8192"),
+        ({"variant": "XL"}, "variant 'XL'.* Ti, "),
+        ({"input_shape": (100, 96, 3)}, "100x96.*16; 96 is the nearest"),
+        ({"input_shape": (8192, 8208, 3)}, "8192x8208: .*at most 8192"),
         ({"input_shape": (96, 96)}, "height, width, channels"),
         ({"input_shape": (None, 96, 3)}, "height, width, channels"),
-        ({"classes": 0}, "classes must be from 1"),
+        ({"classes": 0}, "classes must be"),
     ],
 )
 def test_unusable_arguments_are_named(arguments, message):

@@ -85,7 +85,7 @@ def test_a_model_that_does_not_tell_its_task_joins_no_others(tmp_path):
     lone.parent.mkdir()
     lone.write_bytes(b"")
     assert known_together([lone, lone]) is None
-    with pytest.raises(InputError, match=f"{lone}: does not tell its task"):
+    with pytest.raises(InputError, match=f"{lone}: .* its task"):
         known_together([make_run(tmp_path / "a"), lone])
 
 

@@ -1,6 +1,7 @@
 """The file beside an exported model tells what its run knows, and goes where the model goes."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -166,7 +167,7 @@ def test_a_damaged_one_is_told(what, value, tmp_path):
         with pytest.raises(InputError, match="damaged") as error:
             read_metadata(tmp_path / "model.tflite")
         said = str(error.value)
-        assert said.startswith(f"{file}: damaged") and said.endswith("; export the model again.")
+        assert said.startswith(f"{file}: damaged") and "export the model" in said
         assert "\n" not in said
 
 
@@ -228,14 +229,14 @@ def test_a_model_that_does_not_tell_its_task_needs_one(litert_file, tmp_path, ca
     lone = shutil.copy(litert_file, tmp_path)
     command = ["predict", "--model", str(lone), "--input", str(tmp_path / "in")]
     assert main([*command, "--out", str(tmp_path / "alone")]) == 2
-    assert f"{lone}: lies in no run folder" in capsys.readouterr().err
+    assert re.search(f"{lone}: .*no run folder", capsys.readouterr().err)
     assert not (tmp_path / "alone").exists()
     assert main([*command, "--task", "hip", "--out", str(tmp_path / "alone")]) == 0
     half = find_masks(tmp_path / "alone", "a")["pelvis"]
     assert 0 < np.count_nonzero(half) < half.size
     assert main(["evaluate", "--model", str(lone), "--out", str(tmp_path / "scores")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{lone}: is in no run folder" in line and "--task" in line
+    assert f"{lone}: " in line and "no run folder" in line and "--task" in line
 
 
 def test_a_run_predicts_by_its_verified_file_without_a_heavy_library(run, tmp_path):
@@ -274,7 +275,7 @@ def test_a_model_carried_away_is_scored_with_its_own_thresholds(beside, carried,
     assert metrics["classes"]["left_femur"]["dice"] == 0
     assert metrics["classes"]["pelvis"]["recall"] == 1
     assert main([*command, "--threshold", "auto", "--out", str(tmp_path / "auto")]) == 2
-    assert "is in no run folder, so has no validation split" in capsys.readouterr().err
+    assert "no validation split" in capsys.readouterr().err
 
 
 def test_the_file_says_all_that_its_json_says_but_how_it_was_verified(run):

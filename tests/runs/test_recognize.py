@@ -62,7 +62,7 @@ def test_a_moved_folder_is_scored_on_the_test_side_only(trained, tmp_path, caplo
     samples, count = choose_samples(task, tmp_path / "moved", run, None)
     assert names(samples) == parts(run)["test"] and count == 0
     used = 20 - len(samples)
-    assert f"{used} of 20 images were used in training" in caplog.text
+    assert f"{used} of 20 images " in caplog.text
 
 
 def test_all_scores_everything_and_counts(trained, tmp_path):
@@ -148,7 +148,7 @@ def test_other_images_in_the_place_of_the_runs_own_are_noticed(trained, caplog):
         save(data / "images" / f"x{i}.png", scene((i + 1) % 20))
     samples, count = choose_samples(task, data, run, None)
     assert {f"x{(int(x.name[1:]) + 1) % 20}" for x in samples} == tested and count == 0
-    assert str(data) in caplog.text and "recognised by its pixels" in caplog.text
+    assert str(data) in caplog.text and "by its pixels" in caplog.text
 
 
 def test_lost_test_images_are_told(trained, caplog):

@@ -58,31 +58,31 @@ def test_a_task_of_ones_own(tmp_path):
     task = find_task(write_task(tmp_path, text))
     assert task.name == "knee" and task.recipe.variant == "S" and task.phantom_recipe is None
     assert asdict(task)["classes"] == ("femur", "tibia")
-    with pytest.raises(InputError, match="The task knee has no phantoms; give --data DIR"):
+    with pytest.raises(InputError, match="knee has no phantoms"):
         find_splits(task)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x = 1\n", "mytask.py: holds 0 Tasks; exactly one must be there"),
+        ("x = 1\n", "mytask.py: holds 0 Tasks"),
         (
             "from transfuse_keras.tasks import Task\na = Task('a', ('x',))\nb = Task('b', ('x',))",
             "mytask.py: holds 2 Tasks",
         ),
-        ("def (:\n", "mytask.py: fails with SyntaxError"),
-        ("import sys\nsys.exit('enough')\n", "mytask.py: fails with SystemExit: enough"),
+        ("def (:\n", "mytask.py: .*SyntaxError"),
+        ("import sys\nsys.exit('enough')\n", "mytask.py: .*SystemExit: enough"),
         (
             "from transfuse_keras.tasks import Task\nTask('a', ('x',), mirror_pairs=(('x', 'y'),))",
-            "mytask.py: fails with ValueError: Task a: mirror_pairs names y, not a class",
+            "mytask.py: .*ValueError: Task a: mirror_pairs names y",
         ),
         (
             "from transfuse_keras.tasks import Task\nTask('a', 'lung')",
-            "fails with ValueError: Task a: classes must be a tuple of different names",
+            "ValueError: Task a: classes ",
         ),
         (
             "from transfuse_keras.tasks import Task\nTask('a', ('x',), channels=2)",
-            "fails with ValueError: Task a: images have 1 or 3 channels, not 2",
+            "ValueError: Task a: .*1 or 3 channels, not 2",
         ),
     ],
 )
@@ -93,7 +93,7 @@ def test_a_task_file_that_fails_is_one_sentence(tmp_path, text, message):
 
 
 def test_unknown_tasks_are_refused(tmp_path):
-    with pytest.raises(InputError, match="Unknown task 'knee'; known are: hip, polyp, skin, pros"):
+    with pytest.raises(InputError, match="task 'knee'.* hip, polyp, skin, prostate"):
         find_task("knee")
     with pytest.raises(InputError, match="absent.py: no such task file"):
         find_task(str(tmp_path / "absent.py"))

@@ -66,7 +66,7 @@ def test_the_table_has_the_means_of_cases_and_seeds_and_a_dash(tmp_path):
     ]
     assert table["E.1"][0] == "0.600 [0.500, 0.700] (0.600)"
     assert table["E.2"] == ["-", "-", "0.889", "0.727"]
-    assert "1 epoch from random weights" in lines[-2] and "S at 352x352" in lines[-1]
+    assert "1 epoch " in lines[-2] and "random weights" in lines[-2] and "S at 352x352" in lines[-1]
 
 
 def test_intervals_are_over_patients(tmp_path):
@@ -95,13 +95,13 @@ def test_a_stopped_ablation_goes_on_row_by_row(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "ablation"
     with pytest.raises(KeyboardInterrupt):
         ablate(settings(), [6], folder, seeds=2, rows=["F.1", "F.2"])
-    assert "4 of 4 trainings" in capsys.readouterr().out
+    assert "4 of 4" in capsys.readouterr().out
     assert "0.600 [0.500, 0.700] (0.600)" in (folder / "table-6.md").read_text()
-    with pytest.raises(InputError, match="already holds something else; give --out a new folder, "):
+    with pytest.raises(InputError, match="something else.* --out "):
         ablate(settings(), [6], folder)
     with pytest.raises(InputError, match="--rows E.1: not in Table 6"):
         ablate(settings(), [6], folder, rows=["E.1"], resume=True)
-    with pytest.raises(InputError, match="was made with other settings"):
+    with pytest.raises(InputError, match="other settings"):
         ablate(settings(limit=3), [6], folder, resume=True)
     ablate(settings(), [6], folder, seeds=2, rows=["F.1", "F.2"], resume=True)
     assert trained[2:] == [
@@ -123,7 +123,7 @@ def test_nothing_is_left_where_nothing_can_be_trained(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_list_prints_the_rows_without_training(capsys):
     assert main(["ablate", "--list", "--variant", "M"]) == 2
-    assert "Unknown variant 'M:E.1'; known are Ti, " in capsys.readouterr().err
+    assert "variant 'M:E.1'" in capsys.readouterr().err
     assert main(["ablate", "--list", "--table", "6", "--variant", "smallest"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0] for line in lines[3:]] == ["| F.1", "| F.2", "| F.3", "| F.4"]

@@ -48,7 +48,7 @@ def test_folds_are_scikit_learns_and_no_patient_is_on_two_sides():
         assert set().union(*found) == set(groups) and sum(map(len, found)) == len(groups)
         tested += [sample.name for sample in splits["test"]]
     assert sorted(tested) == [sample.name for sample in cases]
-    with pytest.raises(InputError, match="4 patients cannot be divided into 5 folds"):
+    with pytest.raises(InputError, match="4 patients .*5 folds"):
         split_fold(samples(4), 0, 5)
 
 
@@ -121,7 +121,7 @@ def test_scores_of_all_folds_are_pooled(tmp_path):
     assert metrics["n"] == 10 and metrics["mean"]["dice"] == pytest.approx(
         (4.5 / 20 + 5.5 / 20) / 2
     )
-    assert metrics["protocol"].startswith("5-fold cross-validation, cases of all folds pooled; p")
+    assert metrics["protocol"].startswith("5-fold cross-validation, ")
     assert "threshold 0.5;" in metrics["protocol"] and metrics["thresholds"] == {"a": 0.5, "b": 0.5}
     assert [fold["n"] for fold in metrics["folds"]] == [2] * 5
     assert metrics["seconds_per_case"] == pytest.approx(0.2)
@@ -187,9 +187,9 @@ def test_folds_are_resumed_one_by_one(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         cross_validate(Trainer(dies_in=3), SETTINGS, folder, 5)
     assert (folder / "fold-3").is_dir() and not (folder / "metrics.json").exists()
-    with pytest.raises(InputError, match="already holds something else; .* or --resume"):
+    with pytest.raises(InputError, match="something else.* --resume"):
         cross_validate(Trainer(), SETTINGS, folder, 5)
-    with pytest.raises(InputError, match="was made with other settings"):
+    with pytest.raises(InputError, match="other settings"):
         cross_validate(Trainer(), {**SETTINGS, "seed": 1}, folder, 5, resume=True)
     trainer = Trainer()
     cross_validate(trainer, SETTINGS, folder, 5, resume=True)

@@ -70,7 +70,7 @@ def test_all_devices_of_a_host_train_as_one_does(tmp_path):
         ]
     )
     log = (tmp_path / "two" / "logall").read_text()
-    assert "XLA off: TensorFlow cannot use it on several devices" in log
+    assert "XLA off: " in log and "several devices" in log
     same_training(tmp_path / "two", tmp_path / "one")
 
 

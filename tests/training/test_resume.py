@@ -34,23 +34,23 @@ def test_other_versions_are_said(tmp_path, capsys):
     content["versions"]["keras"] = "3.0.0"
     (tmp_path / "config.json").write_text(json.dumps(content))
     log_other_versions(tmp_path / "config.json")
-    assert "was made with keras 3.0.0, now 3." in capsys.readouterr().out
+    assert "keras 3.0.0, now 3." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--resume", "--out", "missing"], "missing: has no config.json"),
-        (["--resume"], "give the run folder by --out, or --task"),
-        (["--resume", "--task", "hip"], "No unfinished run in savedmodels/hip"),
+        (["--resume"], "by --out, or --task"),
+        (["--resume", "--task", "hip"], "run in savedmodels/hip"),
         (["--resume", "--out", "run", "--epochs", "2"], "give more"),
-        (["--resume", "--out", "run", "--epochs", "90"], "no checkpoint to go on from"),
+        (["--resume", "--out", "run", "--epochs", "90"], "no checkpoint"),
         (["--resume", "--out", "run", "--patience", "9"], "--patience"),
         (["--task", "hip", "--val", "none", "--patience", "3"], "validation"),
         (["--from", "run/config.json", "--lr", "1"], "leave out --lr"),
         (["--from", "run/config.json", "--seed", "0"], "leave out --seed"),
         (["--from", "thesis.txt"], "thesis.txt: "),
-        (["--task", "hip", "--out", "run"], "already holds something else"),
+        (["--task", "hip", "--out", "run"], "something else"),
         ([], "Give --task"),
         (["--task", "hip", "--coordinator", "here:1"], "go together"),
     ],
@@ -71,7 +71,7 @@ def test_a_complete_run_has_nothing_left(tmp_path, capsys):
     begin_run(tmp_path, Settings(hip), find_splits(hip))
     (tmp_path / "metrics.json").write_text("{}")
     assert main(["train", "--resume", "--out", str(tmp_path)]) == 0
-    assert "is complete, there is nothing left to do" in capsys.readouterr().out
+    assert "nothing left" in capsys.readouterr().out
 
 
 def test_a_run_does_not_go_on_with_other_data(tmp_path, capsys):
@@ -79,7 +79,7 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path, capsys):
     splits = find_splits(hip)
     begin_run(tmp_path, settings, {**splits, "train": splits["train"][1:]})
     assert main(["train", "--resume", "--out", str(tmp_path)]) == 2
-    assert "split.csv: the data is not what the run began with" in capsys.readouterr().err
+    assert "split.csv: the data" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -171,9 +171,9 @@ def test_imagenet_weights_come_from_the_hub_and_then_from_its_cache(tmp_path, hu
     assert refused.returncode == 1 and not (tmp_path / "loaded.npz").exists()
     message = refused.stderr.strip().splitlines()[-1]
     revision = PUBLISHED[names[VIT]].revision
-    assert f"The weights {names[VIT]} could not be downloaded" in message
+    assert f"{names[VIT]} could not be downloaded" in message
     assert f"{endpoint}/timm/{names[VIT]}/resolve/{revision}/model.safetensors" in message
-    assert f"as {names[VIT]}.safetensors in one folder" in message and "--weights DIR" in message
+    assert f" {names[VIT]}.safetensors " in message and "--weights DIR" in message
 
     Hub.files = {names[branch]: save(states[branch]) for branch in names}
     done = load_from(endpoint, tmp_path)

@@ -166,7 +166,7 @@ def test_position_grids():
     np.testing.assert_allclose(grid(4, (3, 3)), [[0, 0.5, 1], [1, 1.5, 2], [2, 2.5, 3]])
     corners = grid(768, (48, 64))[[0, 0, -1, -1], [0, -1, 0, -1]]
     np.testing.assert_allclose(corners, [0, 31, 767 - 31, 767], rtol=1e-6)  # 24x32, the authors'
-    with pytest.raises(ValueError, match="7 position embeddings are no grid of 3x3"):
+    with pytest.raises(ValueError, match="7 position embeddings .*3x3"):
         grid(7, (3, 3))
     positions = np.arange(192, dtype="float32")[None, :, None]
     told = resize_positions(positions, (16, 16), stored=(8, 24))[0, ..., 0]
@@ -236,7 +236,7 @@ def test_checkpoints_may_be_wrapped_and_prefixed(model):
 
 def test_skip_heads_keeps_ours_and_says_so(model, capsys):
     state = state_from_names(SPECS["TransFuse_S_classes4"], seed=3)
-    with pytest.raises(ValueError, match="for 4 classes do not fit a model of 1; skip_heads=True"):
+    with pytest.raises(ValueError, match="4 classes .* 1; skip_heads=True"):
         load_official(model, state)
     weights = official_names(model)
     head = weights["final_2.1.conv.weight"].numpy()

@@ -9,6 +9,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **arguments):
         super().__init__(
             argument_default=argparse.SUPPRESS,  # so that what was not given is not there
+            allow_abbrev=False,  # half a name is a mistake, not an option
             formatter_class=argparse.RawDescriptionHelpFormatter,
             **arguments,
         )

@@ -1,5 +1,7 @@
 """Image files as 8-bit pixels, and an image with its masks."""
 
+from pathlib import Path
+
 import numpy as np
 from PIL import Image
 
@@ -13,7 +15,12 @@ CHUNK = 2**20  # pixels that are converted at a time
 WHITES = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))  # white of images of so many bits
 
 
-def read_image(path, channels=3, value_range=None, dicom_range=None):
+def read_image(
+    path: Path,
+    channels: int = 3,
+    value_range: tuple[float, float] | None = None,
+    dicom_range: tuple[float, float] | None = None,
+) -> np.ndarray:
     """Read a PNG, JPEG, TIFF, BMP or DICOM image.
 
     EXIF rotation is carried out, transparency dropped.

@@ -30,11 +30,11 @@ class ImageScore(keras.metrics.Metric):
         self.total = self.add_weight(**state, name="total")
         self.count = self.add_weight(**state, name="count")
 
-    def score(self, hit, size, found):
+    def score(self, hit: Any, size: Any, found: Any) -> Any:
         """Scores (B, M) from the numbers of pixels hit, true (at least one) and predicted."""
         raise NotImplementedError
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         truth = ops.cast(y_true, "float32")
         predicted = ops.cast(ops.cast(y_pred, "float32") >= 0, "float32")
         images, pixels = split_weight(sample_weight)
@@ -46,12 +46,12 @@ class ImageScore(keras.metrics.Metric):
         self.total.assign_add(ops.sum(weight * score, axis=0))
         self.count.assign_add(ops.sum(weight, axis=0))
 
-    def result(self):
+    def result(self) -> Any:
         seen = ops.cast(self.count > 0, "float32")
         per_class = ops.divide_no_nan(self.total, self.count)
         return ops.divide_no_nan(ops.sum(per_class), ops.sum(seen))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "classes": self.classes}
 
 
@@ -81,7 +81,7 @@ class DiceScore(ImageScore):
     def __init__(self, classes: int = 1, name: str = "dice", **kwargs: Any) -> None:
         super().__init__(classes, name, **kwargs)
 
-    def score(self, hit, size, found):
+    def score(self, hit: Any, size: Any, found: Any) -> Any:
         return 2 * hit / (size + found)
 
 
@@ -100,5 +100,5 @@ class IoUScore(ImageScore):
     def __init__(self, classes: int = 1, name: str = "iou", **kwargs: Any) -> None:
         super().__init__(classes, name, **kwargs)
 
-    def score(self, hit, size, found):
+    def score(self, hit: Any, size: Any, found: Any) -> Any:
         return hit / (size + found - hit)

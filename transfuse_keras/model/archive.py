@@ -7,7 +7,8 @@ from pathlib import Path
 from transfuse_keras.errors import InputError, first_line
 from transfuse_keras.weights.readers import refuse_zip_bomb
 
-LONGEST = 2**24  # bytes of a config.json, a thousand times the longest; more is no JSON
+# so that no config.json fills the memory: a thousand times the longest; cut off there it is no JSON
+LONGEST = 2**24  # bytes
 
 
 def read_model(path):

@@ -74,11 +74,11 @@ class StructureLoss(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, **kwargs)
         self.class_weights, self.focal = class_weights, focal
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         terms = {"class_weights": self.class_weights, "focal": self.focal}
         return {**super().get_config(), **terms}
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         classes = y_pred.shape[-1]
         if isinstance(y_true, np.ndarray):
             check_target(y_true, classes, y_pred.shape[1:3])
@@ -87,7 +87,7 @@ class StructureLoss(keras.losses.Loss):
             return super().__call__(y_true, y_pred, sample_weight)
         return super().__call__((y_true, sample_weight), y_pred)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         """The loss of each image; `y_true` is the mask, or (mask, weights of the pixels)."""
         logits = ops.cast(y_pred, "float32")
         if isinstance(y_true, tuple):
@@ -106,7 +106,7 @@ class StructureLoss(keras.losses.Loss):
         wiou = 1.0 - (intersection + 1.0) / (union + 1.0)
         return self.average(wbce + wiou)
 
-    def average(self, losses):
+    def average(self, losses: Any) -> Any:
         """The mean (B,) over the classes of (B, M)."""
         if self.class_weights is None:
             return ops.mean(losses, axis=-1)

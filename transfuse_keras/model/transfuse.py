@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -191,15 +192,15 @@ class TransFuse(keras.Model):
 
     def compile(
         self,
-        optimizer="adam",
-        loss=None,
-        loss_weights=None,
-        metrics=None,
-        jit_compile="auto",
-        scales=None,
-        weighted_metrics=None,
-        **kwargs,
-    ):
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        loss: Any = None,
+        loss_weights: Sequence[float] | dict[str, float] | None = None,
+        metrics: Any = None,
+        jit_compile: bool | str = "auto",
+        scales: Sequence[float] | None = None,
+        weighted_metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """As `keras.Model.compile`, with the paper's training as the default.
 
         Args:
@@ -237,7 +238,7 @@ class TransFuse(keras.Model):
         if own_loss and replicas() == 1:
             self.create_state()
 
-    def by_head(self, given):
+    def by_head(self, given: Any) -> Any:
         """A list with an entry for each head, in their documented order, as a dict: Keras would
         take it in the order of the alphabet."""
         if not isinstance(given, (list, tuple)):
@@ -247,14 +248,14 @@ class TransFuse(keras.Model):
             raise ValueError(f"Give one for each of the heads {', '.join(heads)}, not {given}.")
         return dict(zip(heads, given, strict=True))
 
-    def on_mask(self, metrics):
+    def on_mask(self, metrics: Any) -> Any:
         """A list of metrics as those of the mask; one of lists as those of each head."""
         if not isinstance(metrics, (list, tuple)):
             return metrics
         nested = any(isinstance(x, (list, tuple, dict)) for x in metrics)
         return self.by_head(metrics) if nested else {"mask": list(metrics)}
 
-    def create_state(self):
+    def create_state(self) -> None:
         """Create the variables of the losses, the metrics and the optimiser.
 
         TensorFlow traces a step again that creates them, and keeps both graphs: 400 MB for S.
@@ -266,20 +267,20 @@ class TransFuse(keras.Model):
         self.reset_metrics()
         self.build_optimizer()
 
-    def build_optimizer(self):
+    def build_optimizer(self) -> None:
         """Create the optimiser's variables; Keras' LossScaleOptimizer would do so every time."""
         if not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
         return {**config, "scales": self._sizes.scales} if config and self._sizes else config
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.build_optimizer()
 
-    def train_step(self, *arguments):
+    def train_step(self, *arguments: Any) -> Any:
         if self._sizes is None:
             return super().train_step(*arguments)
         *state, batch = arguments
@@ -288,17 +289,19 @@ class TransFuse(keras.Model):
         return train_steps(super().train_step, self._sizes, *state, batch)
 
     # TensorFlow's training calls the model, which checks the size; JAX's calls `call`.
-    def __call__(self, inputs, *args, **kwargs):
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         model = model_for(self, self._sizes, inputs, kwargs.get("training"))
         call = super().__call__ if model is self else model
         return call(inputs, *args, **kwargs)
 
-    def call(self, inputs, training=None, **kwargs):
+    def call(self, inputs: Any, training: bool | None = None, **kwargs: Any) -> dict[str, Any]:
         model = model_for(self, self._sizes, inputs, training)
         call = super().call if model is self else model.call
         return call(inputs, training=training, **kwargs)
 
-    def fit(self, x=None, y=None, *args, **kwargs):
+    def fit(
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
         """As `keras.Model.fit`; y is masks (N, H, W, M) of 0/1 or, where a pixel is of one class,
         label maps (N, H, W) or (N, H, W, 1): 0 is background, label k is class k - 1.
 
@@ -317,7 +320,7 @@ class TransFuse(keras.Model):
         with first.telling(self):
             return super().fit(x, y, *args, **kwargs)
 
-    def evaluate(self, x=None, y=None, *args, **kwargs):
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.evaluate`; y and errors as of `fit`."""
         if kwargs.get("_use_cached_eval_dataset"):  # by `fit`, which has checked it
             return super().evaluate(x, y, *args, **kwargs)
@@ -325,17 +328,19 @@ class TransFuse(keras.Model):
         with first.telling(self):
             return super().evaluate(x, y, *args, **kwargs)
 
-    def train_on_batch(self, x, y=None, *args, **kwargs):
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.train_on_batch`; y, weights and errors as of `fit`."""
         x, y, kwargs, _ = self.prepare(x, y, kwargs)
         return super().train_on_batch(x, y, *args, **kwargs)
 
-    def test_on_batch(self, x, y=None, *args, **kwargs):
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.test_on_batch`; y and errors as of `fit`."""
         x, y, kwargs, _ = self.prepare(x, y, kwargs)
         return super().test_on_batch(x, y, *args, **kwargs)
 
-    def prepare(self, x, y, kwargs):
+    def prepare(
+        self, x: Any, y: Any, kwargs: dict[str, Any]
+    ) -> tuple[Any, Any, dict[str, Any], FirstBatch]:
         """The arguments of `fit` with targets that are checked and class weights of pixels."""
         first = FirstBatch(self.classes, self.input_shape[1:3])
         if not self._checks:
@@ -345,25 +350,34 @@ class TransFuse(keras.Model):
             kwargs = first.weigh(y, kwargs)
         return x, y, kwargs, first
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
         y = self.share_target(y, y_pred)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
         return super().compute_metrics(x, self.share_target(y, y_pred), y_pred, sample_weight)
 
-    def share_target(self, target, outputs):
+    def share_target(self, target: Any, outputs: dict[str, Any]) -> dict[str, Any]:
         """The same masks as the target of every head, unless targets are given per head."""
         target = self.as_masks(target)
         return target if isinstance(target, dict) else dict.fromkeys(outputs, target)
 
-    def as_masks(self, targets):
+    def as_masks(self, targets: Any) -> Any:
         """Targets of StructureLoss of which label maps are masks."""
         if targets is None or not self._checks:
             return targets
         return keras.tree.map_structure(lambda x: as_masks(x, self.classes), targets)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         variant = self.variant if isinstance(self.variant, str) else asdict(self.variant)
         return {
             "variant": variant,

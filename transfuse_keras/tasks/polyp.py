@@ -12,11 +12,13 @@ epochs from random weights, in the 44 minutes of all rows of the ablation (docs/
     transfuse ablate --task benchmarks/kvasir.py --data Kvasir-SEG --rows E.1 E.2 E.5 E.6 F.2 F.3
 """
 
+from typing import Any
+
 from transfuse_keras.tasks.task import Augmentation, Recipe, Task
 
 TEST_SETS = ("Kvasir", "ClinicDB", "ColonDB", "EndoScene", "ETIS")
 # As PraNet trains: 256, 352 and 448 pixels, every element of the gradient clipped.
-PRANET = {"scales": (0.75, 1.0, 1.25), "clip_norm": None, "clip_value": 0.5}
+PRANET: dict[str, Any] = {"scales": (0.75, 1.0, 1.25), "clip_norm": None, "clip_value": 0.5}
 
 ABNORMAL = ("49755003", "SCT", "Morphologically Abnormal Structure")
 

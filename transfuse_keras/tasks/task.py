@@ -258,7 +258,7 @@ class Task:
         """By which values images are read, as the arguments of `read_image`."""
         return {"value_range": self.value_range, "dicom_range": self.dicom_range}
 
-    def coded_terms(self, name):
+    def coded_terms(self, name: str) -> tuple[tuple[str, str, str], ...]:
         """The one to three terms of `codes` of a class; none if it has no code."""
         given = self.codes.get(name, ())
         return (given,) if given and isinstance(given[0], str) else tuple(given)

@@ -1,6 +1,8 @@
 """Adam as the recipes want it, and its learning rate."""
 
+from collections.abc import Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 import numpy as np
@@ -31,7 +33,9 @@ class Adam(keras.optimizers.Adam):
         2.0
     """
 
-    def apply(self, grads, trainable_variables=None):
+    shared: Any  # what the updates of all weights need, while a step is traced
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
         if FUSED:
             step = ops.cast(self.iterations + 1, "float32")
             betas = [ops.convert_to_tensor(x, "float32") for x in (self.beta_1, self.beta_2)]
@@ -46,7 +50,7 @@ class Adam(keras.optimizers.Adam):
         super().apply(sum_over_replicas(grads), trainable_variables)
         self.shared = None  # tensors of this graph alone
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         if not FUSED or self.amsgrad or variable.dtype != "float32":
             super().update_step(gradient, variable, learning_rate)
             return

@@ -18,7 +18,7 @@ from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.files import read_json
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predict import average_flips, predict, predict_volume
-from transfuse_keras.inference.predictor import load_predictor
+from transfuse_keras.inference.predictor import Predictor, load_predictor
 from transfuse_keras.runs.folder import COMPLETE
 from transfuse_keras.runs.metadata import known_task
 from transfuse_keras.runs.options import OF_RECIPE, OF_SETTINGS, parse_settings
@@ -45,6 +45,10 @@ class Run:
         report: Path of report.html.
     """
 
+    task: Task
+    thresholds: tuple[float, ...]
+    scores: dict[str, Any]
+
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.task, self.thresholds = known_task(self.folder)
@@ -52,7 +56,7 @@ class Run:
         self.report = self.folder / "report.html"
 
     @cached_property
-    def predictor(self):
+    def predictor(self) -> Predictor:
         """The model with the mirror images of its task; loaded when it is first used."""
         own = load_predictor(self.folder)
         return average_flips(own, self.task.flips, self.task.mirrored_classes)
