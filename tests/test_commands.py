@@ -242,11 +242,11 @@ def test_what_needs_an_export_is_handed_over_to_tensorflow(monkeypatch, tmp_path
 
     asked = []
     monkeypatch.setattr(commands, "backend", lambda: "jax")
-    monkeypatch.setattr(train, "run_with_tensorflow", lambda x: asked.append(x) or 3)
+    monkeypatch.setattr(train, "run_by", lambda *x: asked.append(x) or 3)
     given = ["export", "--model", str(tmp_path), "--format", "onnx", "--quantize", "none"]
-    assert main(given) == 3 and asked == [given]
+    assert main(given) == 3 and asked == [("tensorflow", given)]
     given = ["benchmark", "--model", str(tmp_path), "--image-size", "48", "64", "--rounds", "2"]
-    assert main(given) == 3 and asked[1] == given
+    assert main(given) == 3 and asked[1] == ("tensorflow", given)
 
 
 def assert_near(ours, theirs):

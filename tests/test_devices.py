@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,31 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.training.hosts import check_job
 
 ROOT = Path(__file__).parents[1]
+WRITES_LOGS = """
+import keras
+import numpy as np
+
+from transfuse_keras.training.callbacks import write_for_tensorboard
+
+keras.utils.set_random_seed(0)  # which imports TensorFlow
+import tensorflow as tf
+from tensorflow.python.eager.context import context
+
+hide, hidden = tf.config.set_visible_devices, []
+
+def note(devices, kind):
+    assert context()._context_handle is None, "it may hold a GPU by now"
+    hidden.append((devices, kind))
+    hide(devices, kind)
+
+tf.config.set_visible_devices = note
+model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+callbacks = write_for_tensorboard("logs")
+model.fit(np.zeros((2, 2)), np.zeros((2, 1)), verbose=0, callbacks=callbacks)
+assert context()._context_handle is not None, "it has computed nothing"
+assert hidden == ([] if keras.backend.backend() == "tensorflow" else [([], "GPU")])
+"""
 
 
 def start(path, backend="tensorflow", devices=1, **job):
@@ -137,6 +163,18 @@ def test_a_process_ends_when_the_first_one_was_killed(tmp_path):
     finally:
         for process in processes:
             process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_tensorflow_sees_no_gpu_where_it_only_writes_logs(backend, tmp_path):
+    if find_spec(backend) is None or find_spec("tensorboard") is None:
+        pytest.skip(f"{backend} or tensorboard is not installed")
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
+    program = [sys.executable, "-c", WRITES_LOGS]
+    done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert list(tmp_path.glob("logs/train/*tfevents*"))
 
 
 @pytest.mark.slow

@@ -5,9 +5,11 @@ Keras is imported by the part that a command needs, after all that can be told w
 
 import logging
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 from transfuse_keras.errors import InputError, quantity
+from transfuse_keras.export.budgets import BY_TORCH
 from transfuse_keras.runs.folder import choose_run_folder, refuse_taken
 from transfuse_keras.runs.members import find_members
 from transfuse_keras.runs.options import (
@@ -22,7 +24,7 @@ from transfuse_keras.runs.settings import ABLATION_FILE
 from transfuse_keras.tasks import find_task
 from transfuse_keras.training.begin import begin, plan_data
 from transfuse_keras.training.paper_tables import TABLES
-from transfuse_keras.versions import backend
+from transfuse_keras.versions import backend, has_tensorflow
 
 log = logging.getLogger(__name__)
 
@@ -216,13 +218,15 @@ def run_report(folder):
 def run_export(model, format, quantize=("none",), data=None, out=None, flip="none"):
     find_members(model)
     refuse_missing_data(data)
-    if computes_elsewhere():
-        from transfuse_keras.training.train import run_with_tensorflow
+    by_torch = not has_tensorflow() and find_spec("torch") and set(format) <= set(BY_TORCH)
+    exporter = "torch" if by_torch else "tensorflow"
+    if computes_elsewhere(exporter):
+        from transfuse_keras.training.train import run_by
 
         folders = [x for name, x in (("--data", data), ("--out", out)) if x for x in (name, x)]
         asked = ["--model", *model, "--format", *format, "--quantize", *quantize, *folders]
         asked += {"none": [], "tta": ["--tta"]}.get(flip, ["--flip", flip])
-        return run_with_tensorflow(["export", *map(str, asked)])
+        return run_by(exporter, ["export", *map(str, asked)])
     from transfuse_keras.export.export_model import export_model
 
     export_model(model, format, quantize, out, data, "" if flip == "none" else flip)
@@ -261,12 +265,13 @@ def run_serve(model, host="127.0.0.1", port=8080, max_mb=256, timeout=60):
 
 def run_benchmark(model, image_size=None, threads=None, rounds=30):
     refuse_missing_model(model)
-    if computes_elsewhere() and image_size is not None:  # files of that size are exported
-        from transfuse_keras.training.train import run_with_tensorflow
+    # files of that size are exported
+    if computes_elsewhere("tensorflow") and image_size is not None:
+        from transfuse_keras.training.train import run_by
 
         asked = ["--model", model, "--image-size", *image_size, "--rounds", rounds]
         asked += [] if threads is None else ["--threads", threads]
-        return run_with_tensorflow(["benchmark", *map(str, asked)])
+        return run_by("tensorflow", ["benchmark", *map(str, asked)])
     from transfuse_keras.benchmark.measure import benchmark
     from transfuse_keras.benchmark.table import format_benchmark
 
@@ -274,7 +279,7 @@ def run_benchmark(model, image_size=None, threads=None, rounds=30):
     print("\n".join(["", *format_benchmark(result)]))
 
 
-def computes_elsewhere():
-    """Whether Keras computes with another backend than TensorFlow, which writes the exports."""
+def computes_elsewhere(exporter):
+    """Whether Keras computes with another backend than that which writes the exports."""
     import_tensorflow()
-    return backend() != "tensorflow"
+    return backend() != exporter

@@ -7,7 +7,7 @@ says which way.
 
 import logging
 import os
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 
 import keras
@@ -56,6 +56,20 @@ def name_accelerators():
     import torch
 
     return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
+def keep_tensorflow_off_gpus():
+    """From now on TensorFlow sees no GPU in this process, unless Keras computes with it.
+
+    It takes nearly all memory of each GPU that it sees when it runs its first operation, be it
+    for a line in TensorBoard's files.
+    """
+    if keras.backend.backend() == "tensorflow":
+        return
+    import tensorflow as tf
+
+    with suppress(RuntimeError):  # this program has let it compute before: it is too late
+        tf.config.set_visible_devices([], "GPU")
 
 
 # A second strategy in the same process would take the collective operations of the first for its

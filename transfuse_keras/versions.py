@@ -32,6 +32,21 @@ def has_tensorflow():
     return find_spec("tensorflow") is not None
 
 
+def find_missing_for_onnx():
+    """Which of the packages are not installed by which PyTorch writes and runs an ONNX file."""
+    return [name for name in ("torch", "onnxscript", "onnxruntime") if find_spec(name) is None]
+
+
+def find_exporter():
+    """The backend that writes a run's files for other runtimes: TensorFlow, or without it PyTorch.
+
+    None where neither is installed, or PyTorch without what it writes ONNX with.
+    """
+    if has_tensorflow():
+        return "tensorflow"
+    return None if find_missing_for_onnx() else "torch"
+
+
 def choose_backend():
     """Let Keras compute with JAX or PyTorch where TensorFlow, its default, is not installed.
 

@@ -14,6 +14,10 @@ QUANTIZATIONS = {
     "pytorch": ("none",),
 }
 
+# backend of Keras -> the formats that every run gets by it
+OF_RUNS = {"tensorflow": ("saved_model", "litert"), "torch": ("onnx",)}
+BY_TORCH = ("onnx", "triton", "pytorch")  # what the PyTorch backend can write
+
 # quantize -> (key of what `verify` gives, what it may be): the budget of an exported file
 BUDGETS = {
     "none": ("largest_difference", "at most", 1e-4),

@@ -11,6 +11,7 @@ from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.averaging import Averaged
 from transfuse_keras.export.budgets import QUANTIZATIONS
+from transfuse_keras.export.onnx_by_torch import write_onnx
 from transfuse_keras.export.resizing import resize_maps, resize_pixels
 from transfuse_keras.export.web import write_page
 from transfuse_keras.files import replacing
@@ -200,10 +201,16 @@ def export_web(model, path, quantize="none", calibration=None):
 def export_onnx(model, path):
     """Write the serving model as a float32 .onnx file with a free batch dimension.
 
-    Its input is `image`, its output `probabilities`, the free axis of both `batch`.
+    Its input is `image`, its output `probabilities`, the free axis of both `batch`. TensorFlow's
+    graph is converted by tf2onnx; on the PyTorch backend PyTorch writes the file.
 
-    Raises: InputError if onnx or tf2onnx is not installed.
+    Raises: InputError if a package that writes it is not installed.
     """
+    if keras.backend.backend() == "torch":
+        need("torch", "onnxscript", "onnxruntime")
+        with replacing(path) as temporary:
+            write_onnx(serving_model(model), temporary)
+        return
     need("onnx", "onnx", "tf2onnx")
     import onnx
 

@@ -4,13 +4,16 @@ import logging
 import math
 import time
 from contextlib import ExitStack
+from importlib.util import find_spec
 
 import keras
 
+from transfuse_keras.devices import keep_tensorflow_off_gpus
 from transfuse_keras.errors import Failure, InputError, quantity
 from transfuse_keras.files import read_table, write_table
 from transfuse_keras.runs.sessions import describe_session, write_session
 from transfuse_keras.training.optimizer import averaged_weights
+from transfuse_keras.versions import has_tensorflow
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +140,14 @@ class NoteSession(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.session["seconds"] = round(time.perf_counter() - self.start, 1)
         write_session(self.run, self.session)
+
+
+def write_for_tensorboard(folder):
+    """A list of the callback that writes TensorBoard's files; empty without what writes them."""
+    if not (has_tensorflow() and find_spec("tensorboard")):
+        return []
+    keep_tensorflow_off_gpus()
+    return [keras.callbacks.TensorBoard(folder, write_graph=False)]
 
 
 def read_history(path, epochs):

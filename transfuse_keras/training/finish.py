@@ -8,11 +8,13 @@ from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.results import score_samples, write_thresholds
 from transfuse_keras.evaluation.trust import fit_trust
 from transfuse_keras.evaluation.validation import GRID, choose_thresholds, count_validation
-from transfuse_keras.export.budgets import OverBudget
+from transfuse_keras.export.budgets import OF_RUNS, OverBudget
+from transfuse_keras.export.formats import FORMATS
 from transfuse_keras.export.verification import export_verified, predict_held_out
 from transfuse_keras.files import write_json
 from transfuse_keras.runs.metadata import ModelFacts
 from transfuse_keras.runs.trust import write_trust
+from transfuse_keras.versions import backend
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,8 @@ def write_results(run, model, task, splits, data, threshold=None, export=True, r
         splits: {"train", "val", "test"} -> list of Sample; the test samples are scored.
         data: what they are, for the report: a folder, or "phantom".
         threshold: a probability, "auto" for the best on the validation samples, None for 0.5.
-        export: whether to write saved_model/, model.tflite, a .json beside both, and export.json.
+        export: whether to write the files of `exported_files`, a .json beside each, and
+            export.json.
         report: whether to write report.html.
 
     Writes: threshold.json where a threshold was given, trust.json if there are validation samples,
@@ -60,16 +63,21 @@ def write_results(run, model, task, splits, data, threshold=None, export=True, r
         raise failure
 
 
+def exported_files():
+    """{format: the file that every run gets by this backend}."""
+    return {name: FORMATS[name][1] for name in OF_RUNS[backend()]}
+
+
 def export_results(run, model, task, splits, data, metrics, trust=None):
     """Write the formats that every run gets. Returns: the last OverBudget, None if all are right"""
-    log.info("Exporting saved_model and model.tflite")
+    log.info(f"Exporting {' and '.join(exported_files().values())}")
     against, spacing = predict_held_out(model, task, splits["test"])
     scores = {key: metrics[key] for key in ("n", "mean", "protocol")}
     thresholds, model_file = metrics["thresholds"], run / "model.keras"
     data = Path(data).name
     origin = ModelFacts(task, thresholds, data, spacing, scores, model_file, trust=trust)
     failure = None
-    for name, file in (("saved_model", "saved_model"), ("litert", "model.tflite")):
+    for name, file in exported_files().items():
         try:
             export_verified(model, run / file, name, "none", against, origin)
         except OverBudget as error:  # neither the scores nor the other are lost with it

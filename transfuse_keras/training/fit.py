@@ -5,7 +5,6 @@ import sys
 import time
 from contextlib import nullcontext
 from dataclasses import replace
-from importlib.util import find_spec
 
 import keras
 
@@ -41,11 +40,11 @@ from transfuse_keras.training.callbacks import (
     StopOnNonFiniteLoss,
     WriteHistory,
     has_stopped,
+    write_for_tensorboard,
 )
 from transfuse_keras.training.live import LIVE, DrawCases, TellEpoch
 from transfuse_keras.training.optimizer import create_optimizer
 from transfuse_keras.training.time_limit import EndInTime, limit_epochs, measure_epoch
-from transfuse_keras.versions import has_tensorflow
 
 log = logging.getLogger(__name__)
 
@@ -127,8 +126,7 @@ def fit_model(settings, splits, run, progress, distributed, trackers):
             # on several devices all would have to predict together
             if settings.validation and replicas() == 1:
                 callbacks.append(DrawCases(run / LIVE, splits["val"], settings.task))
-            if has_tensorflow() and find_spec("tensorboard"):  # both write its files
-                callbacks.append(keras.callbacks.TensorBoard(run / "logs", write_graph=False))
+            callbacks += write_for_tensorboard(run / "logs")
         if progress.checkpoint is not None:
             log.info(f"Going on after epoch {progress.epochs} from {progress.checkpoint}")
             checkpoints.restore(model, progress.checkpoint)

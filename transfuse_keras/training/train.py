@@ -26,11 +26,11 @@ from transfuse_keras.runs.folder import (
 from transfuse_keras.runs.logfile import begin_log, logging_to_folder
 from transfuse_keras.runs.samples import complete_split
 from transfuse_keras.training import checkpoints
-from transfuse_keras.training.finish import write_results
+from transfuse_keras.training.finish import exported_files, write_results
 from transfuse_keras.training.fit import fit_model, has_ended, monitor_of
 from transfuse_keras.training.hosts import joined
 from transfuse_keras.training.tracking import Trackers
-from transfuse_keras.versions import has_tensorflow
+from transfuse_keras.versions import find_exporter, find_missing_for_onnx, has_tensorflow
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,8 @@ def train_task(
         epochs: with `resume`, go on to so many epochs instead of those that the run was begun for.
         keep_checkpoints: keep those of the last two epochs and of the best, with which a complete
             run can be trained for longer.
-        export: whether to write saved_model/, model.tflite and export.json.
+        export: whether to write saved_model/, model.tflite and export.json; model.onnx instead
+            where TensorFlow is not installed, and what PyTorch writes it with is.
         report: whether to write report.html.
         track: keys of `tracking.TRACKERS`, which are told the epochs and the test scores.
 
@@ -95,27 +96,41 @@ def train_task(
         options["trackers"] = trackers
         splits, settings, model = train_run(settings, run, first=True, **options)
         if not exported_elsewhere(export):
-            export_now = export and has_tensorflow()
+            export_now = export and find_exporter() is not None
             finish(settings, run, splits, model, keep_checkpoints, export_now, report)
             trackers.tell_scores(settings)
-    if export and not has_tensorflow():
-        log.warning(
-            f"TensorFlow is not installed, so {run} has no saved_model and no model.tflite. Where "
-            f"it is installed, write them by: transfuse export --model {run} --format saved_model "
-            "litert"
-        )
     if exported_elsewhere(export):
         options = {"--keep-checkpoints": keep_checkpoints, "--no-report": not report}
         asked = [option for option, given in options.items() if given]
-        log.info("Going on with TensorFlow, to score and export the model")
-        if code := run_with_tensorflow(["train", "--resume", "--out", str(run), *asked]):
+        name = {"tensorflow": "TensorFlow", "torch": "PyTorch"}[find_exporter()]
+        log.info(f"Going on with {name}, to score and export the model")
+        asked = ["train", "--resume", "--out", str(run), *asked]
+        if code := run_by(find_exporter(), asked):
             sys.exit(code)  # it has said why
+    elif export and not has_tensorflow():
+        log.warning(describe_left_out(run))
     return run
 
 
 def exported_elsewhere(export):
-    """Whether a process with TensorFlow ends the run: its files are asked for and not from here."""
-    return export and keras.backend.backend() != "tensorflow" and has_tensorflow()
+    """Whether a process with another backend ends the run: the one that writes its files."""
+    return export and find_exporter() not in (None, keras.backend.backend())
+
+
+def describe_left_out(run):
+    """What a run lacks because TensorFlow is not installed, and what writes it."""
+    command = f"transfuse export --model {run} --format"
+    sentences = [
+        f"TensorFlow is not installed, so {run} has no saved_model and no model.tflite. Where it "
+        f"is installed, write them by: {command} saved_model litert"
+    ]
+    if missing := find_missing_for_onnx():
+        are = "is" if len(missing) == 1 else "are"
+        sentences.append(
+            f"{' and '.join(missing)} {are} not installed, so it has no model.onnx. Write it after "
+            f"pip install 'transfuse-keras[torch]' by: {command} onnx"
+        )
+    return "\n".join(sentences)
 
 
 def train_run(settings, run, first, resume, distributed, job, epochs, trackers=None):
@@ -243,14 +258,15 @@ def finish(settings, run, splits, model, keep_checkpoints, export, report):
     finally:
         if (run / COMPLETE).is_file() and not keep_checkpoints:
             remove(run / "checkpoints")
-    names = ["report.html"] * report + ["model.keras"] + ["model.tflite"] * export
+    names = ["report.html"] * report + ["model.keras"]
+    names += [*exported_files().values()][-1:] if export else []
     log.info("Done: " + ", ".join(f"{run}/{name}" for name in names))
 
 
-def run_with_tensorflow(arguments):
-    """Run `transfuse ARGUMENTS` in a process with the TensorFlow backend. Returns: exit code."""
+def run_by(backend, arguments):
+    """Run `transfuse ARGUMENTS` in a process with this backend, on the CPU. Returns: exit code."""
     path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": path}
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path}
     environment["CUDA_VISIBLE_DEVICES"] = "-1"  # this process may hold the memory of the GPUs
     environment.pop("TF_CONFIG", None)  # the others of its cluster have ended
     command = [sys.executable, "-m", "transfuse_keras", *arguments]
