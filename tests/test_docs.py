@@ -83,6 +83,16 @@ def test_the_page_on_the_paper_names_our_files_and_our_values():
         assert [float(x) for x in re.findall(r"\d[\d.]*(?:e-\d)?", term)] == ours, term
 
 
+def test_the_site_shows_public_parameters_alone():
+    griffe = pytest.importorskip("griffe", reason="make docs installs it")
+    extensions = griffe.load_extensions(str(ROOT / "docs" / "hooks.py"))
+    model = griffe.load(
+        "transfuse_keras.model.transfuse.TransFuse", extensions=extensions, search_paths=[ROOT]
+    )
+    shown = [x.name for x in model.parameters]
+    assert shown[:3] == ["self", "variant", "input_shape"] and shown[-1] == "name"
+
+
 def test_the_page_on_dicom_runs():
     page = (ROOT / "docs" / "dicom.md").read_text(encoding="utf-8")
     names = {}
