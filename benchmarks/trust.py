@@ -29,7 +29,9 @@ if __name__ == "__main__":
         print(
             f"{name}: temperature {found['temperature'][name]:.3f}, ECE {raw:.4f} -> {scaled:.4f}"
         )
-        print(", ".join(f"{key} {value:.3f}" for key, value in quality.items()))
+        print(
+            ", ".join(f"{key} {value:.3f}" for key, value in quality.items() if value is not None)
+        )
     print(f"unlike the training: {len(found['unlike_training'])} of {metrics['n']} held back")
     size = tuple(read_config(run)["recipe"]["image_size"])  # that its own phantoms have
     for task in OTHERS:

@@ -46,6 +46,14 @@ class OneLineSections(griffe.Extension):
             )
 
 
+class PublicParameters(griffe.Extension):
+    """Leaves out the parameters whose names begin with an underscore: users do not give them."""
+
+    def on_function_instance(self, *, func, **_):
+        for name in [x.name for x in func.parameters if x.name.startswith("_")]:
+            del func.parameters[name]
+
+
 def indent_section(match):
     """`Returns: an array` as a section; of an exception the name stands before a colon."""
     kind, text = match[1], " ".join(match[2].split())

@@ -1,10 +1,9 @@
 """What the pages say about the code is so; nothing here imports Keras."""
 
 import re
-import shlex
-from pathlib import Path
 
 import pytest
+from pages import PAGES, ROOT, shell_lines
 from test_floors import FLOORS, PACKAGE
 
 import transfuse_keras.commands
@@ -13,8 +12,6 @@ from transfuse_keras.data.splits import NNUNET_SEED
 from transfuse_keras.model.variants import VARIANTS
 from transfuse_keras.tasks import TASKS, Recipe
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # not train/, which folders of data have too
 FOLDERS = "transfuse_keras|tests|benchmarks|examples|edge|notebooks|docs"
 
@@ -32,15 +29,11 @@ def test_every_path_on_a_page_exists(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_on_a_page_has_options_that_exist(page):
-    commands = [name.removeprefix("run_") for name in dir(transfuse_keras.commands)]
-    command = re.compile(rf"(?:^|\s)transfuse ((?:{'|'.join(commands)})\b.*)")
-    for kind, block in re.findall(
-        r"```(\w*)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
-    ):
-        for line in block.replace("\\\n", " ").splitlines() if kind in ("", "sh", "shell") else ():
-            if (found := command.search(line)) and "--help" not in line:
-                words = shlex.split(re.sub(r"\$\w+", "1", found[1]), comments=True)
-                parse([word for word in words if word != "..."])  # exits where one does not exist
+    for words in shell_lines(page):
+        after = words[words.index("transfuse") + 1 :] if "transfuse" in words else []
+        if after and "--help" not in after and hasattr(transfuse_keras.commands, f"run_{after[0]}"):
+            given = [re.sub(r"\$\w+", "1", word) for word in after if word != "..."]
+            parse(given)  # exits where one does not exist
 
 
 def test_the_drawing_has_the_floors_of_the_code():
@@ -81,6 +74,16 @@ def test_the_page_on_the_paper_names_our_files_and_our_values():
     ):
         assert term in page
         assert [float(x) for x in re.findall(r"\d[\d.]*(?:e-\d)?", term)] == ours, term
+
+
+def test_the_site_shows_public_parameters_alone():
+    griffe = pytest.importorskip("griffe", reason="make docs installs it")
+    extensions = griffe.load_extensions(str(ROOT / "docs" / "hooks.py"))
+    model = griffe.load(
+        "transfuse_keras.model.transfuse.TransFuse", extensions=extensions, search_paths=[ROOT]
+    )
+    shown = [x.name for x in model.parameters]
+    assert shown[:3] == ["self", "variant", "input_shape"] and shown[-1] == "name"
 
 
 def test_the_page_on_dicom_runs():

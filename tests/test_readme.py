@@ -7,13 +7,13 @@ from io import StringIO
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
-from conftest import SMALLEST, SMALLEST_UNET
-from data.files import binary_folder, hip_folder
+from conftest import SMALLEST_UNET
+from pages import py_block
 
+import transfuse_keras as tk
 from benchmarks.size import describe_size
-from transfuse_keras.cli import main
-from transfuse_keras.model.variants import VARIANTS
 from transfuse_keras.training.ablation import list_rows
 from transfuse_keras.weights import PUBLISHED
 
@@ -52,6 +52,19 @@ def test_the_page_on_data_runs(run_code):
     assert run_code(DATA).splitlines()[-1] == "(16, 96, 128, 3) (16, 96, 128, 1)"
 
 
+@pytest.mark.slow
+def test_fit_and_predict_take_what_the_page_on_data_says():
+    model = tk.TransFuse(SMALLEST_UNET, (32, 32, 3), 2)
+    model.compile(run_eagerly=True)  # sooner than tracing a graph for each line
+    image = np.full((40, 50, 3), 9, "uint8")
+    labels = np.arange(2 * 32 * 32).reshape(2, 32, 32) % 3
+    masks = np.stack([labels == 1, labels == 2], axis=-1).astype("float32")
+    names = {"tk": tk, "model": model, "image": image, "labels": labels, "masks": masks}
+    names |= {"images": np.zeros((2, 32, 32, 3), "float32"), "weights": np.ones(2, "float32")}
+    exec(py_block(ROOT / "docs" / "data.md"), names)
+    assert model.optimizer.iterations == 4  # a step for each call of fit
+
+
 def test_the_page_on_scores_runs(run_code):
     score, distance = map(float, run_code(EVALUATION).split())
     assert score == pytest.approx(2 * 18 * 20 / (400 + 18 * 24)) and distance == pytest.approx(1.6)
@@ -72,32 +85,6 @@ def test_the_example_for_the_gallery_of_keras_learns_and_draws(monkeypatch):
     scores = runpy.run_path(ROOT / "examples" / "keras_io.py")["scores"]
     assert len(shown) == 2
     assert min(dice for values in scores.values() for dice, _ in values) > 0.5
-
-
-@pytest.mark.slow
-def test_its_commands_run(reference, tmp_path, monkeypatch):
-    """Trainings, too, with the smallest networks and a single epoch."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(VARIANTS, "smallest", SMALLEST)  # of the run
-    for name in ("S", "U-R34"):
-        monkeypatch.setitem(VARIANTS, name, SMALLEST_UNET)
-    short = ["--recipe", "scratch", "--epochs", "1", "--limit", "8"]
-    short += ["--image-size", "32", "32", "--no-export"]
-    names = {"RUN": str(reference[1]), "DIR": str(binary_folder(tmp_path / "lungs", "abcdefghij"))}
-    names |= {"FILES": "lungs/images/a.png", "OUT": "masks"}
-    lines = {line.partition("#")[0].strip() for line in COMING_FROM.splitlines()}
-    ran = 0
-    for line in sorted(lines):
-        name = line.removeprefix("transfuse ").partition(" ")[0]
-        if line.startswith("transfuse "):
-            words = [names.get(word, word) for word in line.split()[1:]]
-            if name in ("evaluate", "export"):  # the run is of another task than DIR
-                words += ["--data", str(hip_folder(tmp_path / "hip"))]
-            if name == "train":
-                words += short if "--variant" in words else [*short, "--variant", "S"]
-            assert main(words) == 0, line
-            ran += 1
-    assert ran == 8
 
 
 @pytest.mark.slow

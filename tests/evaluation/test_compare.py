@@ -116,6 +116,14 @@ def test_p_values_are_corrected_over_metrics_and_classes(tmp_path):
     assert all(row["p_holm"] >= row["p"] for row in rows)
 
 
+def test_of_one_patient_there_is_no_interval(tmp_path, capsys):
+    a = write_images(tmp_path / "a", [0.5, 0.5], [1, 1])
+    b = write_images(tmp_path / "b", [0.5, 0.7], [1, 1])
+    assert main(["compare", str(a), str(b)]) == 0
+    row = capsys.readouterr().out.splitlines()[2]
+    assert "+0.1000" in row and "[" not in row
+
+
 def test_runs_that_cannot_be_compared(tmp_path, capsys):
     a = write(tmp_path / "a", np.full((3, 2), 0.5))
     b = write(tmp_path / "b", np.full((9, 2), 0.5), [5, 6])

@@ -283,6 +283,18 @@ def test_each_class_has_a_line_on_top_with_interval_and_failures(whole, page):
     assert lines[2].startswith(f"mean of the classes {metrics['mean']['dice']:.3f}")
 
 
+def test_where_there_is_no_interval_the_mean_stands_alone(run):
+    """As of one patient, and limits of agreement of one case."""
+    write_table(run / "cases.csv", case_rows()[:2])
+    alone = {"subgroup": "device", "value": "A", "n": 60, "groups": 1}
+    alone["scores"] = {"dice": {"mean": 0.4567, "low": None, "high": None, "groups": 1}}
+    page = report(run, statistics=None, subgroups=[alone])
+    of = json.loads((run / "metrics.json").read_text())["classes"]["organ"]
+    assert f"<b>{of['dice']:.3f}</b>, n {of['n']}" in page
+    assert "<td>0.457</td>" in page
+    assert "organ: mean difference 1.000 mm², n 1<" in page
+
+
 def test_the_four_worst_cases_come_first_with_their_pictures(page):
     captions = Page(page).texts["figcaption"]
     dice = {}

@@ -35,8 +35,8 @@ def summarize_classes(metrics, rows):
         metrics: content of metrics.json.
         rows: of cases.csv with their failures.
 
-    Returns: list of {"name", "color": None for the mean, "scores": [(name, mean, "[low, high]" or
-    "")], "n": cases that show it, "failures": how many, None without rows}.
+    Returns: list of {"name", "color": None for the mean, "scores": [(name, mean, " [low, high]"
+    or "")], "n": cases that show it, "failures": how many, None without rows}.
     """
     statistics, failures = metrics.get("statistics") or {}, Counter()
     for row in rows:
@@ -63,7 +63,7 @@ def list_scores(scores, statistics, names):
     for name in names:
         of = statistics.get(name) or {}
         bounds = [format_score(of.get(end), name) for end in ("low", "high")]
-        interval = "" if "–" in bounds else f"[{', '.join(bounds)}]"
+        interval = "" if "–" in bounds else f" [{', '.join(bounds)}]"
         found.append((label(name), format_score(scores.get(name), name), interval))
     return found
 

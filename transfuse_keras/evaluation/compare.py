@@ -6,7 +6,12 @@ import numpy as np
 
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.cases import PENALIZED, add_penalties, list_metrics, read_cases
-from transfuse_keras.evaluation.statistics import adjust_holm, mean_of_classes, paired
+from transfuse_keras.evaluation.statistics import (
+    adjust_holm,
+    mean_of_classes,
+    paired,
+    spell_interval,
+)
 from transfuse_keras.files import format_table
 
 log = logging.getLogger(__name__)
@@ -102,7 +107,7 @@ def format_comparison(rows):
     cells = [
         (
             *(row["metric"], row["class"], f"{row['first']:.4f}", f"{row['second']:.4f}"),
-            f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]",
+            f"{row['difference']:+.4f}{spell_interval(row, '+.4f')}",
             *(f"{row['p']:.2g}", f"{row['p_holm']:.2g}", str(row["n"]), str(row["groups"])),
         )
         for row in rows

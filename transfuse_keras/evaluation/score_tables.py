@@ -80,12 +80,16 @@ def subgroup_rows(subgroups):
     rows = []
     for of in subgroups:
         found = [(of["scores"][column], column) for column in columns]
-        cells = [
-            f"{format_score(x['mean'], column)} ({format_interval(x, column)})"
-            for x, column in found
-        ]
+        cells = [format_with_interval(x, column) for x, column in found]
         rows.append((of["subgroup"], of["value"], of["n"], of["groups"], cells))
     return columns, rows
+
+
+def format_with_interval(statistics, metric):
+    """The mean, behind it the interval if there is one."""
+    interval = format_interval(statistics, metric)
+    behind = "" if interval == "–" else f" ({interval})"
+    return format_score(statistics["mean"], metric) + behind
 
 
 def format_interval(statistics, metric):

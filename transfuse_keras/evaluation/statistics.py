@@ -155,6 +155,13 @@ def bootstrap_interval(values, groups=None):
     return float(found.low), float(found.high)
 
 
+def spell_interval(figures, spec):
+    """The interval of figures as " [low, high]", with a format such as ".3f"; "" if there is none,
+    as of one patient."""
+    low, high = figures["low"], figures["high"]
+    return "" if math.isnan(low) else f" [{low:{spec}}, {high:{spec}}]"
+
+
 def paired(first, second, groups=None):
     """Difference `second` - `first` of two models on the same cases.
 

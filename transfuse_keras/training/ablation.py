@@ -9,7 +9,7 @@ import numpy as np
 
 from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.evaluation.compare import read_case_table, select_values
-from transfuse_keras.evaluation.statistics import summarize_scores
+from transfuse_keras.evaluation.statistics import spell_interval, summarize_scores
 from transfuse_keras.files import format_table, replacing
 from transfuse_keras.model.flops import count_flops
 from transfuse_keras.model.transfuse import TransFuse
@@ -171,4 +171,4 @@ def read_scores(folder, row, seeds, metrics):
 def describe_seeds(values, groups):
     figures = summarize_scores(np.mean(values, axis=0), groups)
     each = ", ".join(f"{summarize_scores(x)['mean']:.3f}" for x in values)
-    return f"{figures['mean']:.3f} [{figures['low']:.3f}, {figures['high']:.3f}] ({each})"
+    return f"{figures['mean']:.3f}{spell_interval(figures, '.3f')} ({each})"
