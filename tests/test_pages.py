@@ -87,7 +87,7 @@ def run(reference, tmp_path_factory):
 @pytest.fixture
 def no_training(monkeypatch):
     """Trainings are begun by the command line, and stop where the first image would be read."""
-    monkeypatch.setattr(train, "train", lambda *_, **__: Path("RUN"))
+    monkeypatch.setattr(train, "train_task", lambda *_, **__: Path("RUN"))
     monkeypatch.setattr(cross_validation, "cross_validate", lambda *_: None)
 
 
