@@ -11,7 +11,7 @@ from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.averaging import Averaged
 from transfuse_keras.export.budgets import QUANTIZATIONS
-from transfuse_keras.export.onnx_by_torch import write_onnx
+from transfuse_keras.export.onnx_by_torch import write_onnx_by_torch
 from transfuse_keras.export.resizing import resize_maps, resize_pixels
 from transfuse_keras.export.web import write_page
 from transfuse_keras.files import replacing
@@ -209,7 +209,7 @@ def export_onnx(model, path):
     if keras.backend.backend() == "torch":
         need("torch", "onnxscript", "onnxruntime")
         with replacing(path) as temporary:
-            write_onnx(serving_model(model), temporary)
+            write_onnx_by_torch(serving_model(model), temporary)
         return
     need("onnx", "onnx", "tf2onnx")
     import onnx

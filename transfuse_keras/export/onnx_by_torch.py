@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import keras
 
 
-def write_onnx(serving, path):
+def write_onnx_by_torch(serving, path):
     """Write a model of the PyTorch backend as a float32 .onnx file with a free batch dimension.
 
     Its input is `image`, its output `probabilities`, the free axis of both `batch`. Not by Keras'
