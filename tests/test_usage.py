@@ -146,6 +146,15 @@ def test_messages_go_to_stdout_and_warnings_to_stderr(monkeypatch, capsys, optio
         assert said.out.splitlines() == out and said.err.splitlines() == err
 
 
+def test_a_reader_that_has_seen_enough_is_no_error():
+    file = ROOT / "docs" / "models" / "hip" / "model-int8.tflite"
+    command = [sys.executable, "-m", "transfuse_keras", "inspect", str(file)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as one:
+        one.stdout.close()  # as `| head -0` does
+        assert one.stderr.read() == b""
+    assert one.returncode == 1
+
+
 def test_no_line_is_said_twice_whatever_a_library_does_to_the_root(monkeypatch, capsys):
     monkeypatch.setattr(logging.root, "handlers", [])
     with cli.printing():

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import select
 import sys
 import traceback
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
@@ -44,6 +45,8 @@ def main(argv=None):
         try:
             return getattr(commands, f"run_{name}")(**given) or 0
         except (InputError, OSError, Failure, KeyboardInterrupt, ImportError) as error:
+            if isinstance(error, BrokenPipeError) and not is_read(sys.stdout):
+                return 1  # `| head` has seen enough, which is no error to tell
             code, sentence = describe_error(error, name)
             if sentence is None:  # a module of our own, say
                 raise
@@ -52,6 +55,18 @@ def main(argv=None):
             else:
                 print(f"transfuse: {' '.join(sentence.splitlines())}", file=sys.stderr)
             return code
+
+
+def is_read(stream):
+    """Whether a pipe still has its reader; if it left, what is yet to be printed is dropped."""
+    if not hasattr(select, "poll"):  # Windows
+        return True
+    pipe = select.poll()
+    pipe.register(stream.fileno(), 0)  # a reader that left is told without asking
+    if not pipe.poll(0):
+        return True
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return False
 
 
 def describe_error(error, command):
