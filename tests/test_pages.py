@@ -18,9 +18,7 @@ from pages import PAGES, ROOT, py_block, shell_lines
 
 import transfuse_keras as tk
 from transfuse_keras.cli import main
-from transfuse_keras.files import write_json
 from transfuse_keras.model.variants import VARIANTS
-from transfuse_keras.runs.embedded import read_embedded
 from transfuse_keras.tasks import hip
 from transfuse_keras.training import cross_validation, planning, train
 
@@ -170,8 +168,10 @@ def make_export(path, *_):
 
 def make_model(path, _, page):
     own = page.parent / HIP.name
-    path.symlink_to(own if own.is_file() else HIP)
-    write_json(Path(f"{path}.json"), read_embedded(path))  # which the script for devices reads
+    model = own if own.is_file() else HIP
+    for ending in ("", ".json"):
+        remove(Path(f"{path}{ending}"))
+        Path(f"{path}{ending}").symlink_to(f"{model}{ending}")
 
 
 MAKERS = {

@@ -40,7 +40,8 @@ def make(name, data=None):
     folder = FOLDER / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    shutil.copy(run / FILE, folder)
+    for file in (FILE, f"{FILE}.json"):  # the script for devices reads the latter
+        shutil.copy(run / file, folder)
     exports = {FILE: read_json(run / f"{FILE}.json")["verified"]}
     licence = "cc-by-sa-4.0" if data else PHANTOM_LICENCE
     again = f"python docs/models/make.py {name}" + " --data Task04_Hippocampus" * bool(data)

@@ -1,5 +1,6 @@
 """The models in docs/models are what their cards say; the demonstration on the site runs one."""
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -19,6 +20,7 @@ from transfuse_keras.inference.describe import describe_file
 from transfuse_keras.inference.predict_files import predict_files
 from transfuse_keras.inference.predictor import load_predictor
 from transfuse_keras.metrics import dice
+from transfuse_keras.runs.embedded import read_embedded
 from transfuse_keras.tasks import hip
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -35,6 +37,8 @@ def test_a_model_is_small_and_its_card_names_licence_and_command(name):
     assert f"python docs/models/make.py {name}" in card.text
     about = describe_file(folder / FILE)
     assert about["task"] == name and about["variant"] in card.text
+    beside = json.loads((folder / f"{FILE}.json").read_text(encoding="utf-8"))
+    assert beside == read_embedded(folder / FILE)
 
 
 def test_no_picture_of_a_patient_is_among_them():
