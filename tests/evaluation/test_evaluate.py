@@ -168,6 +168,18 @@ def test_the_skin_protocol_scores_at_192_by_256_and_native():
     assert row["accuracy_192x256"] > 0.97 and row["iou_192x256"] != row["iou"]
 
 
+def test_the_skin_protocol_is_of_the_mirror_images_too():
+    def find_left(images):
+        left = np.arange(256) < 160
+        return np.broadcast_to(left[:, None], (len(images), 192, 256, 1)).astype("float32")
+
+    predictor = replace(brightness((192, 256), 3, 1), run=find_left)
+    everything = StubSample(np.zeros((192, 256, 3), "uint8"), np.ones((192, 256, 1), "uint8"))
+    for flips, share in (("", 160 / 256), ("h", 1)):
+        (row,) = evaluate(predictor, [everything], skin, flips=flips).rows
+        assert row["iou"] == row["iou_192x256"] == share
+
+
 def test_prostate_is_averaged_over_mirror_images():
     seen = []
 

@@ -11,7 +11,8 @@ from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.evaluation.cases import SUBGROUP
 from transfuse_keras.evaluation.protocols import OVERLAP, PROTOCOLS
 from transfuse_keras.inference.masks import clean_up, to_masks
-from transfuse_keras.inference.predict import predict_samples
+from transfuse_keras.inference.predict import average_flips, predict_samples
+from transfuse_keras.inference.predictor import as_predictor
 from transfuse_keras.metrics import nsd, surface_scores
 from transfuse_keras.metrics.calibration import BINS, count_reliability, measure_calibration
 from transfuse_keras.metrics.confusion import count_confusion
@@ -58,6 +59,8 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, vi
     histograms = np.zeros((3, len(task.classes), BINS))
     confusion, overlapping = 0, len(task.classes) == 1
     found = predict_samples(predictor, samples, task, flips)
+    # for protocols that predict at a size of their own
+    mirrored = average_flips(as_predictor(predictor), flips, task.mirrored_classes)
     hidden = not sys.stdout.isatty()
     for sample, image, truth, maps, seconds in track(
         found, "Scoring", len(samples), disable=hidden
@@ -77,7 +80,7 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, vi
         with_truth = partial(score_case, truth, classes=task.classes, tolerance=task.tolerance)
         scored = rows = with_truth(masks, spacing)
         for protocol in task.protocols:
-            scores = PROTOCOLS[protocol][1](predictor, image, truth, maps, thresholds)
+            scores = PROTOCOLS[protocol][1](mirrored, image, truth, maps, thresholds)
             rows = [{**row, **more} for row, more in zip(rows, scores, strict=True)]
         case = describe_case(sample, attributes)
         result.rows += [case | row for row in rows]
