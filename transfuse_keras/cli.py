@@ -45,7 +45,7 @@ def main(argv=None):
         try:
             return getattr(commands, f"run_{name}")(**given) or 0
         except (InputError, OSError, Failure, KeyboardInterrupt, ImportError) as error:
-            if isinstance(error, BrokenPipeError) and not is_read(sys.stdout):
+            if isinstance(error, BrokenPipeError) and not is_read():
                 return 1  # `| head` has seen enough, which is no error to tell
             code, sentence = describe_error(error, name)
             if sentence is None:  # a module of our own, say
@@ -57,15 +57,15 @@ def main(argv=None):
             return code
 
 
-def is_read(stream):
-    """Whether a pipe still has its reader; if it left, what is yet to be printed is dropped."""
+def is_read():
+    """Whether the pipe of stdout still has a reader; else what is yet to be printed is dropped."""
     if not hasattr(select, "poll"):  # Windows
         return True
-    pipe = select.poll()
-    pipe.register(stream.fileno(), 0)  # a reader that left is told without asking
+    stdout, pipe = 1, select.poll()  # the descriptor: a notebook's sys.stdout has none
+    pipe.register(stdout, 0)  # a reader that left is told without asking
     if not pipe.poll(0):
         return True
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)
     return False
 
 
