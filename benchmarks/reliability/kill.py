@@ -35,15 +35,15 @@ def kill_after(process, seconds):
 
 def kill_while_writing(process, run, count):
     """Kill a process when it is writing its `count`-th file. Returns as `kill_after`."""
-    seen = set()
+    seen, before = 0, set()
     while process.poll() is None:
-        for path in run.rglob(".part.*"):
-            with contextlib.suppress(OSError):
-                seen.add((path.name, path.stat().st_ino))
-            if len(seen) == count:
-                process.kill()
-                process.communicate()
-                return f"while writing {path.name.removeprefix('.part.')}"
+        now = {path.name for path in run.rglob(".part.*")}
+        begun, before = now - before, now  # a disk gives the number of a file to the next one
+        seen += len(begun)
+        if begun and seen >= count:
+            process.kill()
+            process.communicate()
+            return f"while writing {begun.pop().removeprefix('.part.')}"
         time.sleep(0.001)
     return None
 
@@ -58,7 +58,7 @@ def draw_moment(run, rng, duration):
     """
     if rng.random() < 0.5:
         return partial(kill_after, seconds=rng.uniform(0.2, 1) * duration)
-    return partial(kill_while_writing, run=run, count=rng.randint(1, 24))
+    return partial(kill_while_writing, run=run, count=rng.randint(1, 12))
 
 
 def interrupt(folder, run, moments):

@@ -85,7 +85,7 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path, capsys):
 @pytest.mark.slow
 def test_a_run_killed_several_times_ends_as_one_that_was_not(reference, tmp_path):
     run = tmp_path / "run"
-    moments = [partial(kill.kill_while_writing, run=run, count=count) for count in (4, 12)]
+    moments = [partial(kill.kill_while_writing, run=run, count=count) for count in (4, 5)]
     assert len(kill.interrupt(tmp_path, run, moments)) == 2
     found = runs.differences(run, reference[1])
     assert max(found.values()) < storage.TOLERANCE
