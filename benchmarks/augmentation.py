@@ -253,7 +253,7 @@ def memory():
 
 
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     arguments.add_argument("--profile", action="store_true")
     arguments.add_argument("--memory", action="store_true")
     given = arguments.parse_args()

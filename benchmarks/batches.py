@@ -43,7 +43,7 @@ def measure(predictor, images=16, rounds=5):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--variant", default="S", help="untrained; default: %(default)s")
     parser.add_argument("--size", nargs=2, type=int, default=(192, 256), help="height and width")
     parser.add_argument("--model", type=Path, help="a run folder, instead of an untrained model")

@@ -40,7 +40,7 @@ def measure(variant, times=3):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--variant", default="S", help="default: %(default)s")
     for name, seconds in measure(parser.parse_args().variant):
         print(f"{name}: " + ", ".join(f"{s:.1f}" for s in seconds))

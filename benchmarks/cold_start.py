@@ -106,7 +106,7 @@ def measure_predict(run):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     text = ".tflite file, or a run folder; by default an untrained Ti"
     parser.add_argument("model", nargs="?", type=Path, help=text)
     model = parser.parse_args().model

@@ -292,7 +292,9 @@ def run_part(backend, function, arguments, limit):
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--minutes", type=float, default=8, help="no part begins after this")
     parser.add_argument("--small", action="store_true", help="tiny sizes, for a CPU")

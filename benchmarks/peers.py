@@ -203,7 +203,7 @@ def find_seconds(folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     known = [*peer_models.BUILDERS, NNUNET]
     parser.add_argument("--run", type=Path, nargs="+", required=True, help="runs of ours")
     parser.add_argument("--out", type=Path, required=True)

@@ -103,7 +103,7 @@ def exchange(address, index, mebibytes):
 
 
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     arguments.add_argument("--variant", default="Ti")
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--loopback", action="store_true")

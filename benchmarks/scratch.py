@@ -81,7 +81,7 @@ def best_score(settings, run):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     for name in SETS:
         parser.add_argument(f"--{name}", metavar="DIR")
     parser.add_argument("--out", type=Path, required=True)

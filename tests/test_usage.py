@@ -1,5 +1,6 @@
 """What the command line says without a model: help, mistakes, messages, tracebacks."""
 
+import ast
 import json
 import logging
 import re
@@ -101,6 +102,19 @@ def test_a_mistyped_word_names_the_nearest_and_the_help_to_read(capsys, words, p
     assert ask(*words) == 2
     said = capsys.readouterr().err
     assert all(part in said for part in parts) and said.count("\n") == 1
+
+
+def test_no_script_takes_half_a_name_either():
+    """Each builds its own parser, since some run without the package."""
+    taking, refusing = [], []
+    for folder in ("benchmarks", "docs", "edge", "examples", "notebooks", "train"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("ArgumentParser"):
+                    given = {x.arg: ast.unparse(x.value) for x in node.keywords}
+                    found = refusing if given.get("allow_abbrev") == "False" else taking
+                    found.append(f"{path}:{node.lineno}")
+    assert not taking and refusing
 
 
 @pytest.mark.parametrize("name", COMMANDS)

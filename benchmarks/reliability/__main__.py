@@ -18,7 +18,7 @@ def kill_row(result):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--damages", type=int, default=6, help="checkpoints to damage")
     parser.add_argument("--cases", type=int, default=3000, help="files of each kind")

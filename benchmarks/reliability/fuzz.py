@@ -200,7 +200,7 @@ def markdown(tallies):
 def main():
     from benchmarks.reliability.fuzz_kinds import KINDS
 
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--count", type=int, default=5000, help="cases of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", nargs="+", choices=list(KINDS), default=list(KINDS))

@@ -60,7 +60,7 @@ def command(words):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("name", choices=list(EPOCHS))
     parser.add_argument("--data", help="folder of the hippocampus images")
     given = parser.parse_args()
