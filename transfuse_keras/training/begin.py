@@ -35,7 +35,7 @@ from transfuse_keras.runs.settings import (
 from transfuse_keras.tasks import find_task
 from transfuse_keras.training.hosts import check_job, find_job
 from transfuse_keras.training.tracking import find_trackers
-from transfuse_keras.versions import backend
+from transfuse_keras.versions import backend, find_exporter
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,8 @@ def begin(out=None, resume=False, source=None, devices=None, **given):
     if run is not None or source is not None:
         log_other_versions(run / CONFIG if run is not None else Path(source))
     run = train_task(settings, run or out, run is not None, devices, job, longer, **wanted)
-    if not exported_elsewhere(wanted["export"]):  # else another process has said it
+    exporter = find_exporter() if wanted["export"] else None
+    if not exported_elsewhere(exporter):  # else another process has said it
         log_next_commands(run)
 
 

@@ -92,29 +92,29 @@ def train_task(
     if job is not None and job[2] > 0:  # only the first process writes
         train_run(settings, Path(out), first=False, **options)
         return Path(out)
+    exporter = find_exporter() if export else None
     with writing_run(out, task.name, resume) as run, Trackers(run, track) as trackers:
         options["trackers"] = trackers
         splits, settings, model = train_run(settings, run, first=True, **options)
-        if not exported_elsewhere(export):
-            export_now = export and find_exporter() is not None
-            finish(settings, run, splits, model, keep_checkpoints, export_now, report)
+        if not exported_elsewhere(exporter):
+            finish(settings, run, splits, model, keep_checkpoints, exporter is not None, report)
             trackers.tell_scores(settings)
-    if exported_elsewhere(export):
+    if exported_elsewhere(exporter):
         options = {"--keep-checkpoints": keep_checkpoints, "--no-report": not report}
         asked = [option for option, given in options.items() if given]
-        name = {"tensorflow": "TensorFlow", "torch": "PyTorch"}[find_exporter()]
+        name = {"tensorflow": "TensorFlow", "torch": "PyTorch"}[exporter]
         log.info(f"Going on with {name}, to score and export the model")
         asked = ["train", "--resume", "--out", str(run), *asked]
-        if code := run_by(find_exporter(), asked):
+        if code := run_by(exporter, asked):
             sys.exit(code)  # it has said why
     elif export and not has_tensorflow():
         log.warning(describe_left_out(run))
     return run
 
 
-def exported_elsewhere(export):
-    """Whether a process with another backend ends the run: the one that writes its files."""
-    return export and find_exporter() not in (None, keras.backend.backend())
+def exported_elsewhere(exporter):
+    """Whether a process with another backend ends the run, as `find_exporter` names it."""
+    return exporter not in (None, keras.backend.backend())
 
 
 def describe_left_out(run):
