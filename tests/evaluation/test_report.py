@@ -14,7 +14,7 @@ from scored_run import CASES, CLASSES, METRICS, PICTURED, SQUARE, case_rows, mak
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation import figures
 from transfuse_keras.evaluation.report import write_report
-from transfuse_keras.evaluation.subgroups import find_worst, summarize_subgroups
+from transfuse_keras.evaluation.subgroups import find_worst, spell, summarize_subgroups
 from transfuse_keras.files import read_table, write_table
 from transfuse_keras.tasks import hip, polyp, prostate, skin
 
@@ -189,6 +189,7 @@ def test_the_worst_subgroup_is_named_with_its_interval(run):
     (line,) = [row for row in page.texts["tr"] if row.startswith("device: B")]
     assert f"{scores['mean']:.3f} ({scores['low']:.3f} to {scores['high']:.3f})" in line
     assert any(text.startswith("The lowest score: device B , Dice") for text in page.texts["p"])
+    assert sum(row.startswith("size of the truth in mm²: ") for row in page.texts["tr"]) == 3
     thirds = [x for x in found if x["subgroup"] == "size of the truth"]
     assert [x["n"] for x in thirds] == [20, 20, 20]
     assert [x["value"].split(",")[0] for x in thirds] == ["small", "medium", "large"]
@@ -213,6 +214,7 @@ def test_many_numbers_are_divided_in_thirds_and_single_cases_are_no_subgroup():
     assert not [x for x in found if x["subgroup"] == "note"]
     worst = find_worst([x for x in found if x["subgroup"] in ("hospital", "stage")])
     assert worst["value"] == "1"  # one patient is not a subgroup to be named
+    assert [spell(x) for x in (47486.3, 0.0312, 12.0)] == ["47,490", "0.0312", "12"]
 
 
 def test_header_tells_what_was_run(page):

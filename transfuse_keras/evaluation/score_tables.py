@@ -6,6 +6,7 @@ import jinja2
 import numpy as np
 
 from transfuse_keras.evaluation.cases import PENALIZED, is_distance
+from transfuse_keras.evaluation.subgroups import SIZE
 
 MOST_COLUMNS = 6  # more metrics become two tables
 
@@ -74,14 +75,16 @@ def overviews(metrics, names):
     ]
 
 
-def subgroup_rows(subgroups):
+def subgroup_rows(metrics):
     """The table of subgroups: (metrics, [(subgroup, value, cases, patients, [text])])."""
+    subgroups, unit = metrics.get("subgroups") or [], metrics.get("size_unit")
     columns = list(subgroups[0]["scores"]) if subgroups else []
     rows = []
     for of in subgroups:
         found = [(of["scores"][column], column) for column in columns]
         cells = [format_with_interval(x, column) for x, column in found]
-        rows.append((of["subgroup"], of["value"], of["n"], of["groups"], cells))
+        name = f"{SIZE} in {unit}" if of["subgroup"] == SIZE and unit else of["subgroup"]
+        rows.append((name, of["value"], of["n"], of["groups"], cells))
     return columns, rows
 
 

@@ -87,11 +87,16 @@ def divide_in_thirds(numbers, small, medium, large):
     low, high = np.quantile(list(numbers.values()), (1 / 3, 2 / 3))
     if not low < high:
         return {}
-    small, large = f"{small}, up to {low:.4g}", f"{large}, above {high:.4g}"
+    small, large = f"{small}, up to {spell(low)}", f"{large}, above {spell(high)}"
     return {
         case: small if number <= low else large if number > high else medium
         for case, number in numbers.items()
     }
+
+
+def spell(number):
+    """A number of four digits as people write it, without an exponent."""
+    return f"{float(f'{number:.4g}'):,.15g}"
 
 
 def find_worst(subgroups):

@@ -73,7 +73,7 @@ def write_card(
     rows = label_failures(read_case_rows(run / "cases.csv", shown_metrics(metrics)))
     split = read_split(run) if (run / SPLIT).is_file() else []
     known = facts(metrics, config, read_sessions(run), split)
-    columns, groups = subgroup_rows(metrics.get("subgroups") or [])
+    columns, groups = subgroup_rows(metrics)
     name = "phantoms, drawn by a program" if phantom else Path(config["data"]).name
     base = find_base(config)
     text = load_card_template().render(
