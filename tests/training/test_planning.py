@@ -14,7 +14,8 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.tasks import find_task
 from transfuse_keras.tasks.facts import Machine
 from transfuse_keras.tasks.plan import make_plan
-from transfuse_keras.training.planning import plan_folder, save_source
+from transfuse_keras.training import cross_validation, planning, train
+from transfuse_keras.training.planning import choose_weights, plan_folder, save_source
 
 
 @pytest.fixture
@@ -70,6 +71,46 @@ def test_plan_alone_prints_ten_lines_and_what_to_do_next(tmp_path, capsys):
     assert f"transfuse train --task {tmp_path}/mine.py --data {data}" in said
     assert find_task(str(tmp_path / "mine.py")).classes == ("class_1", "class_2", "class_3")
     assert "patients" in said and main(["plan", "--data", str(tmp_path / "missing")]) == 2
+
+
+def test_published_weights_are_named_with_their_licence(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(planning, "can_fetch", lambda names: asked.append(names) or True)
+    assert choose_weights("U-Ti") == choose_weights("S") == "imagenet"
+    assert asked[1] == ["resnet34.tv_in1k", "deit_small_patch16_224.fb_in1k"]
+    assert "resnet34.tv_in1k (bsd-3-clause)" in capsys.readouterr().out
+    with pytest.raises(InputError, match="Sx"):
+        choose_weights("Sx")
+    monkeypatch.setattr(planning, "can_fetch", lambda names: False)
+    assert choose_weights("S") == "none" and not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "reachable", "expected"),
+    [
+        ([], True, ("imagenet", None)),
+        ([], False, (None, 0.1)),
+        (["--recipe", "scratch"], True, (None, 0.1)),
+        (["--weights", "none"], True, (None, 0.1)),
+        (["--folds", "3"], True, ("imagenet", None)),
+    ],
+)
+def test_a_training_starts_from_published_weights_if_they_can_be_had(
+    bodies, monkeypatch, options, reachable, expected
+):
+    """The weights, and the warm-up that the recipe for random ones has."""
+    begun = []
+
+    def cross_validate(train_fold, plain, *others):
+        begun.append((plain["weights"], plain["recipe"]["warm_up"]))
+
+    monkeypatch.setattr(planning, "can_fetch", lambda names: reachable)
+    monkeypatch.setattr(cross_validation, "cross_validate", cross_validate)
+    monkeypatch.setattr(
+        train, "train_task", lambda s, *_, **__: begun.append((s.weights, s.recipe.warm_up)) or "R"
+    )
+    assert main(["train", "--task", "hip", "--data", str(bodies), *options]) == 0
+    assert begun == [expected]
 
 
 @pytest.mark.slow

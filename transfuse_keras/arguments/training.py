@@ -26,7 +26,7 @@ def add_train(top):
     add_save_task(data)
     data("--folds", type=int, metavar="N", help="cross-validation with N folds")
     data("--fold", type=int, metavar="K", help="only fold K (from 0) of --folds (default: 5)")
-    add_training(command)
+    add_training(command, "imagenet if it can be had")
     run = command.add_argument_group("run").add_argument
     run("--out", metavar="DIR", help="run folder (default: savedmodels/TASK, TASK-2, ...)")
     resume = "go on with the run in --out, or start it there; more --epochs train it for longer"
@@ -65,7 +65,7 @@ def add_ablate(top):
     listed = "print the rows with their parameters; train nothing"
     rows("--list", dest="only_list", action="store_true", help=listed)
     add_data(command)
-    add_training(command, seed=False)
+    add_training(command, "none", seed=False)
     run = command.add_argument_group("run").add_argument
     run("--out", metavar="DIR", help="folder of the runs (default: savedmodels/ablation-TASK)")
     run("--resume", action="store_true", help="go on in --out; what is complete is kept")
@@ -82,13 +82,13 @@ def add_data(command, without=""):
     return add
 
 
-def add_training(command, seed=True):
+def add_training(command, weights, seed=True):
     add = command.add_argument_group("model").add_argument
     add("--variant", help=f"{', '.join(VARIANTS)} (default: the task's)")
     add_image_size(add, "the task's; multiples of 16")
     around = "volumes: the model also sees K slices on either side (2.5D; default: the task's)"
     add("--context", type=int, metavar="K", help=around)
-    add_weights(add, "the task's, else none")
+    add_weights(add, f"the task's, else {weights}")
     add("--skip-heads", action="store_true", help="do not load the weights of the three heads")
     add = command.add_argument_group("training").add_argument
     recipe = "paper (default with pretrained weights) or scratch (default on data without them)"

@@ -107,6 +107,12 @@ def choose_recipe(given, own):
     return given.get("recipe", "paper" if made else "scratch")
 
 
+def leaves_start_open(given, task):
+    """Whether neither the options of a training on data nor its task say what it starts from."""
+    chosen = "weights" in given or given.get("recipe") == "scratch" or "skip_heads" in given
+    return bool(given.get("data")) and not chosen and task.recipe.weights is None
+
+
 def describe_recipe(given, own):
     """A sentence on the recipe that was chosen for a training on data; None if it was given, or
     made for the weights."""

@@ -194,7 +194,9 @@ def choose_batch_size(facts, machine, size):
         return usual, of_recipe
     if room < few:
         return batch_size, f"{machine.memory / 1e9:.1f} GB of memory are free"
-    return batch_size, f"{facts.images} images make at least {BATCHES} batches so, if they can"
+    if facts.images < BATCHES * batch_size:
+        return batch_size, f"the smallest, as there are {facts.images} images"
+    return batch_size, f"so that an epoch of {facts.images} images has {BATCHES} batches or more"
 
 
 def choose_epochs(facts, scale):

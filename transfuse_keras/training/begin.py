@@ -19,6 +19,7 @@ from transfuse_keras.runs.folder import (
 from transfuse_keras.runs.options import (
     describe_recipe,
     find_settings,
+    leaves_start_open,
     parse_spacing,
     recipe_of,
     refuse_missing_data,
@@ -56,6 +57,8 @@ def begin(out=None, resume=False, source=None, devices=None, **given):
     find_trackers(wanted["track"], [run] if run else [])
     if run is None:
         plan_if_asked(given, save_task, source, job)
+        if source is None and not job:
+            choose_start(given)
         settings = find_settings(given, source)
         if settings.auto_batch and (job or devices):
             raise InputError("--auto-batch: is for one device; give --batch-size for several.")
@@ -109,6 +112,8 @@ def train_folds(given, out, resume, source, devices, job, wanted):
             return
     else:
         plan_if_asked(given, save_task, source)
+        if source is None:
+            choose_start(given)
         settings, count = find_settings(given, source), given["folds"]
         plain = {**plain_settings(settings), "folds": count}
         refuse_taken(out, FOLDS_FILE)
@@ -143,6 +148,19 @@ def plan_if_asked(given, save_task, source, job=None):
         given["task"] = str(plan_data(given["data"], save_task, given))
     elif save_task is not None:
         raise InputError("--save-task: a plan is made of --data, without --task.")
+
+
+def choose_start(given):
+    """Let a training on data start from published weights, if they can be had and neither options
+    nor task say from what: `given` names the weights then."""
+    settings = find_settings(given)
+    if leaves_start_open(given, settings.task):
+        settings.check()
+        refuse_missing_data(settings.data)
+        import_tensorflow()
+        from transfuse_keras.training.planning import choose_weights
+
+        given["weights"] = choose_weights(settings.recipe.variant)
 
 
 def plan_data(data, save_task, given, alone=False):

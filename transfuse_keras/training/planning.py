@@ -9,7 +9,7 @@ from transfuse_keras.data.survey import survey
 from transfuse_keras.devices import name_accelerators
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
-from transfuse_keras.model.variants import VARIANTS
+from transfuse_keras.model.variants import resolve_variant
 from transfuse_keras.tasks.facts import Machine
 from transfuse_keras.tasks.plan import ACCELERATOR, CPU, make_plan
 from transfuse_keras.tasks.source import write_source
@@ -52,13 +52,29 @@ def look_at_machine(weights=None):
     accelerator = bool(name_accelerators())
     memory = float("inf") if accelerator else available_memory()
     if weights is None:
-        variant = VARIANTS[(ACCELERATOR if accelerator else CPU).variant]
-        names = [default_weights(branch) for branch in (variant.cnn, variant.vit)]
-        weights = "imagenet" if can_fetch(names) else "none"
-        if weights != "none":
-            told = " and ".join(f"{name} ({PUBLISHED[name].licence})" for name in names)
-            log.info(f"Published weights: {told}; --weights none starts without them.")
+        weights = choose_weights((ACCELERATOR if accelerator else CPU).variant)
     return Machine(memory, accelerator, weights)
+
+
+def choose_weights(variant):
+    """What a training starts from where nobody says it: "imagenet" if the published weights of a
+    variant can be had, which is said with their licences, else "none".
+
+    Raises: InputError if there is no such variant.
+    """
+    try:
+        variant = resolve_variant(variant)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    branches = [branch for branch in (variant.cnn, variant.vit) if branch]
+    if not all(isinstance(branch, str) for branch in branches):  # a CNN of the user's own
+        return "none"
+    names = [default_weights(branch) for branch in branches]
+    if not can_fetch(names):
+        return "none"
+    told = " and ".join(f"{name} ({PUBLISHED[name].licence})" for name in names)
+    log.info(f"Published weights: {told}; --weights none starts without them.")
+    return "imagenet"
 
 
 def format_plan(plan):

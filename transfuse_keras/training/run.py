@@ -21,10 +21,10 @@ from transfuse_keras.inference.predict import average_flips, predict, predict_vo
 from transfuse_keras.inference.predictor import Predictor, load_predictor
 from transfuse_keras.runs.folder import COMPLETE
 from transfuse_keras.runs.metadata import known_task
-from transfuse_keras.runs.options import OF_RECIPE, OF_SETTINGS, parse_settings
+from transfuse_keras.runs.options import OF_RECIPE, OF_SETTINGS, leaves_start_open, parse_settings
 from transfuse_keras.tasks import Task, find_task
 from transfuse_keras.training import train as training
-from transfuse_keras.training.planning import plan_folder
+from transfuse_keras.training.planning import choose_weights, plan_folder
 
 log = logging.getLogger(__name__)
 
@@ -159,4 +159,7 @@ def train(
     if task is not None and not isinstance(task, Task):
         task = find_task(str(task))
     settings = parse_settings(options, task)
+    if leaves_start_open(options, settings.task):
+        options["weights"] = choose_weights(settings.recipe.variant)
+        settings = parse_settings(options, task)
     return Run(training.train_task(settings, out, export=export, track=track))
