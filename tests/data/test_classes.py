@@ -8,7 +8,9 @@ import pytest
 from data.files import SIZE, decathlon_folder, disc, hip_folder, picture, rows_of_labels, save
 
 from transfuse_keras.data.classes import Classes, find_classes
+from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.errors import InputError
+from transfuse_keras.tasks import Task
 
 
 def folder_of(folder, *masks, suffix="png"):
@@ -68,6 +70,20 @@ def test_folders_and_endings_of_masks_name_the_classes(tmp_path):
             save(tmp_path / "b" / "masks" / f"x_{number}_{name}.png", disc())
     assert find_classes(tmp_path / "a").names == ("heart", "left_lung")
     assert find_classes(tmp_path / "b").names == ("heart", "left_lung")
+
+
+def test_a_lesion_beside_another_structure_is_a_class(tmp_path):
+    for number in range(2):
+        save(tmp_path / "images" / f"x_{number}.png", picture(number))
+        for name, mask in (("lesion", disc()), ("liver", disc() * 0)):
+            save(tmp_path / "masks" / f"x_{number}_{name}.png", mask)
+    names = find_classes(tmp_path).names
+    assert names == ("lesion", "liver")
+    samples = find_samples(Task("t", names), tmp_path).samples
+    assert len(samples) == 2 and samples[0].read()[1].any(axis=(0, 1)).tolist() == [True, False]
+    for file in (tmp_path / "masks").glob("*liver*"):
+        file.unlink()
+    assert find_classes(tmp_path).names == ("foreground",)
 
 
 def test_a_description_of_volumes_names_classes_and_channels(tmp_path):

@@ -59,6 +59,17 @@ def test_a_list_of_colours_tells_the_classes(tmp_path, name, mode):
     assert any(f"colours by {name}" in note for note in check(organs, tmp_path).notes)
 
 
+def test_black_is_background_where_a_list_names_none(tmp_path):
+    write(tmp_path)
+    (tmp_path / "classes.txt").write_text("spleen 0 0 255\nliver tip 250 50 83\nx 10 200 255\n")
+    assert read_classes(tmp_path) == ("spleen", "liver tip", "x")
+    (sample, *_) = find_samples(organs, tmp_path).samples
+    np.testing.assert_array_equal(sample.read()[1], expected(2, 1))
+    (tmp_path / "classes.txt").write_text(LISTS["classes.txt"].replace("0 0 0", "0 0 1"))
+    with pytest.raises(InputError, match="0,0,0"):
+        sample.read()
+
+
 def test_without_a_list_the_colours_are_found_and_name_the_classes(tmp_path):
     write(tmp_path)
     names = read_classes(tmp_path)

@@ -13,6 +13,7 @@ from transfuse_keras.data.colours import find_classes_by_colour
 from transfuse_keras.data.layouts import annotations, arrays, decathlon, isic
 from transfuse_keras.data.layouts.folders import find_places, holds_images, subfolders
 from transfuse_keras.data.layouts.listing import Listing
+from transfuse_keras.data.layouts.names import STRUCTURE
 from transfuse_keras.data.layouts.pairs import list_files
 from transfuse_keras.data.mask_values import LARGEST_LABEL, snap, spell_value
 from transfuse_keras.data.masks import read_stored_values
@@ -106,9 +107,10 @@ def by_places(places, directory):
         images, find, masks = list_files(place, (), Listing())
         matches = [find(stem) for stem in images]
         found = [path for match in matches for path in match.paths]
-        if not found:
+        if not found or are_of_one_class(found, masks, images):
             named |= {name for path in masks if (name := ending_of(path.stem, images))}
             how = "endings of the names of masks"
+            continue
         files += found
     if named:
         return Classes(tuple(sorted(named)), how)
@@ -118,6 +120,13 @@ def by_places(places, directory):
         return Classes(names, "colours of the masks")
     count, ignore, how = count_labels(files)
     return Classes(read_names(directory, count), how, ignore)
+
+
+def are_of_one_class(found, masks, images):
+    """Whether masks such as x_lesion are those of one class, as others of x have other endings."""
+    endings = {ending_of(path.stem, images) for path in masks - set(found)}
+    structure = all(path.stem.lower().endswith(f"_{STRUCTURE}") for path in found)
+    return structure and bool(endings) and None not in endings
 
 
 def ending_of(stem, images):
@@ -206,7 +215,7 @@ def interpret(counts, lossy, where):
         return 1, None, f"values 0 and {top:g} of the masks"
     if top == FULL[0] and whole and rest[-1] <= LARGEST_LABEL and not lossy:
         values = list_all(rest)
-        return int(rest[-1]), int(top), f"values {values} of the masks; {top:g} is left out"
+        return int(rest[-1]), int(top), f"values {values} of the masks"
     soft = sum(counts[value] for value in rest) / sum(counts[value] for value in found)
     plain = top in FULL and found[0] > 0 and (len(rest) > FEW_VALUES or soft < MANY_PIXELS)
     if plain or (lossy and 127 < top <= FULL[0]):

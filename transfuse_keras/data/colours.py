@@ -69,6 +69,8 @@ def find_colours(path, classes):
     for folder in path.parents[:ABOVE]:
         for name in FILES:
             if (folder / name).is_file() and (listed := read_list(folder / name)):
+                if not any(map(is_background, listed.values())):
+                    listed = {0: "background", **listed}
                 return listed, folder / name
     return None, None
 

@@ -78,7 +78,8 @@ def describe_scoring(facts, judged):
     unit = "mm" if facts.spacing else "pixels"
     threshold = "thresholds chosen on validation" if judged else "threshold 0.5"
     count = facts.counts[1]
+    cases = "1 validation case is" if count == 1 else f"{count} validation cases are"
     return (
         f"Dice, IoU and distances in {unit}, {threshold}",
-        f"{count} validation cases are {'enough' if judged else 'too few'} to choose them",
+        f"{cases} {'enough' if judged else 'too few'} to choose thresholds by",
     )

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from transfuse_keras.data.layouts.listing import image_files
 
 # x.png has its mask in x_mask.png, x-mask.png, x.mask.png ...; case does not matter
+STRUCTURE = "lesion"  # the word that may also be a class, one of several
 WORDS = (
-    *("mask", "masks", "segmentation", "seg", "gt", "groundtruth", "label", "labels", "lesion"),
+    *("mask", "masks", "segmentation", "seg", "gt", "groundtruth", "label", "labels", STRUCTURE),
     *("manual1", "manual", "annotation", "1stho"),
 )
 UNDERSTOOD = (
@@ -55,6 +56,8 @@ class MaskFiles:
         self.by_stem, self.by_key = defaultdict(list), defaultdict(list)
         for stem, path in files.items():
             found = MASK_NAME.match(stem)
+            if found and len(classes) > 1 and found["word"] in classes:
+                found = None
             if found:
                 self.by_stem[found["stem"]].append((found["part"] or "", path))
             self.by_key[key_of(found["stem"] if found else stem)].append(path)
