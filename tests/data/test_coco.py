@@ -10,7 +10,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from transfuse_keras.data.check import check
-from transfuse_keras.data.layouts import find_samples, read_classes
+from transfuse_keras.data.classes import find_classes
+from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.shapes import decode_runs, fill_ring
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks import Task
@@ -145,7 +146,7 @@ def test_classes_and_splits_as_roboflow_and_coco_lay_them(tmp_path):
     for start, part in enumerate(("train", "valid", "test")):
         path = tmp_path / "roboflow" / part / "_annotations.coco.json"
         write(path, [(0, 3, [SQUARE])], ["1.png"], [parent, *own], start=start)
-    assert read_classes(tmp_path / "roboflow") == ("nucleus", "Cell_Body")
+    assert find_classes(tmp_path / "roboflow").names == ("nucleus", "Cell_Body")
     found = find_samples(cells, tmp_path / "roboflow").samples
     assert [(x.name, x.split) for x in found] == [
         ("test/1", "test"), ("train/1", "train"), ("valid/1", "val")
@@ -156,7 +157,7 @@ def test_classes_and_splits_as_roboflow_and_coco_lay_them(tmp_path):
         write(path, [(0, 3, [SQUARE])], ["1.png"], folder=folder, start=start)
     found = find_samples(cells, tmp_path / "coco").samples
     assert [(x.name, x.split) for x in found] == [("train2017/1", "train"), ("val2017/1", "val")]
-    assert read_classes(tmp_path / "coco" / "images") is None
+    assert find_classes(tmp_path / "coco" / "images") is None
 
 
 def test_a_path_of_another_machine_finds_the_image_with_most_of_its_end(tmp_path):

@@ -6,7 +6,8 @@ from data.files import picture, rows_of_labels, save
 from PIL import Image
 
 from transfuse_keras.data.check import check
-from transfuse_keras.data.layouts import find_samples, read_classes
+from transfuse_keras.data.classes import find_classes
+from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.palettes import voc_palette
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks import Task
@@ -51,7 +52,7 @@ def test_a_list_of_colours_tells_the_classes(tmp_path, name, mode):
     (tmp_path / name).write_text(LISTS[name])
     (sample, *_) = find_samples(organs, tmp_path).samples
     np.testing.assert_array_equal(sample.read()[1], expected(2, 1))
-    assert [x.lower()[:6] for x in read_classes(tmp_path) if len(x) > 5] in (
+    assert [x.lower()[:6] for x in find_classes(tmp_path).names if len(x) > 5] in (
         ["liver_", "spleen"], ["liver ", "spleen"], ["spleen", "liver "]
     )  # fmt: skip
     single = Task("t", ("spleen",))
@@ -62,7 +63,7 @@ def test_a_list_of_colours_tells_the_classes(tmp_path, name, mode):
 def test_black_is_background_where_a_list_names_none(tmp_path):
     write(tmp_path)
     (tmp_path / "classes.txt").write_text("spleen 0 0 255\nliver tip 250 50 83\nx 10 200 255\n")
-    assert read_classes(tmp_path) == ("spleen", "liver tip", "x")
+    assert find_classes(tmp_path).names == ("spleen", "liver tip", "x")
     (sample, *_) = find_samples(organs, tmp_path).samples
     np.testing.assert_array_equal(sample.read()[1], expected(2, 1))
     (tmp_path / "classes.txt").write_text(LISTS["classes.txt"].replace("0 0 0", "0 0 1"))
@@ -72,7 +73,7 @@ def test_black_is_background_where_a_list_names_none(tmp_path):
 
 def test_without_a_list_the_colours_are_found_and_name_the_classes(tmp_path):
     write(tmp_path)
-    names = read_classes(tmp_path)
+    names = find_classes(tmp_path).names
     assert names == ("colour_0000ff", "colour_0ac8ff", "colour_fa3253")
     masks = find_samples(Task("t", names, exclusive=True), tmp_path).samples[0].read()[1]
     np.testing.assert_array_equal(masks, expected(2, 3, 1))
@@ -99,11 +100,11 @@ def test_what_is_not_listed_is_refused(tmp_path):
     for number in (1, 2):
         (tmp_path / "masks" / f"{number}.png").unlink()
     with pytest.raises(InputError, match="background"):
-        read_classes(tmp_path)
+        find_classes(tmp_path)
     soft = np.arange(30 * 40 * 3, dtype="uint8").reshape(30, 40, 3)
     Image.fromarray(soft).save(tmp_path / "masks" / "0.png")
     with pytest.raises(InputError, match=r"0\.png.*31"):
-        read_classes(tmp_path)
+        find_classes(tmp_path)
 
 
 def test_jpeg_and_transparency_are_refused(tmp_path):
@@ -132,7 +133,7 @@ def test_values_stay_values_beside_a_list_or_names_without_colours(tmp_path):
         np.testing.assert_array_equal(
             sample.read()[1], expected(1, 2) * (rows_of_labels(2) > 0)[..., None]
         )
-    assert read_classes(tmp_path) is None
+    assert find_classes(tmp_path).names == ("spleen", "liver tip")
 
 
 def test_pascal_voc_as_it_is_downloaded(tmp_path):

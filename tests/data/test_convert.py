@@ -5,7 +5,14 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from data.files import binary_folder, picture, rows_of_labels, save
+from data.files import (
+    binary_folder,
+    decathlon_folder,
+    disc,
+    picture,
+    rows_of_labels,
+    save,
+)
 from data.test_coco import CATEGORIES, OBJECTS, SQUARE
 from data.test_coco import write as write_coco
 from data.test_labelme import SHAPES, as_text
@@ -13,6 +20,7 @@ from data.test_labelme import write as write_labelme
 from PIL import Image
 
 from transfuse_keras.cli import main
+from transfuse_keras.data.classes import find_classes
 from transfuse_keras.data.convert import convert
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.errors import InputError
@@ -105,7 +113,28 @@ def test_nothing_is_written_if_something_cannot_be(tmp_path):
     ):
         with pytest.raises(InputError, match=word):
             convert(data, at, task)
-    binary_folder(tmp_path / "plain", "ab")
-    with pytest.raises(InputError, match=r"plain.*--task"):
+    (tmp_path / "plain").mkdir()
+    with pytest.raises(InputError, match=r"plain.*layout"):
         convert(tmp_path / "plain", out)
-    assert sorted(x.name for x in tmp_path.iterdir()) == ["data", "plain"]
+    decathlon_folder(tmp_path / "volumes")
+    with pytest.raises(InputError, match="volumes"):
+        convert(tmp_path / "volumes", out)
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["data", "plain", "volumes"]
+
+
+def test_without_a_task_the_classes_are_those_of_a_plan(tmp_path):
+    for number in range(2):
+        stem = f"{number}.png"
+        save(tmp_path / "labels" / "images" / stem, picture(number))
+        save(tmp_path / "labels" / "masks" / stem, np.maximum(rows_of_labels(2), disc(255, 2)))
+        save(tmp_path / "folders" / "images" / stem, picture(number))
+        save(tmp_path / "folders" / "masks" / "liver" / stem, disc())
+        save(tmp_path / "folders" / "masks" / "tumour" / stem, disc(radius=3))
+    (tmp_path / "labels" / "classes.txt").write_text("spleen\nliver\n")
+    for name in ("labels", "folders"):
+        convert(tmp_path / name, tmp_path / f"new-{name}")
+        assert find_classes(tmp_path / f"new-{name}").names == find_classes(tmp_path / name).names
+    written = Image.open(tmp_path / "new-labels" / "masks" / "0.png")
+    np.testing.assert_array_equal(written, Image.open(tmp_path / "labels" / "masks" / "0.png"))
+    folders = [x.name for x in (tmp_path / "new-folders" / "masks").iterdir()]
+    assert sorted(folders) == ["liver", "tumour"]

@@ -6,7 +6,8 @@ import pytest
 from data.files import SIZE, picture, save
 from pycocotools import mask as coco_mask
 
-from transfuse_keras.data.layouts import find_samples, read_classes
+from transfuse_keras.data.classes import find_classes
+from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks import Task
 
@@ -104,7 +105,7 @@ def test_classes_splits_names_and_images_without_shapes(tmp_path):
         save(tmp_path / "images" / name, picture(number))
     images = {("Zähne/1.png", "Train"): line, ("b.png", "Validation"): ""}
     write(tmp_path / "annotations.xml", images)
-    assert read_classes(tmp_path) == ("Root_Canal", "molar")
+    assert find_classes(tmp_path).names == ("Root_Canal", "molar")
     listing = find_samples(teeth, tmp_path)
     assert [(x.name, x.split) for x in listing.samples] == [("Zähne/1", "train"), ("b", "val")]
     assert not any(x.read()[1].any() for x in listing.samples)

@@ -13,6 +13,7 @@ from pydicom.sr.codedict import codes
 from transfuse_keras.data.check import check
 from transfuse_keras.data.dicom_series import sort_slices
 from transfuse_keras.data.layouts import find_samples
+from transfuse_keras.data.survey import survey
 from transfuse_keras.data.value_range import fix_ranges
 from transfuse_keras.inference.dicom_seg import complete, save_segmentation
 from transfuse_keras.tasks import Task, hip, polyp, prostate
@@ -208,3 +209,24 @@ def test_an_unknown_segment_and_another_size_are_refused(knees, tmp_path):
     )
     both = replace(hip, codes={name: KNEE.codes["femur"] for name in hip.classes})
     assert any("may be" in line for line in find_samples(both, tmp_path).errors)
+
+
+def test_without_a_task_the_segments_are_the_classes(knees, tmp_path):
+    for i, image in enumerate(knees(6)):
+        write_seg(tmp_path / "seg" / f"{i}.dcm", [image], blocks((1, 20, 33)))
+    facts = survey(tmp_path)
+    assert facts.classes == ("Femur bone", "Left-Tibia") and facts.overlap and facts.field is None
+    assert facts.patients == 6 and sum(facts.counts) == 6
+
+
+def test_without_a_task_a_seg_of_a_series_makes_a_task_on_volumes(tmp_path):
+    for number in range(4):
+        folder = tmp_path / f"{number}"
+        series_folder(folder / "scan")
+        images = [complete(header) for _, header in sort_slices(folder / "scan")[0]]
+        values = np.zeros((6, 40, 32, 1), "uint8")
+        values[1:5, 10:25, 5:20] = 1
+        write_seg(folder / "seg.dcm", images, values, ("liver",))
+    facts = survey(tmp_path)
+    assert (facts.classes, facts.channels, sum(facts.counts)) == (("liver",), 1, 4)
+    assert facts.field is not None and facts.spacing == pytest.approx((0.9, 0.7))

@@ -10,7 +10,8 @@ import pytest
 from data.files import SIZE, picture, save
 from PIL import Image
 
-from transfuse_keras.data.layouts import find_samples, read_classes
+from transfuse_keras.data.classes import find_classes
+from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks import Task
 
@@ -96,7 +97,7 @@ def test_masks_are_those_that_labelme_draws(tmp_path):
     drawn = np.array([list(line) for line in DRAWN.split()])
     np.testing.assert_array_equal(image, picture(0))
     np.testing.assert_array_equal(masks, drawn[..., None] == ["a", "b"])
-    assert read_classes(tmp_path) == ("liver", "spleen")
+    assert find_classes(tmp_path).names == ("liver", "spleen")
     both = find_samples(replace(organs, exclusive=False), tmp_path).samples[0].read()[1]
     assert both.all(axis=-1).sum() == sample.overlap() > 10  # where one lies on the other
 

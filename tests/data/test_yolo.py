@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from data.files import SIZE, picture, save
 
-from transfuse_keras.data.layouts import find_samples, read_classes
+from transfuse_keras.data.classes import find_classes
+from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks import Task
 
@@ -54,7 +55,7 @@ def test_masks_are_those_drawn_by_hand(tmp_path):
     assert by_name["Riß 1"].overlap() == 90 - 6 * 6 == expected().all(axis=-1).sum()
     assert not by_name["empty"].read()[1].any() and not by_name["none"].read()[1].any()
     assert any("1 of 3 images" in note for note in listing.notes)
-    assert read_classes(tmp_path) == ("Crack", "spalling")
+    assert find_classes(tmp_path).names == ("Crack", "spalling")
 
 
 @pytest.mark.parametrize("kind", ["ultralytics", "roboflow", "cvat"])

@@ -47,6 +47,6 @@ def add_convert(top):
     data = command.add_argument_group("data").add_argument
     data("--data", metavar="DIR", required=True, help="folder in a known layout, of images")
     data("--out", metavar="DIR", required=True, help="folder to write, not there or empty")
-    data("--task", help=f"{TASK_HELP} (default: the classes that the data names)")
+    data("--task", help=f"{TASK_HELP} (default: the classes that are found)")
     add_spacing(data)
     add_reading(data)

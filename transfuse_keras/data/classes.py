@@ -10,7 +10,7 @@ import numpy as np
 
 from transfuse_keras.data.class_names import is_background
 from transfuse_keras.data.colours import find_classes_by_colour
-from transfuse_keras.data.layouts import annotations, arrays, decathlon, isic
+from transfuse_keras.data.layouts import annotations, arrays, decathlon, isic, segmentations
 from transfuse_keras.data.layouts.folders import find_places, holds_images, subfolders
 from transfuse_keras.data.layouts.listing import Listing
 from transfuse_keras.data.layouts.names import STRUCTURE
@@ -39,12 +39,14 @@ class Classes:
         found: what told them, in words.
         ignore: value of the pixels that are left out, or None.
         channels: of volumes; None for images.
+        labels: whether masks are label maps, in which a pixel has one class at most.
     """
 
     names: tuple[str, ...]
     found: str
     ignore: int | None = None
     channels: int | None = None
+    labels: bool = False
 
 
 def find_classes(directory, masks=None):
@@ -69,6 +71,9 @@ def find_classes(directory, masks=None):
         shape = arrays.open_array(file).shape
         names = read_names(directory, shape[3] if len(shape) == 4 else 1)
         return Classes(names, f"{file.name} has {quantity(len(names), 'mask')} an image")
+    if masks is None and (segments := segmentations.read_segments(directory)):
+        names = tuple(name for name in segments[0] if not is_background(name))
+        return Classes(names, "the segments of DICOM SEG", channels=1 if segments[1] else None)
     if names := annotations.read_annotated_classes(directory, masks):
         return Classes(names, "the names of the annotations")
     if masks is None and isic.find(Task("", ("lesion",)), directory) is not None:
@@ -119,7 +124,7 @@ def by_places(places, directory):
     if names := find_classes_by_colour(files):
         return Classes(names, "colours of the masks")
     count, ignore, how = count_labels(files)
-    return Classes(read_names(directory, count), how, ignore)
+    return Classes(read_names(directory, count), how, ignore, labels=count > 1)
 
 
 def are_of_one_class(found, masks, images):

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from transfuse_keras.data.class_names import plain
+from transfuse_keras.data.classes import Classes, find_classes
 from transfuse_keras.data.kinds import IMAGES
-from transfuse_keras.data.layouts import find_samples, read_classes
+from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.layouts.listing import find_split_word, is_image
 from transfuse_keras.data.palettes import voc_palette
 from transfuse_keras.data.resize import IGNORED
@@ -32,7 +33,7 @@ def convert(directory, out, task=None, spacing=None, masks=None, group=None):
     Args:
         directory: folder in a known layout, with images.
         out: Path of a folder that is not there, or empty.
-        task: Task; None for the classes that the data names, which may overlap.
+        task: Task; None for the classes that are found, which may overlap but in label maps.
         spacing, masks, group: as of `find_samples`.
 
     Returns: the Listing of what was written.
@@ -45,10 +46,7 @@ def convert(directory, out, task=None, spacing=None, masks=None, group=None):
     if out.resolve().is_relative_to(directory.resolve()):
         raise InputError(f"{out}: lies in the data; give a folder outside for --out.")
     if task is None:
-        classes = read_classes(directory, masks)
-        if classes is None:
-            raise InputError(f"{directory}: does not name its classes; give --task.")
-        task = Task(directory.name, classes)
+        task = make_task(directory, masks)
     if task.field is not None:
         raise InputError(f"{directory}: holds volumes; only images can be converted.")
     listing = find_samples(task, directory, spacing, masks, group)
@@ -64,6 +62,18 @@ def convert(directory, out, task=None, spacing=None, masks=None, group=None):
         if task.exclusive and len(task.classes) > 1:
             (temporary / "classes.txt").write_text("\n".join(task.classes) + "\n", encoding="utf-8")
     return listing
+
+
+def make_task(directory, masks):
+    """A Task for the classes that are found in a folder; label maps stay label maps."""
+    found = find_classes(directory, masks) or Classes(("any",), "")  # reading says what lacks
+    return Task(
+        directory.name,
+        found.names,
+        ignore=found.ignore,
+        exclusive=found.labels,
+        field=None if found.channels is None else (1.0, 1.0),
+    )
 
 
 def place_samples(samples, task):

@@ -54,19 +54,3 @@ def find_samples(task, directory, spacing=None, masks=None, group=None):
     refuse_structures(files_below(directory))
     looked_for = "; ".join(layout.LOOKED_FOR for layout in LAYOUTS)
     raise InputError(f"{directory}: no known layout; looked for: {looked_for}.")
-
-
-def read_classes(directory, masks=None):
-    """The names of the classes where a folder itself tells them: by its annotations, or by masks
-    with a colour for each class.
-
-    Args:
-        directory: Path.
-        masks: as of `find_samples`.
-
-    Returns: tuple of str, or None if nothing tells them.
-
-    Raises: InputError if annotations or colours are there but cannot be used.
-    """
-    found = annotations.read_annotated_classes(Path(directory), masks)
-    return found or pairs.find_colour_classes(Path(directory), masks)

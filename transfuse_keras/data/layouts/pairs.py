@@ -11,7 +11,6 @@ from pathlib import PureWindowsPath
 
 import numpy as np
 
-from transfuse_keras.data.colours import find_classes_by_colour
 from transfuse_keras.data.layouts.folders import find_places, show_no_shape
 from transfuse_keras.data.layouts.groups import Clue, look_up, read_groups
 from transfuse_keras.data.layouts.listing import (
@@ -114,15 +113,6 @@ def find_pairs(task, place, spacing):
         listing.errors.append(f"{path}: has no image; add it or take the mask out ({UNDERSTOOD}).")
     warn_of_mask_files(listing, place, sorted(masks), task.classes)
     return listing
-
-
-def find_colour_classes(directory, masks=None):
-    """Names of the classes whose masks are told apart by colours, None if there are none."""
-    found = []
-    for place in find_places(directory, (), masks):
-        images, find_masks, _ = list_files(place, (), Listing())
-        found += [path for stem in images for path in find_masks(stem).paths]
-    return find_classes_by_colour(found)
 
 
 def list_files(place, classes, listing):

@@ -8,6 +8,7 @@ from pydicom.filereader import read_file_meta_info
 
 from transfuse_keras.data import dicom, volumes
 from transfuse_keras.data.dicom_masks import (
+    normalize_label,
     open_segmentation,
     read_segmented_image,
     read_segmented_series,
@@ -24,6 +25,7 @@ from transfuse_keras.data.layouts.listing import (
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.errors import InputError
+from transfuse_keras.tasks import Task
 
 LOOKED_FOR = "DICOM images with DICOM SEG files that name them, in any folders"
 
@@ -69,6 +71,21 @@ def find(task, directory, spacing=None):
         split = splits.pop() if len(splits) == 1 else None
         listing.samples.append(replace(sample, spacing=own or spacing, split=split))
     return listing
+
+
+def read_segments(directory):
+    """What the SEGs of a folder hold: (labels of their segments, whether one is of several images,
+    so of a series); None if there is no SEG.
+
+    Raises: InputError if one is damaged.
+    """
+    files = [path for path in sorted(directory.rglob("*")) if may_be_dicom(path)]
+    labels, is_series = {}, False
+    for path in filter(is_segmentation, files):
+        seg = open_segmentation(path, Task("", ()))
+        labels |= {normalize_label(label): label for label in seg.left_out}
+        is_series |= len(seg.images) > 1
+    return (tuple(labels.values()), is_series) if labels else None
 
 
 def may_be_dicom(path):
