@@ -27,7 +27,10 @@ test-slow: .venv/test
 test-all: .venv/test
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not release" --durations 20
 
-# model, weights, losses, training, resume, prediction on another backend of Keras
+# model, weights, losses, training, resume, prediction on another backend of Keras; what JAX compiled is
+# kept for the other workers
+test-jax: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.venv/jax
+test-jax: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
 test-jax test-torch: .venv/test
 	KERAS_BACKEND=$(subst test-,,$@) $(PYTEST) $(ANY_BACKEND) -n $(WORKERS) --dist worksteal -m "not release"
 

@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
@@ -303,6 +304,10 @@ def main():
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # PyTorch needs room beside JAX
+    # building S compiles for half a minute, in each process anew
+    compiled = Path(tempfile.gettempdir()) / "transfuse_compiled_by_jax"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     end, found = time.monotonic() + 60 * arguments.minutes, {}
     jobs = [("machine", "jax", describe_machine, (None,)), *parts(arguments.small)]
     for name, backend, function, given in jobs:

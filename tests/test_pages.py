@@ -40,6 +40,7 @@ LEFT = {  # how commands begin that are not run here -> why
     "mkdir -p models/hip": "for a container",
     "cp -r RUN/saved_model models/hip/1": "for a container",
     "export KERAS_BACKEND": "of a script of Slurm",
+    "export JAX_COMPILATION_CACHE_DIR": "no command of ours",
     "srun ": "a cluster; test_hosts.py and test_commands.py have its tasks in one process",
     "KERAS_BACKEND=jax ": "a cluster; test_distributed_training.py trains in two processes",
     "XLA_FLAGS=": "no command, but how one is begun",
