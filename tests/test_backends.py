@@ -21,8 +21,10 @@ from transfuse_keras.devices import (
     computing_in,
     exact_products,
     name_accelerators,
+    torch_trains_in,
 )
 from transfuse_keras.errors import InputError
+from transfuse_keras.runs.processor import describe_processor
 from transfuse_keras.tasks.task import Recipe
 from transfuse_keras.training.optimizer import averaged_weights, create_optimizer
 from transfuse_keras.weights import official_state
@@ -33,6 +35,7 @@ elsewhere = pytest.mark.skipif(
     keras.backend.backend() == "tensorflow",
     reason="on TensorFlow tests/test_precision.py, model/test_multiscale.py and training/ show it",
 )
+on_pytorch = pytest.mark.skipif(keras.backend.backend() != "torch", reason="is on PyTorch")
 
 
 def train(order):
@@ -78,11 +81,12 @@ def pictures():
 @elsewhere
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains_float32_weights_or_is_refused(smallest, pictures, precision):
-    if keras.backend.backend() == "torch" and not name_accelerators():
-        with pytest.raises(InputError, match="PyTorch"):
-            check_devices(4, precision)
-        with pytest.raises(InputError, match="--devices"):
-            all_devices()
+    try:
+        check_devices(4, precision)
+    except InputError as refusal:
+        assert keras.backend.backend() == "torch" and not name_accelerators()
+        assert precision in str(refusal)
+        assert precision == "mixed_float16" or "AVX-512" not in describe_processor()["instructions"]
         return
     with computing_in(precision):
         model = smallest((32, 48, 3))
@@ -92,6 +96,38 @@ def test_mixed_precision_trains_float32_weights_or_is_refused(smallest, pictures
     assert np.isfinite(history["loss"]).all()
     assert {keras.backend.standardize_dtype(v.dtype) for v in model.weights} == {"float32"}
     assert any((a != b).any() for a, b in zip(values(model), before, strict=True))
+
+
+@on_pytorch
+def test_pytorch_trains_in_bfloat16_as_in_float32(smallest, pictures):
+    """tests/test_precision.py shows it of TensorFlow."""
+    if not torch_trains_in("mixed_bfloat16"):
+        pytest.skip("oneDNN has no bfloat16 on this processor")
+    losses = {}
+    for precision in ("float32", "mixed_bfloat16"):
+        keras.utils.set_random_seed(0)
+        with computing_in(precision):
+            model = smallest((32, 48, 3), dropout=0.0)
+        model.compile(create_optimizer(Recipe(learning_rate=1e-3), batches=1))
+        losses[precision] = [float(model.train_on_batch(*pictures)[0]) for _ in range(5)]
+    wanted = losses["float32"]
+    assert wanted[-1] < 0.95 * wanted[0]  # it learns
+    np.testing.assert_allclose(losses["mixed_bfloat16"], wanted, rtol=0.02)
+    assert losses["mixed_bfloat16"] != wanted
+
+
+@on_pytorch
+def test_pytorch_refuses_several_devices_and_bfloat16_without_onednn(monkeypatch):
+    import torch
+
+    with pytest.raises(InputError, match="--devices"):
+        all_devices()
+    if name_accelerators():
+        return
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    check_devices(4)
+    with pytest.raises(InputError, match="mixed_bfloat16"):
+        check_devices(4, "mixed_bfloat16")
 
 
 @elsewhere

@@ -148,12 +148,10 @@ def check_devices(batch_size, precision="float32", jit_compile="auto"):
             "TensorFlow cannot compile a step on several devices with XLA: leave it off, or set "
             "KERAS_BACKEND=jax; see docs/devices.md."
         )
-    # slow_conv2d: grad_weight must be contiguous
-    on_torch = keras.backend.backend() == "torch"
-    if on_torch and precision.startswith("mixed") and not name_accelerators():
+    if keras.backend.backend() == "torch" and not torch_trains_in(precision):
         raise InputError(
-            f"On a CPU PyTorch does not train convolutions in {precision}: leave it at float32, or "
-            "take another backend; see docs/backends.md."
+            f"On this CPU PyTorch does not train convolutions in {precision}: leave it at float32, "
+            "or take another backend; see docs/backends.md."
         )
     # Keras' LossScaleOptimizer asks only the first replica whether its gradients are finite
     if precision == "mixed_float16" and has_replicas():
@@ -161,6 +159,19 @@ def check_devices(batch_size, precision="float32", jit_compile="auto"):
             "mixed_float16 on several devices works on the JAX backend only: set KERAS_BACKEND=jax "
             "or take mixed_bfloat16; see docs/devices.md."
         )
+
+
+def torch_trains_in(precision):
+    """Whether PyTorch differentiates convolutions in this precision, on a CPU by oneDNN.
+
+    Without it their gradient fails: slow_conv2d: grad_weight must be contiguous.
+    """
+    if not precision.startswith("mixed") or name_accelerators():
+        return True
+    import torch
+
+    known = precision == "mixed_bfloat16" and torch.backends.mkldnn.is_available()
+    return known and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 @contextmanager
