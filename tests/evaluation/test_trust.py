@@ -138,6 +138,9 @@ def test_predict_lists_the_least_certain_first(tmp_path, monkeypatch, caplog):
     assert (dice["a"], dice["b"]) == pytest.approx((0.75, 0.625), abs=1e-3)
     assert "height / width 0.5" in rows[0]["unlike_training"]
     assert "look at 2 of 3" in caplog.text and "review.csv" in caplog.text
+    caplog.clear()
+    assert predict_files(run, [tmp_path / "in" / "a.png"], out) == 0
+    assert "none" in caplog.text and "look at 0" not in caplog.text
 
 
 def test_pixels_that_the_task_leaves_out_do_not_count(trust):

@@ -39,7 +39,8 @@ from transfuse_keras.tasks import TASKS, Task, hip, polyp, prostate
 
 SIZE = (32, 48)
 THRESHOLDS = {"pelvis": 0.0, "left_femur": 1.0, "right_femur": 0.25}
-METRICS = {"n": 3, "mean": {"dice": 0.75, "hd_mm": 4.5}, "protocol": "per image", "unit": "mm"}
+METRICS = {"n": 3, "protocol": "per image", "unit": "mm"}
+METRICS["mean"] = {"dice": 0.75, "hd_mm": 4.5, "penalized_hd_mm": 4.5}
 
 
 @pytest.fixture(scope="module")
@@ -301,4 +302,7 @@ def test_inspect_tells_the_run_its_keras_file_and_its_exported_file(run, capsys)
         assert form in part and "hip" in part and "32x48" in part and "dice 0.75" in part
         assert "pelvis from 0, left_femur from 1, right_femur from 0.25" in part
         assert "float32" in part and "phantom" in part and "keras 3." in part
+        rows = [line.split()[0] for line in part.splitlines() if line.startswith("  ")]
+        assert rows[:5] == ["format", "variant", "task", "classes", "input"]
+        assert "hd_mm 4.5" in part and "penalized" not in part  # it is the same
     assert "on 3 test images" in exported and "float32" in exported

@@ -29,6 +29,11 @@ PRECISION_NAMES = {
     "int8": "int8 weights, activations of convolutions in fixed ranges",
 }
 
+ORDER = (  # in which it is told, whatever the format
+    *("format", "variant", "task", "classes", "input", "averages", "precision", "parameters"),
+    *("trained on", "scores", "scored", "verified", "written by", "on disk"),
+)
+
 
 def describe_file(path):
     """What a model file is.
@@ -55,7 +60,8 @@ def describe_file(path):
                 f"{path}: does not say what it is; an exported model does, and a run folder, a "
                 f".keras file and weights ({', '.join(READERS)}) are known otherwise."
             )
-    return {**found, "on disk": f"{count_bytes(path) / 1e6:.1f} MB"}
+    found["on disk"] = f"{count_bytes(path) / 1e6:.1f} MB"
+    return {key: found[key] for key in sorted(found, key=ORDER.index)}
 
 
 def describe_exported(source, about):
@@ -72,8 +78,8 @@ def describe_exported(source, about):
             f"{describe_context(about.get('context'))}, {about['input']['values']}",
             **({"averages": about["averaged"]} if about.get("averaged") else {}),
             "precision": PRECISION_NAMES[about["quantize"]],
-            "scores": describe_mean_scores(about["scores"]),
-            "trained on": about["data"] or "not known",
+            **describe_scores(about["scores"], "not scored"),
+            "trained on": describe_data(about["data"]),
             "written by": describe_versions(about["versions"]),
         }
         if verified := about.get("verified"):
@@ -107,10 +113,10 @@ def describe_own(path):
         found.setdefault("variant", config["recipe"]["variant"])
         found.setdefault("input", f"{height}x{width} pixels (height x width)")
         found["precision"] = config.get("precision", "float32")
-        found["trained on"] = config["data"]
+        found["trained on"] = describe_data(config["data"])
         found["written by"] = describe_versions(config["versions"])
     with blaming(run / COMPLETE, "not the scores of a run", SCORE_AGAIN):
-        found["scores"] = describe_mean_scores(metrics) if metrics else "the run is not complete"
+        found |= describe_scores(metrics, "the run is not complete")
     return found
 
 
@@ -159,9 +165,24 @@ def describe_class_thresholds(names, thresholds):
     return ", ".join(f"{name} from {threshold:g}" for name, threshold in pairs)
 
 
-def describe_mean_scores(scores):
-    """The mean scores of a run, and what they mean."""
-    if scores is None:
-        return "not scored"
-    mean = ", ".join(f"{k} {v:.4g}" for k, v in scores["mean"].items() if v is not None)
-    return f"{mean} (mean of {scores['n']}; {scores['protocol']})"
+def describe_data(data):
+    """What a model was trained on, in words."""
+    return "phantoms, which are artificial images" if data == "phantom" else data or "not known"
+
+
+def describe_scores(scores, otherwise):
+    """The mean scores of a run and what they mean, or why there are none. Distances with penalty
+    are told where they are other than those without."""
+    if not scores:
+        return {"scores": otherwise}
+    mean = {name: value for name, value in scores["mean"].items() if value is not None}
+    plain = {name: name.removeprefix("penalized_") for name in mean}
+    told = [
+        f"{name} {value:.4g}"
+        for name, value in mean.items()
+        if plain[name] == name or value != mean.get(plain[name])
+    ]
+    return {
+        "scores": f"{', '.join(told)} (mean of {quantity(scores['n'], 'case')})",
+        "scored": scores["protocol"],
+    }

@@ -31,6 +31,8 @@ class Review:
         look = sum(bool(row["look"]) for row in self.rows)
         unlike = sum(bool(row["unlike_training"]) for row in self.rows)
         masks = quantity(len(self.rows), "mask")
+        if not look:
+            return f"Of {masks} none stands out, see {path}; look at them as at any other."
         return (
             f"Please look at {look} of {masks}, see {path}: {unlike} because the image is unlike "
             f"the training images, {look - unlike} because the predicted Dice is low."
