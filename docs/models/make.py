@@ -24,7 +24,7 @@ DECATHLON = """\
 [Task04_Hippocampus of the Medical Segmentation Decathlon](http://medicaldecathlon.com) \
 (Antonelli and others, Nature Communications 2022), T1-weighted MRI of Vanderbilt University \
 Medical Center, CC-BY-SA 4.0. Neither images nor masks are in this folder. The data does not \
-tell which volumes are of one person, so "patients" below means volumes, and training and test \
+tell which volumes are of one person, so training and test \
 may share people\
 """
 

@@ -13,6 +13,7 @@ from scored_run import CASES, CLASSES, METRICS, PICTURED, SQUARE, case_rows, mak
 
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation import figures
+from transfuse_keras.evaluation.facts import count_split, describe_split
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.subgroups import find_worst, spell, summarize_subgroups
 from transfuse_keras.files import read_table, write_table
@@ -226,6 +227,13 @@ def test_header_tells_what_was_run(page):
     assert {"rotation ±10°, scale ±10 %", "Card X"} <= found
     assert "1 h 2 min, in 2 sessions, begun 2026-11-27 23:10 UTC+01:00" in found
     assert any("kinds, not as patients" in x and "are then optimistic" in x for x in found)
+
+
+def test_patients_are_counted_where_something_tells_them():
+    rows = [{"split": "train", "group": x, "sample": x} for x in ("a", "b")]
+    assert count_split(rows) == (2, 0) and describe_split(rows) == "training 2 images"
+    rows.append({"split": "test", "group": "P", "sample": "c"})
+    assert count_split(rows) == (2, 2) and describe_split(rows).endswith("1 image of 1 patient")
 
 
 def test_an_evaluation_tells_of_the_run_that_it_lies_in(run):

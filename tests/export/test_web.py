@@ -125,6 +125,10 @@ def opened(browser, page_folder):
     return page, server
 
 
+def spoken(name):
+    return name.replace("_", " ")
+
+
 def told(page, pattern):
     """What the page says, as soon as it says this."""
     status = page.locator("#status", has_text=re.compile(pattern))
@@ -281,7 +285,7 @@ def test_a_mask_is_saved(opened, pictures, tmp_path):
     page, _ = opened
     segment(page, pictures / "odd.png")
     with page.expect_download() as download:
-        page.get_by_role("button", name=f"Save mask of {hip.classes[0]}").click()
+        page.get_by_role("button", name=f"Save mask of {spoken(hip.classes[0])}").click()
     download.value.save_as(tmp_path / "mask.png")
     assert download.value.suggested_filename == f"odd_{hip.classes[0]}.png"
     assert cv2.imread(str(tmp_path / "mask.png"), cv2.IMREAD_UNCHANGED).shape == (111, 173)
@@ -304,7 +308,7 @@ def test_the_masks_are_those_of_predict_and_nothing_is_sent(
         assert " s by WebAssembly" in segment(page, path)
         areas = page.locator("#classes li").all_text_contents()
         for name, area in zip(hip.classes, areas, strict=True):
-            page.get_by_role("button", name=f"Save mask of {name}").click()
+            page.get_by_role("button", name=f"Save mask of {spoken(name)}").click()
             saved, content = page.evaluate(CAUGHT)
             assert saved == f"{path.stem}_{name}.png"
             found = cv2.imdecode(np.array(content, "uint8"), cv2.IMREAD_UNCHANGED)
@@ -384,7 +388,7 @@ def test_the_keyboard_is_enough(opened, pictures):
     for _ in range(3):  # the opacity, whether the first class is shown, its threshold
         page.keyboard.press("Tab")
     focused = page.evaluate("document.activeElement.ariaLabel")
-    assert focused == f"{hip.classes[0]}: from probability"
+    assert focused == f"{spoken(hip.classes[0])}: from probability"
     page.keyboard.press("ArrowRight")
     assert "0.51" in row.text_content() and row.text_content() != before
 

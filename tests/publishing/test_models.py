@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from browser import browsing
-from export.test_web import PATIENCE, Server, segment, told
+from export.test_web import PATIENCE, Server, segment, spoken, told
 from huggingface_hub import ModelCard
 
 from transfuse_keras.data.phantoms import phantoms
@@ -82,7 +82,7 @@ def test_the_demonstration_outlines_a_phantom_in_a_browser(build_demo, tmp_path)
         assert " s by " in segment(page, tmp_path / "phantom.png")
         for i, name in enumerate(hip.classes):
             with page.expect_download() as download:
-                page.get_by_role("button", name=f"Save mask of {name}").click()
+                page.get_by_role("button", name=f"Save mask of {spoken(name)}").click()
             download.value.save_as(tmp_path / "mask.png")
             found = cv2.imread(str(tmp_path / "mask.png"), cv2.IMREAD_UNCHANGED) > 0
             python = cv2.imread(str(tmp_path / "out" / f"phantom_{name}.png"), 0) > 0

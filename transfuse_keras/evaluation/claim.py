@@ -98,16 +98,17 @@ def fill_checklist(metrics, config, known, phantom):
 
 def answer_items(metrics, config, known, phantom):
     """Item number -> what the run knows of it; numbers are those of the 2024 update."""
-    task, patients = config.get("task") or {}, metrics.get("groups")
+    task, groups = config.get("task") or {}, metrics.get("groups")
+    patients = groups and groups < metrics["n"]  # else each case counts as its own
     training = [known.get(name) for name in ("Training", "Loss", "Augmentation")]
     subgroups = list(dict.fromkeys(of["subgroup"] for of in metrics.get("subgroups") or []))
-    scored = f"{metrics['n']} cases" + (f" of {patients} patients" if patients else "")
+    scored = f"{metrics['n']} cases" + (f" of {groups} patients" if patients else "")
     answers = {
         1: "Deep learning: segmentation by a CNN and a transformer in parallel.",
         7: "Drawn by a program; no patients." if phantom else f"Read from {metrics['data']}.",
         9: describe_preprocessing(config, task),
         19: known.get("Split"),
-        20: "By the patients that the data names; see the rows of split.csv." if known else "",
+        20: "By patient where the data tells them, else by image; see split.csv." if known else "",
         22: known.get("Model"),
         23: known.get("Versions"),
         24: describe_initial(config),
@@ -115,7 +116,9 @@ def answer_items(metrics, config, known, phantom):
         26: describe_choice(config),
         27: "None: one model." if not metrics.get("folds") else "None: one model for each fold.",
         28: f"{metrics['protocol']}.",
-        29: "Bootstrap 95 % intervals over patients; see Scores." if patients else "",
+        29: f"Bootstrap 95 % intervals over {'patients' if patients else 'cases'}; see Scores."
+        if groups
+        else "",
         30: f"Scores by {', '.join(subgroups)}; see Subgroups." if subgroups else "",
         32: f"{scored}; see Scores." if config else "",
         35: known.get("Images"),

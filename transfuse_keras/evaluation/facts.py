@@ -25,7 +25,7 @@ def facts(metrics, config, sessions, split):
         "Training": describe_training(recipe, config),
         "Loss": describe_loss(recipe) if recipe else "",
         "Augmentation": describe_augmentation((config.get("task") or {}).get("augmentation")),
-        "Images": describe_split(split),
+        "Images": describe_split(split, name_sample(config)),
         "Split": " ".join(config.get("split") or ()),
         "Training time": describe_time(sessions),
         "Computed on": ", ".join(dict.fromkeys(x for of in sessions for x in of["devices"])),
@@ -86,23 +86,29 @@ def describe_augmentation(augmentation):
     return ", ".join(parts) or "none"
 
 
-def describe_split(split):
-    """ "training 294 images of 12 patients, validation ...", from the rows of split.csv."""
+def name_sample(config):
+    """What a sample of a run is: "image" or "volume"."""
+    return "volume" if (config.get("task") or {}).get("field") else "image"
+
+
+def describe_split(split, unit="image"):
+    """ "training 294 images of 12 patients, validation ...", from the rows of split.csv; without
+    patients where nothing tells them."""
     parts = []
     for part, name in SPLIT_NAMES.items():
-        rows = [row for row in split if row["split"] == part]
-        patients = len({row["group"] for row in rows})
-        if rows:
-            parts.append(
-                f"{name} {quantity(len(rows), 'image')} of {quantity(patients, 'patient')}"
-            )
+        images, patients = count_split(split, part)
+        if images:
+            of = f" of {quantity(patients, 'patient')}" if patients else ""
+            parts.append(f"{name} {quantity(images, unit)}{of}")
     return ", ".join(parts)
 
 
-def count_training(split):
-    """(images, patients) that were trained on; (0, 0) if not known."""
-    rows = [row for row in split if row["split"] == "train"]
-    return len(rows), len({row["group"] for row in rows})
+def count_split(split, part="train"):
+    """(images, patients) of a part of the rows of split.csv; 0 for what is not known."""
+    rows = [row for row in split if row["split"] == part]
+    # an image of which nothing tells the patient has its own name as group
+    told = not {row["group"] for row in split} <= {row["sample"] for row in split}
+    return len(rows), len({row["group"] for row in rows}) if told else 0
 
 
 def describe_time(sessions):

@@ -15,7 +15,7 @@ from transfuse_keras.evaluation.case_table import (
     tabulate_cases,
 )
 from transfuse_keras.evaluation.claim import fill_checklist
-from transfuse_keras.evaluation.facts import count_training, facts, name_model
+from transfuse_keras.evaluation.facts import count_split, facts, name_model, name_sample
 from transfuse_keras.evaluation.failures import RULE
 from transfuse_keras.evaluation.figures import (
     distributions,
@@ -93,7 +93,8 @@ def write_report(run, metrics=None):
         unpictured=len(found) - len(pictures),
         failed=sum(bool(row["failure"]) for row in rows),
         facts=known,
-        trained=count_training(split),
+        trained=count_split(split),
+        sample=name_sample(config),
         claim=fill_checklist(metrics, config, known, phantom),
         tables=[(columns, score_groups(metrics, columns)) for columns in divide_columns(names)],
         paper=beside_paper(metrics),

@@ -9,7 +9,7 @@ import jinja2
 from transfuse_keras.errors import SCORE_AGAIN, InputError, blaming
 from transfuse_keras.evaluation.case_table import label_failures, summarize_classes
 from transfuse_keras.evaluation.cases import choose_headline
-from transfuse_keras.evaluation.facts import count_training, facts, name_model
+from transfuse_keras.evaluation.facts import count_split, facts, name_model, name_sample
 from transfuse_keras.evaluation.failures import RULE
 from transfuse_keras.evaluation.figures import label, spoken
 from transfuse_keras.evaluation.report_files import read_case_rows, read_metrics
@@ -82,7 +82,8 @@ def write_card(
         classes=[spoken(name) for name in task.classes],
         **{"phantom": phantom, "data": data or name, "licence": licence, "rule": RULE},
         **{"repo": repo, "command": command},
-        **{key: metrics.get(key) for key in ("n", "groups", "protocol", "trained_on")},
+        **{key: metrics.get(key) for key in ("n", "protocol", "trained_on")},
+        groups=name_groups(metrics),
         code=write_code(task, run_thresholds(run, task.classes), repo) if repo else "",
         **{"exports": exports, "file": choose_runnable(exports)},
         facts={name: text for name, text in known.items() if name not in PRIVATE_FACTS},
@@ -91,10 +92,17 @@ def write_card(
         **{"subgroup_columns": columns, "subgroups": groups},
         lowest=find_worst(metrics.get("subgroups")),
         **{"failed": sum(bool(row["failure"]) for row in rows), "pairs": len(rows)},
-        trained=count_training(split),
+        trained=count_split(split),
+        sample=name_sample(config),
         pictures=copy_pictures(run, folder) if pictures or phantom else [],
     )
     (folder / "README.md").write_text(str(ModelCard(text)), encoding="utf-8")
+
+
+def name_groups(metrics):
+    """ "12 patients" of the scored cases; "" where each case counts as its own patient."""
+    groups = metrics.get("groups")
+    return f"{groups} patients" if groups and groups < metrics["n"] else ""
 
 
 def load_card_template():

@@ -7,7 +7,9 @@ import {writePng} from "./png.js";
 
 // of Okabe and Ito, told apart by colour-blind people too
 const COLOURS = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442"];
+const SCORES = {dice: "Dice", iou: "IoU", hd95_mm: "HD95 in mm", hd95_px: "HD95 in pixels"}; // that are told
 const find = (id) => document.getElementById(id);
+const spoken = (name) => name.replaceAll("_", " ");
 const say = (sentence) => (find("status").textContent = sentence);
 
 let model, picture, probabilities, masks;
@@ -118,21 +120,21 @@ function addRow(name, k) {
   const label = add(line, "label", {});
   const shown = add(label, "input", {type: "checkbox", checked: true, onchange: draw});
   add(label, "span", {className: "swatch"}).style.background = colour;
-  label.append(name);
+  label.append(spoken(name));
   const area = add(line, "span", {});
   let threshold = model.about.thresholds[k]; // not of the slider, which rounds it
   const from = add(line, "label", {}, "From probability");
   const told = document.createElement("output");
   told.textContent = threshold;
   const slider = add(from, "input", {type: "range", min: 0, max: 1, step: 0.01, value: threshold});
-  slider.ariaLabel = `${name}: from probability`;
+  slider.ariaLabel = `${spoken(name)}: from probability`;
   from.append(told);
   slider.oninput = () => {
     threshold = Number(slider.value);
     told.textContent = slider.value;
     update();
   };
-  const button = add(line, "button", {type: "button", ariaLabel: `Save mask of ${name}`}, "Save mask");
+  const button = add(line, "button", {type: "button", ariaLabel: `Save mask of ${spoken(name)}`}, "Save mask");
   const file = () => (rows.length === 1 ? `${stem}.png` : `${stem}_${name.replaceAll("/", "_")}.png`);
   button.onclick = () => save(masks[k].map((value) => 255 * value), file());
   find("classes").append(line);
@@ -151,15 +153,19 @@ async function save(pixels, name) {
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
+/** The scores that a reader looks for. */
+function tell(mean) {
+  const known = Object.keys(SCORES).filter((name) => Number.isFinite(mean[name]));
+  return known.map((name) => `${SCORES[name]} ${mean[name].toPrecision(3)}`).join(", ");
+}
+
 /** What the model's file says, for people. */
 function describe(about) {
   const {scores, input, versions} = about;
   const facts = {
-    Task: `${about.task}: ${about.classes.join(", ")}`,
-    "Trained on": about.data ?? "not known",
-    Scores: scores
-      ? `${Object.entries(scores.mean).map(([key, value]) => `${key} ${value?.toPrecision(3)}`).join(", ")} (mean of ${scores.n}; ${scores.protocol})`
-      : "not scored",
+    Task: `${about.task}: ${about.classes.map(spoken).join(", ")}`,
+    "Trained on": about.data === "phantom" ? "phantoms: artificial pictures, drawn by a program" : (about.data ?? "not known"),
+    Scores: scores ? `${tell(scores.mean)}: mean of ${scores.n} test cases; ${scores.protocol}` : "not scored",
     Model: `TransFuse ${about.variant}, ${input.size.join("x")} pixels, weights: ${about.quantize === "none" ? "float32" : about.quantize}`,
     "Written by": Object.entries(versions).filter(([, value]) => value).map((pair) => pair.join(" ")).join(", "),
     "Runs by": "LiteRT.js of Google, Apache License 2.0 (runtime/LICENSE.txt); DICOM by dicom-parser, MIT (runtime/dicom-parser-license.txt)",
