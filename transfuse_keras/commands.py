@@ -66,9 +66,17 @@ def run_ablate(
         print(f"{path.read_text(encoding='utf-8')}\nDone: {path}")
 
 
-def run_check(task, data, spacing=None, out=None, masks=None, group=None):
-    task, spacing = find_task(task), parse_spacing(spacing)
+def run_check(data, task=None, spacing=None, out=None, masks=None, group=None):
+    task, spacing = find_task(task) if task else None, parse_spacing(spacing)
     refuse_missing_data(data)
+    if task is None:
+        from transfuse_keras.data.classes import make_task
+
+        task = make_task(Path(data), masks)
+        if task.field is not None:
+            raise InputError(
+                f"{data}: holds volumes; give --task, such as the file that transfuse plan writes."
+            )
     from transfuse_keras.data.check import check
     from transfuse_keras.data.contact_sheet import write_contact_sheet
 

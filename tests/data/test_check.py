@@ -8,6 +8,7 @@ from data.files import binary_folder, decathlon_folder, disc, hip_folder, pictur
 from transfuse_keras.cli import main
 from transfuse_keras.data.check import check
 from transfuse_keras.data.layouts import find_samples
+from transfuse_keras.data.pictures import color_of
 from transfuse_keras.tasks import hip, polyp, prostate
 
 
@@ -121,10 +122,14 @@ def test_command_exit_codes_and_contact_sheet(damaged, tmp_path, capsys):
     said = capsys.readouterr().out
     assert all(f"ERROR: {path}: " in said for path in faults)
     assert f"{len(faults) + 1} errors" in said and "pelvis: % of pixels" in said
-    green = (cv2.imread(str(sheet)) == (0, 255, 0)).all(axis=-1)
-    assert cv2.imread(str(sheet)).shape[1] > 1000 and green.sum() > 1000
+    drawn = cv2.imread(str(sheet))[..., ::-1]
+    of_classes = [bytes.fromhex(color_of(k)[1:]) for k in range(3)]
+    shown = [(drawn == list(colour)).all(axis=-1).sum() for colour in of_classes]
+    assert drawn.shape[1] > 1000 and min(shown) > 300
     sheet.unlink()
     assert main([*command, str(hip_folder(tmp_path / "sound"))]) == 0
     assert "0 errors" in capsys.readouterr().out and sheet.is_file()
+    assert main(["check", "--data", str(tmp_path / "sound"), "--out", str(sheet)]) == 0
+    assert "class_3: % of pixels" in capsys.readouterr().out
     assert main([*command, str(tmp_path / "absent")]) == 2
     assert capsys.readouterr().err == f"transfuse: {tmp_path}/absent: no such folder.\n"

@@ -27,11 +27,11 @@ def add_save_task(add):
 def add_check(top):
     command = add_command(
         *(top, "check", "read a data set and list what would fail in training", "docs/data.md"),
-        "--task hip --data HIPS",
+        "--data DIR",
         "--task hip --data HIPS --spacing 0.143 --out hips.png",
     )
     data = command.add_argument_group("data").add_argument
-    data("--task", required=True, help=TASK_HELP)
+    data("--task", help=f"{TASK_HELP} (default: the classes that are found)")
     data("--data", metavar="DIR", required=True, help="folder in a known layout")
     add_spacing(data)
     add_reading(data)

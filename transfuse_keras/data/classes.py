@@ -82,6 +82,23 @@ def find_classes(directory, masks=None):
     return by_places(places, directory) if places else None
 
 
+def make_task(directory, masks=None):
+    """A Task for the classes that are found in a folder; label maps are exclusive.
+
+    Args:
+        directory, masks: as of `find_classes`.
+    """
+    # without classes, reading says what lacks
+    found = find_classes(directory, masks) or Classes((ONLY,), "")
+    return Task(
+        directory.resolve().name,
+        found.names,
+        ignore=found.ignore,
+        exclusive=found.labels,
+        field=None if found.channels is None else (1.0, 1.0),
+    )
+
+
 def by_description(path):
     """The Classes that a dataset.json lists."""
     with blaming(path, "not a description of volumes"):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from transfuse_keras.data.class_names import plain
-from transfuse_keras.data.classes import Classes, find_classes
+from transfuse_keras.data.classes import make_task
 from transfuse_keras.data.kinds import IMAGES
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.layouts.listing import find_split_word, is_image
@@ -18,7 +18,6 @@ from transfuse_keras.data.palettes import voc_palette
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
-from transfuse_keras.tasks import Task
 
 UNSPLIT = "rest"  # folder of images in no split, where others are in one
 
@@ -62,18 +61,6 @@ def convert(directory, out, task=None, spacing=None, masks=None, group=None):
         if task.exclusive and len(task.classes) > 1:
             (temporary / "classes.txt").write_text("\n".join(task.classes) + "\n", encoding="utf-8")
     return listing
-
-
-def make_task(directory, masks):
-    """A Task for the classes that are found in a folder; label maps stay label maps."""
-    found = find_classes(directory, masks) or Classes(("any",), "")  # reading says what lacks
-    return Task(
-        directory.name,
-        found.names,
-        ignore=found.ignore,
-        exclusive=found.labels,
-        field=None if found.channels is None else (1.0, 1.0),
-    )
 
 
 def place_samples(samples, task):

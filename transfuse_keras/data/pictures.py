@@ -38,6 +38,21 @@ def overlay(image: np.ndarray, mask: np.ndarray, truth: np.ndarray | None = None
     return picture
 
 
+def overlay_classes(image, masks):
+    """Outlines on an image, each class in its colour; what comes later is on top.
+
+    Args:
+        image: uint8 (H, W, 3) or (H, W, 1).
+        masks: 0/1 (H, W, M).
+
+    Returns: uint8 (H, W, 3), RGB.
+    """
+    picture = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image.copy()
+    for k in range(masks.shape[2]):
+        picture[outline(masks[..., k])] = list(bytes.fromhex(color_of(k)[1:]))
+    return picture
+
+
 def color_of(index):
     """The colour of class `index`, as "#rrggbb"; after seven they come again."""
     return CLASS_COLORS[index % len(CLASS_COLORS)]
