@@ -123,6 +123,8 @@ def test_real_folders_are_found(name, counts):
     assert not find_samples(task, REAL / task.name).errors
     splits = find_splits(task, REAL / task.name)
     assert tuple(len(samples) for samples in splits.values()) == counts
+    patients = {part: {sample.group for sample in splits[part]} for part in ("train", "test")}
+    assert not patients["train"] & patients["test"]
     image, masks = splits["test"][0].read()
     assert image.shape[-1] == task.channels and masks.any()
 
