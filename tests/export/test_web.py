@@ -24,11 +24,14 @@ from PIL import Image
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
 from transfuse_keras.cli import main
+from transfuse_keras.data.phantoms import phantoms
 from transfuse_keras.data.readers import read_image
 from transfuse_keras.data.resize import resize_image
 from transfuse_keras.errors import InputError
 from transfuse_keras.export import web
 from transfuse_keras.inference.predict_files import predict_files
+from transfuse_keras.metrics import dice
+from transfuse_keras.runs.embedded import read_embedded, write_embedded
 from transfuse_keras.tasks import hip, prostate
 
 SIZE = (32, 48)
@@ -319,6 +322,35 @@ def test_the_masks_are_those_of_predict_and_nothing_is_sent(
     everything = [*(tmp_path / "wanted").iterdir()]
     shown = [cv2.imread(str(file), 0).mean() / 255 for file in everything]
     assert 0.1 < np.mean(shown) < 0.9  # masks that tell something
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantize", ["float16", "dynamic", "int8"])
+def test_a_quantised_model_gives_the_masks_of_predict(
+    quantize, browser, page_folder, lively_model, pictures, tmp_path
+):
+    from transfuse_keras.export.formats import export_litert
+
+    folder = shutil.copytree(page_folder, tmp_path / "web")
+    model = folder / "model.tflite"
+    about = read_embedded(model)
+    export_litert(lively_model, model, quantize, phantoms("hip", 8, SIZE)[0].astype("float32"))
+    write_embedded(model, about)
+    path = pictures / "odd.png"
+    assert predict_files(model, [path], tmp_path / "out", overlays=False, seg="none") == 0
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(Server(folder).url)
+    assert "Ready" in told(page, "Ready|cannot")
+    page.evaluate(CATCH)
+    segment(page, path)
+    for name in hip.classes:
+        page.get_by_role("button", name=f"Save mask of {spoken(name)}").click()
+        saved, content = page.evaluate(CAUGHT)
+        found = cv2.imdecode(np.array(content, "uint8"), cv2.IMREAD_UNCHANGED) > 0
+        wanted = cv2.imread(str(tmp_path / "out" / saved), cv2.IMREAD_UNCHANGED) > 0
+        assert dice(wanted, found) > 0.99 and 0 < wanted.mean() < 1
+    page.close()
 
 
 @pytest.mark.slow
