@@ -113,6 +113,14 @@ def test_a_training_starts_from_published_weights_if_they_can_be_had(
     assert begun == [expected]
 
 
+def test_what_options_change_of_a_plan_is_said(bodies, monkeypatch, capsys):
+    monkeypatch.setattr(train, "train_task", lambda *_, **__: "R")
+    given = ["train", "--data", str(bodies), "--weights", "none"]
+    assert main([*given, "--epochs", "3", "--lr", "0.01"]) == 0
+    assert "--epochs and --lr" in capsys.readouterr().out
+    assert main(given) == 0 and "differs" not in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_from_a_folder_to_masks_of_new_images(bodies, tmp_path, monkeypatch):
     import transfuse_keras as tk

@@ -17,6 +17,7 @@ from transfuse_keras.runs.folder import (
     refuse_taken,
 )
 from transfuse_keras.runs.options import (
+    OF_RECIPE,
     describe_recipe,
     find_settings,
     leaves_start_open,
@@ -146,6 +147,8 @@ def plan_if_asked(given, save_task, source, job=None):
     """Without a task, but with data, plan one: `given` has its file as the task then."""
     if "task" not in given and "data" in given and source is None and not job:
         given["task"] = str(plan_data(given["data"], save_task, given))
+        if changed := [name for name in (*OF_RECIPE, "recipe", "time_limit") if name in given]:
+            log.info(f"This training differs from the plan by {spell_all(changed)}.")
     elif save_task is not None:
         raise InputError("--save-task: a plan is made of --data, without --task.")
 
