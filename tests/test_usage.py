@@ -3,7 +3,9 @@
 import ast
 import json
 import logging
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -255,3 +257,18 @@ def test_tensorflow_starts_without_a_line_on_stderr():
         for level in "30"
     ]
     assert found[0] == b"" and b"cpu" in found[1].lower()
+
+
+def test_make_says_which_package_its_python_lacks(tmp_path):
+    """Debian's python3 has no ensurepip where python3-venv is not installed."""
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "ensurepip.py").write_text("raise ModuleNotFoundError")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+    environment["PYTHONPATH"] = str(tmp_path)
+    given = ["make", "demo", f"PYTHON={sys.executable}"]
+    done = subprocess.run(given, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    said, ended = done.stderr.splitlines()
+    assert done.returncode == 2 and not done.stdout and ended.startswith("make")
+    assert said.startswith(sys.executable) and "python3-venv" in said and "PYTHON=" in said
+    assert not (tmp_path / ".venv").exists()
