@@ -11,9 +11,14 @@ CHATTER = (
     "cuda_platform",
     "cpu_feature_guard",
     "eligible GPUs",
+    "rebuild TensorFlow",
+    "port.cc",
+    "cudart_stub",
+    "single_machine",
     "XNNPACK",
     "tf_tfl",
     "Tqdm",
+    "autonotebook",
 )
 FOLDER = Path(__file__).parent
 
@@ -25,14 +30,17 @@ def execute(path):
     NotebookClient(notebook, timeout=1800, resources=where, record_timing=False).execute()
     for cell in notebook.cells:
         if "outputs" in cell:
-            cell.outputs = [x for x in cell.outputs if not is_chatter(x)]
+            leave_out_chatter(cell)
     return notebook
 
 
-def is_chatter(output):
-    """Whether an output is what other packages tell of the machine at their start."""
-    text = output.get("text", "") if output.get("name") == "stderr" else ""
-    return any(word in text for word in CHATTER)
+def leave_out_chatter(cell):
+    """Drop the lines of stderr in which other packages tell of the machine at their start."""
+    for output in cell.outputs:
+        if output.get("name") == "stderr":
+            lines = output.text.splitlines(keepends=True)
+            output.text = "".join(x for x in lines if not any(word in x for word in CHATTER))
+    cell.outputs = [x for x in cell.outputs if x.get("text") != ""]
 
 
 if __name__ == "__main__":
