@@ -72,11 +72,14 @@ def test_graphs_resize_by_the_builtin_operation_within_the_context_only():
     assert "ResizeBilinear" not in operations()
 
 
-def test_onnx_gives_the_same_for_one_image_or_several(lively_model, images, wanted, tmp_path):
+def test_onnx_gives_the_same_for_one_image_or_several(
+    lively_model, images, wanted, tmp_path, recwarn
+):
     import onnx
 
     path = tmp_path / "model.onnx"
     export_onnx(lively_model, path)
+    assert FutureWarning not in {warning.category for warning in recwarn}
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
     graph = onnx.load(path)
     onnx.checker.check_model(graph, full_check=True)

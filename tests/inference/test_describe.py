@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from transfuse_keras.errors import InputError
-from transfuse_keras.inference.describe import describe_file
+from transfuse_keras.inference.describe import describe_exported, describe_file
 
 
 def authors(grid=192, classes=1):
@@ -49,6 +49,18 @@ def test_other_weights_are_told_as_such(tmp_path):
     found = describe_file(tmp_path / "other.npz")
     assert found["parameters"] == "6" and found["precision"] == "float16"
     assert "no weights of a TransFuse" in found["task"]
+
+
+@pytest.mark.parametrize(("form", "any_size"), [("onnx", False), ("onnx-any-size", True)])
+def test_an_exported_file_tells_the_size_that_it_takes(form, any_size):
+    about = {
+        **{"format": form, "variant": "Ti", "task": "t", "classes": ["a"], "thresholds": [0.5]},
+        "input": {"size": [32, 48], "channels": 3, "values": "RGB, 0-255"},
+        **{"quantize": "none", "scores": None, "data": "phantom", "versions": {"keras": "3"}},
+    }
+    found = describe_exported("model.onnx", about)
+    assert "32x48" in found["input"] and ("any size" in found["input"]) == any_size
+    assert found["scores"] == "not scored" and "artificial" in found["trained on"]
 
 
 @pytest.mark.parametrize(

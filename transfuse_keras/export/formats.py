@@ -1,6 +1,7 @@
 """A trained model as files that run without this package."""
 
 import tempfile
+import warnings
 from pathlib import Path
 
 import keras
@@ -218,7 +219,9 @@ def export_onnx(model, path):
     with builtin_resizing(), replacing(path) as temporary:
         serving(np.zeros((1, *model.input_shape[1:]), "float32"))  # Keras wants it called once
         signature = [keras.InputSpec("float32", serving.input_shape, name="image")]
-        serving.export(temporary, format="onnx", input_signature=signature, verbose=False)
+        with warnings.catch_warnings():  # Keras looks for a name that NumPy is to give a meaning
+            warnings.simplefilter("ignore", FutureWarning)
+            serving.export(temporary, format="onnx", input_signature=signature, verbose=False)
         graph = onnx.load(temporary)
         name_values(graph.graph)
         onnx.save(graph, temporary)

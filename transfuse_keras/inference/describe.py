@@ -68,13 +68,15 @@ def describe_exported(source, about):
     """Of a model that `export` wrote; `source`: the file that says `about`."""
     with blaming(source, "does not describe a model", EXPORT_AGAIN):
         height, width = about["input"]["size"]
+        size = f"{height}x{width} pixels (height x width)"
+        if about["format"] == "onnx-any-size":
+            size = f"of any size, resized to {size}"
         found = {
             "format": FORMAT_NAMES[about["format"]],
             "variant": about["variant"],
             "task": about["task"],
             "classes": describe_class_thresholds(about["classes"], about["thresholds"]),
-            "input": f"{height}x{width} pixels (height x width), "
-            f"{quantity(about['input']['channels'], 'channel')}"
+            "input": f"{size}, {quantity(about['input']['channels'], 'channel')}"
             f"{describe_context(about.get('context'))}, {about['input']['values']}",
             **({"averages": about["averaged"]} if about.get("averaged") else {}),
             "precision": PRECISION_NAMES[about["quantize"]],
