@@ -63,6 +63,14 @@ def test_another_kind_of_image_is_told_with_what_is_other(training, change, word
     assert any(word in phrase for phrase in phrases)
 
 
+def test_what_all_channels_of_a_grey_image_say_is_said_once():
+    grey = np.repeat(tk.phantoms("hip", 1, (64, 64))[0][..., :1], 3, axis=-1)[0]
+    ranges = find_statistic_ranges([measure_image(grey)])
+    phrases = describe_unlike(measure_image(grey // 2), ranges)
+    (mean,) = [phrase for phrase in phrases if phrase.startswith("mean of channel")]
+    assert mean.startswith("mean of channel 1 and 2 and 3 is ")
+
+
 def test_an_image_of_another_task_is_unlike(training):
     hips = tk.phantoms("hip", 4, (64, 96))[0]
     assert all(describe_unlike(measure_image(image), training[1]) for image in hips)

@@ -136,7 +136,7 @@ def test_predict_lists_the_least_certain_first(tmp_path, monkeypatch, caplog):
     # 256 pixels of 0.6: 2 * 153.6 / (256 + 153.6) = 0.75, on the line 0.25 + 0.75 / 2
     dice = {row["name"]: float(row["predicted_dice"]) for row in rows}
     assert (dice["a"], dice["b"]) == pytest.approx((0.75, 0.625), abs=1e-3)
-    assert "height / width 0.5" in rows[0]["unlike_training"]
+    assert "height / width is 0.5" in rows[0]["unlike_training"]
     assert "look at 2 of 3" in caplog.text and "review.csv" in caplog.text
     caplog.clear()
     assert predict_files(run, [tmp_path / "in" / "a.png"], out) == 0

@@ -67,9 +67,14 @@ def describe_unlike(statistics, ranges):
         statistics: what `measure_image` gave.
         ranges: what `find_statistic_ranges` gave of the training images.
     """
-    said = []
+    said = {}  # channels of a grey image say the same, and are told together
     for name, (low, high) in ranges.items():
         margin = MARGIN * (high - low) + LEAST * max(1.0, abs(low), abs(high))
         if not low - margin <= statistics[name] <= high + margin:
-            said.append(f"{name} {statistics[name]:.3g}, in training {low:.3g} to {high:.3g}")
-    return said
+            what, of, channel = name.partition(" of channel ")
+            values = f"{statistics[name]:.3g}, in training {low:.3g} to {high:.3g}"
+            said.setdefault((what, of, values), []).append(channel)
+    return [
+        f"{what}{of}{' and '.join(channels)} is {values}"
+        for (what, of, values), channels in said.items()
+    ]
