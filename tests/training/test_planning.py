@@ -15,7 +15,7 @@ from transfuse_keras.tasks import find_task
 from transfuse_keras.tasks.facts import Machine
 from transfuse_keras.tasks.plan import make_plan
 from transfuse_keras.training import cross_validation, planning, train
-from transfuse_keras.training.planning import choose_weights, plan_folder, save_source
+from transfuse_keras.training.planning import choose_weights, format_plan, plan_folder, save_source
 
 
 @pytest.fixture
@@ -71,6 +71,14 @@ def test_plan_alone_prints_ten_lines_and_what_to_do_next(tmp_path, capsys):
     assert f"transfuse train --task {tmp_path}/mine.py --data {data}" in said
     assert find_task(str(tmp_path / "mine.py")).classes == ("class_1", "class_2", "class_3")
     assert "patients" in said and main(["plan", "--data", str(tmp_path / "missing")]) == 2
+
+
+def test_in_a_terminal_the_lines_of_a_plan_are_broken(bodies):
+    plan = make_plan(survey(bodies), Machine())
+    assert len(format_plan(plan)) == 10
+    lines = format_plan(plan, 60)
+    assert max(map(len, lines)) <= 60 and len([x for x in lines if x[0] != " "]) == 10
+    assert "".join(" ".join(lines).split()) == "".join(" ".join(format_plan(plan)).split())
 
 
 def test_published_weights_are_named_with_their_licence(monkeypatch, capsys):

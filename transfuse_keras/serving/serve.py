@@ -57,7 +57,9 @@ def serve(models, host, port, megabytes, seconds):
                 timeout_graceful_shutdown=5,
             )
             where = "http://{}:{}".format(*sockets[0].getsockname())
-            log.info(f"Serving {task.name} at {where}, described at {where}/docs; Ctrl-C stops it.")
+            told = f"described at {where}/docs"
+            told += f", with a page to try at {where}/page/" if page else ""
+            log.info(f"Serving {task.name} at {where}, {told}; Ctrl-C stops it.")
             uvicorn.Server(config).run(sockets)
     finally:
         worker.stop()

@@ -2,6 +2,9 @@
 
 import logging
 import os
+import shutil
+import sys
+import textwrap
 from pathlib import Path
 
 from transfuse_keras.data.memory import available_memory
@@ -43,7 +46,8 @@ def plan_folder(
         log.info(note)
     plan = make_plan(facts, look_at_machine(weights))
     path = save_source(plan, Path(directory), file and Path(file))
-    log.info("\n".join(["", *format_plan(plan), "", f"Plan: {path}"]))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    log.info("\n".join(["", *format_plan(plan, width), "", f"Plan: {path}"]))
     return path
 
 
@@ -77,10 +81,17 @@ def choose_weights(variant):
     return "imagenet"
 
 
-def format_plan(plan):
-    """The lines of a plan as a table: what, choice, reason."""
+def format_plan(plan, width=None):
+    """The lines of a plan as a table: what, choice, reason; of a terminal of so many columns they
+    are broken with the first column kept free."""
     first = max(len(line.about) for line in plan.lines)
-    return [f"{line.about:{first}}  {line.choice} ({line.reason})" for line in plan.lines]
+    rows = [f"{line.about:{first}}  {line.choice} ({line.reason})" for line in plan.lines]
+    free = " " * (first + 2)
+    return [
+        line
+        for row in rows
+        for line in (textwrap.wrap(row, width, subsequent_indent=free) if width else [row])
+    ]
 
 
 def save_source(plan, directory, file=None):
