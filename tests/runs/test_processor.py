@@ -61,3 +61,21 @@ def test_onednn_is_switched_on_where_tensorflow_leaves_it_off(
         processor.prefer_onednn()
     assert processor.os.environ.get(processor.ONEDNN) == wanted
     assert capsys.readouterr().out.count(processor.ONEDNN) == (given is None and wanted == "1")
+
+
+@pytest.mark.parametrize(
+    ("sets", "precision", "said"),
+    [
+        (["AVX2", "AVX-512", "bfloat16"], "float32", "mixed_bfloat16"),
+        (["AVX2", "AVX-512", "bfloat16"], "mixed_bfloat16", ""),
+        (["AVX2", "AVX-512", "bfloat16"], "strict_float32", ""),
+        (["AVX2", "AVX-512", "VNNI"], "float32", ""),
+        (["NEON", "bfloat16"], "float32", ""),  # never measured
+    ],
+)
+def test_bfloat16_is_named_where_a_step_was_measured_to_be_faster(
+    sets, precision, said, monkeypatch
+):
+    monkeypatch.setattr(processor, "describe_processor", lambda: {"instructions": sets})
+    found = processor.suggest_precision(precision)
+    assert said in found and bool(found) == bool(said)

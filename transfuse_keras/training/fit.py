@@ -29,6 +29,7 @@ from transfuse_keras.model.load import load_weights
 from transfuse_keras.model.losses import StructureLoss
 from transfuse_keras.model.transfuse import LOSS_WEIGHTS, TransFuse
 from transfuse_keras.runs.folder import CONFIG, begin_run
+from transfuse_keras.runs.processor import suggest_precision
 from transfuse_keras.runs.settings import JIT
 from transfuse_keras.training import checkpoints
 from transfuse_keras.training.auto_batch import choose_batch
@@ -92,6 +93,8 @@ def fit_model(settings, splits, run, progress, distributed, trackers):
             recipe, order = settings.recipe, create_order(settings, splits["train"])
             compile_model(model, settings, len(order))
         log.info(describe_computing(model, settings.precision, settings.jit))
+        if faster := suggest_precision(settings.precision):
+            log.info(faster)
         training, validation, prints = read_batches(settings, splits, model.normalization, order)
         callbacks = [BeginEpoch(order), StopOnNonFiniteLoss()]
         if settings.time_limit and fresh:
