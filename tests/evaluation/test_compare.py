@@ -133,6 +133,19 @@ def test_runs_that_cannot_be_compared(tmp_path, capsys):
     assert "absent/cases.csv: no such file" in capsys.readouterr().err
 
 
+def test_what_only_one_of_two_runs_has_is_said_and_left_out(tmp_path, caplog):
+    a = write(tmp_path / "a", np.full((9, 2), 0.5))
+    b = write(tmp_path / "b", np.full((9, 2), 0.6), [2, 4])
+    table = (b / "cases.csv").read_text()
+    (b / "cases.csv").write_text(table.replace(",b,", ",c,"))
+    (row,) = compare(a, b)  # no mean over one class of two
+    assert (row["class"], row["n"]) == ("a", 2)
+    assert "7 cases" in caplog.text and "b, c" in caplog.text
+    (b / "cases.csv").write_text(table.replace(",a,", ",d,").replace(",b,", ",c,"))
+    with pytest.raises(InputError, match=r"d, c.*a, b"):
+        compare(a, b)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.evaluation.cases import PENALIZED, add_penalties, list_metrics, read_cases
 from transfuse_keras.evaluation.statistics import (
     adjust_holm,
@@ -35,16 +35,19 @@ def compare(first, second):
     "second": their means, "difference", "low", "high", "p", "n", "groups", "p_holm": p corrected
     over the list}; see `statistics.paired`.
 
-    Raises: InputError if a folder has no scores, they share no case or they tell different
-    patients of the same cases.
+    Raises: InputError if a folder has no scores, they share no case or no class, or they tell
+    different patients of the same cases.
     """
     tables = [read_case_table(folder) for folder in (first, second)]
     cases = [case for case in dict.fromkeys(tables[0]["cases"]) if case in tables[1]["cases"]]
     if not cases:
         raise InputError(f"{second}: has no case of {first}; compare runs on the same test data.")
+    for folder, table in zip((first, second), tables, strict=True):
+        if left := len(table["cases"]) - len(cases):
+            log.warning(f"{folder}: {quantity(left, 'case')} left out, which the other one lacks.")
     groups = match_groups(first, second, tables, cases)
     metrics = [name for name in tables[0]["metrics"] if name in tables[1]["metrics"]]
-    classes = [name for name in tables[0]["classes"] if name in tables[1]["classes"]]
+    classes = match_classes(first, second, *(table["classes"] for table in tables))
     parts = [[name] for name in classes]
     rows = []
     for metric in metrics:
@@ -61,6 +64,19 @@ def compare(first, second):
     for row, p in zip(rows, adjust_holm([row["p"] for row in rows]), strict=True):
         row["p_holm"] = float(p)
     return rows
+
+
+def match_classes(first, second, ours, theirs):
+    """The classes that both tables have; a warning names the others."""
+    shared = [name for name in ours if name in theirs]
+    if not shared:
+        raise InputError(
+            f"{second}: its classes ({', '.join(theirs)}) are not those of {first} "
+            f"({', '.join(ours)}); give both the same names, for a plan by a classes.txt."
+        )
+    if left := [name for name in dict.fromkeys([*ours, *theirs]) if name not in shared]:
+        log.warning(f"{first} and {second}: only one has the classes {', '.join(left)}.")
+    return shared
 
 
 def match_groups(first, second, tables, cases):
