@@ -5,11 +5,14 @@ Nothing here imports Keras before a test asks for it: tests of files and folders
 
 import os
 import sys
+import tempfile
+import warnings
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # no test depends on what the hub has
 
+import psutil
 import pytest
 
 from transfuse_keras.cli import printing
@@ -90,11 +93,40 @@ def lively_model():
     return lively(SMALLEST, (32, 48, 3), 3)
 
 
-@pytest.fixture(scope="session")
-def litert_file(lively_model, tmp_path_factory):
-    """Its float32 .tflite file."""
-    from transfuse_keras.export.formats import export_litert
+class Watched(tempfile.TemporaryDirectory):
+    """A temporary folder that says which files of it are mapped when it is removed: on Windows
+    these cannot be."""
 
-    path = tmp_path_factory.mktemp("exported") / "model.tflite"
-    export_litert(lively_model, path)
-    return path
+    def cleanup(self):
+        mapped = [x.path for x in psutil.Process().memory_maps() if x.path.startswith(self.name)]
+        super().cleanup()
+        assert not mapped
+
+
+@pytest.fixture(scope="session")
+def exported(lively_model, tmp_path_factory):
+    """A function of a format and a quantisation: its file, alone in a folder, made once."""
+    from transfuse_keras.export import formats
+
+    known, made = dict(formats.FORMATS), {}
+
+    def export(name, quantize="none"):
+        if (name, quantize) not in made:
+            function, file, _ = known[name]
+            path = tmp_path_factory.mktemp("exported") / file
+            given = {} if quantize == "none" else {"quantize": quantize}
+            with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+                warnings.simplefilter("error", FutureWarning)  # of Keras' way to ONNX
+                if name == "openvino":
+                    patch.setattr(formats.tempfile, "TemporaryDirectory", Watched)
+                function(lively_model, path, **given)
+            made[name, quantize] = path
+        return made[name, quantize]
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def litert_file(exported):
+    """Its float32 .tflite file."""
+    return exported("litert")

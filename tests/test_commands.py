@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import SMALLEST
+from conftest import SMALLEST_UNET
 from data.files import binary_folder, hip_folder
 
 from transfuse_keras import commands
@@ -34,7 +34,7 @@ def make_run(folder, task, data):
     """What a training that was not worth it leaves: a random model, its settings and split."""
     recipe = {"image_size": (32, 32), "variant": "smallest"}
     settings = task.recipe.__class__(**{**task.recipe.__dict__, **recipe})
-    TransFuse(SMALLEST, (32, 32, 3), len(task.classes)).save(folder / "model.keras")
+    TransFuse(SMALLEST_UNET, (32, 32, 3), len(task.classes)).save(folder / "model.keras")
     write_json(folder / "config.json", describe_settings(Settings(task, data, settings)))
     write_split(folder / "split.csv", find_splits(task, data))
     return folder
@@ -210,7 +210,7 @@ def test_predict_gives_the_masks_that_were_scored(hips, tmp_path):
 
 @pytest.mark.release
 def test_two_folds(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(VARIANTS, "smallest", SMALLEST)
+    monkeypatch.setitem(VARIANTS, "smallest", SMALLEST_UNET)
     data = hip_folder(tmp_path / "data", patients=8)
     out = tmp_path / "cv"
     command = ["train", "--task", "hip", "--data", data, "--variant", "smallest"]

@@ -13,7 +13,6 @@ from transfuse_keras.benchmark import processes
 from transfuse_keras.benchmark.measure import benchmark, common_size, measure_runtimes
 from transfuse_keras.benchmark.table import format_benchmark
 from transfuse_keras.errors import InputError
-from transfuse_keras.export.formats import export_saved_model
 from transfuse_keras.inference import runtimes
 from transfuse_keras.inference.predictor import as_predictor
 from transfuse_keras.model.flops import count_flops
@@ -28,12 +27,12 @@ def lone(litert_file, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def run(lively_model, litert_file, tmp_path_factory):
+def run(lively_model, exported, tmp_path_factory):
     """A run folder with three formats of the model."""
     folder = tmp_path_factory.mktemp("run")
     lively_model.save(folder / "model.keras")
-    export_saved_model(lively_model, folder / "saved_model")
-    shutil.copy(litert_file, folder)
+    shutil.copytree(exported("saved_model"), folder / "saved_model")
+    shutil.copy(exported("litert"), folder)
     return folder
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from conftest import SMALLEST
+from conftest import SMALLEST_UNET
 from lively import lively, phantom_run, pictures
 
 from transfuse_keras.cli import main
@@ -24,7 +24,7 @@ SIZE = (32, 48)
 
 def shaken(seed):
     """A model of its own weights."""
-    model = lively(SMALLEST, (*SIZE, 3), len(hip.classes))
+    model = lively(SMALLEST_UNET, (*SIZE, 3), len(hip.classes))
     rng = np.random.default_rng(seed)
     for weights in model.trainable_variables:
         weights.assign(weights + 0.01 * rng.standard_normal(weights.shape).astype("float32"))

@@ -1,11 +1,9 @@
 """SavedModel, ONNX and OpenVINO give what the Keras model gives."""
 
 import sys
-import tempfile
 
 import numpy as np
 import openvino
-import psutil
 import pytest
 import tensorflow as tf
 from lively import pictures
@@ -14,12 +12,9 @@ import transfuse_keras as tk
 from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.data.resize import resize_image
 from transfuse_keras.errors import InputError
-from transfuse_keras.export import formats
 from transfuse_keras.export.formats import (
     FORMATS,
     builtin_resizing,
-    export_onnx,
-    export_openvino,
     export_saved_model,
     resize,
 )
@@ -72,15 +67,11 @@ def test_graphs_resize_by_the_builtin_operation_within_the_context_only():
     assert "ResizeBilinear" not in operations()
 
 
-def test_onnx_gives_the_same_for_one_image_or_several(
-    lively_model, images, wanted, tmp_path, recwarn
-):
+def test_onnx_gives_the_same_for_one_image_or_several(exported, images, wanted):
     import onnx
 
-    path = tmp_path / "model.onnx"
-    export_onnx(lively_model, path)
-    assert FutureWarning not in {warning.category for warning in recwarn}
-    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    path = exported("onnx")
+    assert [file.name for file in path.parent.iterdir()] == ["model.onnx"]
     graph = onnx.load(path)
     onnx.checker.check_model(graph, full_check=True)
     assert {node.domain for node in graph.graph.node} <= {"", "ai.onnx"}
@@ -99,25 +90,10 @@ def test_onnx_gives_the_same_for_one_image_or_several(
     np.testing.assert_allclose(load_predictor(path).run(images), wanted, atol=1e-4)
 
 
-class Watched(tempfile.TemporaryDirectory):
-    """A temporary folder that says which files of it are mapped when it is removed: on Windows
-    these cannot be."""
-
-    def cleanup(self):
-        mapped = [x.path for x in psutil.Process().memory_maps() if x.path.startswith(self.name)]
-        super().cleanup()
-        assert not mapped
-
-
-def test_openvino_gives_the_same_for_one_image_or_several(
-    lively_model, images, wanted, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(formats.tempfile, "TemporaryDirectory", Watched)
+def test_openvino_gives_the_same_for_one_image_or_several(exported, images, wanted):
     sizes = {}
     for quantize, tolerance in (("none", 1e-4), ("float16", 0.02)):
-        folder = tmp_path / quantize
-        folder.mkdir()
-        export_openvino(lively_model, folder / "model.xml", quantize)
+        folder = exported("openvino", quantize).parent
         assert {file.name for file in folder.iterdir()} == {"model.xml", "model.bin"}
         sizes[quantize] = (folder / "model.bin").stat().st_size
         core = openvino.Core()
@@ -138,10 +114,9 @@ def test_openvino_gives_the_same_for_one_image_or_several(
 
 
 @pytest.fixture(scope="module")
-def signatures(lively_model, tmp_path_factory):
+def signatures(exported):
     """The folder of the model's SavedModel and its signatures."""
-    path = tmp_path_factory.mktemp("exported") / "saved_model"
-    export_saved_model(lively_model, path)
+    path = exported("saved_model")
     loaded = tf.saved_model.load(str(path))
     assert set(loaded.signatures) == {"serving_default", "any_size"}
     return path, loaded.signatures

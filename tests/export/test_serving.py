@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SMALLEST
+from conftest import SMALLEST_UNET
 from data.files import save
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -57,7 +57,7 @@ def found_by(code, folder):
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)
-    return TransFuse(SMALLEST, (*SIZE, 3), 3)
+    return TransFuse(SMALLEST_UNET, (*SIZE, 3), 3)
 
 
 @pytest.fixture(scope="module")

@@ -136,7 +136,7 @@ def test_from_a_folder_to_masks_of_new_images(bodies, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for file in [*bodies.rglob("p[3-9]*.png")]:  # 12 images of 3 patients are left
         file.unlink()
-    small = {"epochs": 1, "image_size": (32, 32), "export": False}
+    small = {"variant": "U-Ti", "epochs": 1, "image_size": (32, 32), "export": False}
     run = tk.train(bodies, weights="none", threshold=0.3, **small)
     assert run.task == find_task(str(tmp_path / "my_bodies_2_task.py"))
     assert run.thresholds == (0.3,) * 3 and run.folder == Path("savedmodels/my_bodies_2")
