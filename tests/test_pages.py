@@ -48,6 +48,7 @@ LEFT = {  # how commands begin that are not run here -> why
     "transfuse benchmark": "processes of each format for a minute; test_benchmark.py",
     "transfuse evaluate --merge scores": "the shards of a cluster; test_commands.py",
     "transfuse export --model RUN --format litert onnx": "minutes; test_formats.py",
+    "transfuse export --model RUN --format onnx": "a conversion; test_formats.py",
     "transfuse export --model RUN --format saved_model": "minutes; test_serving.py",
     "transfuse export --model RUN --format triton": "test_triton.py",
     "transfuse export --model RUN --format web": "the npm registry; test_web.py",

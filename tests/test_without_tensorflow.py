@@ -77,6 +77,7 @@ def test_a_stopped_training_ends_with_its_weights_and_a_report_and_predicts(back
     # XLA compiles for minutes what then computes for seconds. Ti may become nan with this: the
     # maximum over channels is computed twice, rounds otherwise, and its gradient finds no channel
     environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    environment["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
     environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path)
     if backend == "torch":  # JAX is taken by itself
         environment["KERAS_BACKEND"] = "torch"

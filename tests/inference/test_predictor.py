@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import openvino
 import pytest
+from conftest import SMALLEST_UNET
 from openvino import opset13 as opset
 from scipy.special import expit
 
@@ -13,6 +14,7 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.export.formats import export_litert, export_saved_model
 from transfuse_keras.files import write_json
 from transfuse_keras.inference.predictor import as_predictor, load_predictor
+from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.runs.folder import find_run, run_task, run_thresholds
 from transfuse_keras.tasks import TASKS, hip, prostate
 
@@ -43,8 +45,8 @@ def test_z_scored_slices_stay_as_they_are(smallest):
 
 
 @pytest.mark.slow
-def test_a_model_is_the_same_in_all_four_kinds(smallest, tmp_path):
-    model = smallest(classes=2)
+def test_a_model_is_the_same_in_all_four_kinds(tmp_path):
+    model = TransFuse(SMALLEST_UNET, (32, 48, 3), 2)
     model.save(tmp_path / "model.keras")
     export_saved_model(model, tmp_path / "saved_model")
     export_litert(model, tmp_path / "model.tflite")

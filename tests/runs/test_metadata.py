@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from conftest import SMALLEST
+from conftest import SMALLEST_UNET
 from data.files import hip_folder, picture, save
 from lively import lively, phantom_run
 from safetensors.numpy import save_file
@@ -46,7 +46,9 @@ METRICS["mean"] = {"dice": 0.75, "hd_mm": 4.5, "penalized_hd_mm": 4.5}
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run with scores and thresholds, of which the first and the second decide alone."""
-    run = phantom_run(tmp_path_factory.mktemp("runs") / "hip", lively(SMALLEST, (*SIZE, 3), 3), hip)
+    run = phantom_run(
+        tmp_path_factory.mktemp("runs") / "hip", lively(SMALLEST_UNET, (*SIZE, 3), 3), hip
+    )
     write_thresholds(run, THRESHOLDS, "auto")
     write_json(run / "metrics.json", METRICS)
     assert main(["export", "--model", str(run), "--format", "litert"]) == 0
