@@ -1,19 +1,25 @@
-"""Step time on one and two devices beside the cost model of docs/devices.md.
+"""How time and memory grow with images, pixels and classes; devices.py has devices.
 
-    python benchmarks/scaling.py                one and two logical CPUs of TensorFlow
-    python benchmarks/scaling.py --loopback     all-reduce between two processes of JAX
+    python benchmarks/scaling.py --images 1000 10000 100000
+    python benchmarks/scaling.py --pixels 128 256 512 1024 --classes 1 5 20
 
-Two logical CPUs share the same cores, so that the whole batch takes both the same time to compute;
-what two devices add is the exchange: step time = compute + gradient bytes / bandwidth. One and two
-devices take turns, and medians are printed.
+Images: a folder of discs on noise, 64x64, a fifth of them test images. Seconds to find and split
+them, to read them and look for copies, of an epoch of batches without a model, and to score the
+test images of a model that costs nothing.
+
+Pixels, classes: a training step of Ti with one image, and the prediction of one.
+
+CPU seconds, medians, one process for each row. "growth" is the CPU seconds and the memory above the
+imports of this row by those of the row before; beside it stands what linear growth would be.
 """
 
 import argparse
+import multiprocessing
 import os
-import socket
-import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import median
 
@@ -22,98 +28,139 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 
-SIZE, BATCH = (128, 128), 8
+from transfuse_keras.inference.runtimes import read_memory
+
+DISC = (64, 64)
+SIZE = 128  # of the rows of classes
+STEPS = 3  # that are counted; the first one, which is traced, is not
 
 
-def seconds(run):
-    start = time.perf_counter()
+def cpu_seconds(run):
+    start = time.process_time()
     run()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
-def mirrored(variant, rounds):
+def megabytes(field="VmHWM"):
+    """Those that this process held at most, or holds (VmRSS)."""
+    return read_memory(field) / 1e6
+
+
+def write_discs(folder, count):
+    """Images and masks of `count` cases, no two alike."""
+    import cv2
+
+    rows, columns = np.mgrid[: DISC[0], : DISC[1]]
+    for part in ("images", "masks"):
+        (folder / part).mkdir()
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        row, column = rng.uniform(16, 48, 2)
+        mask = (rows - row) ** 2 + (columns - column) ** 2 < rng.uniform(8, 16) ** 2
+        image = rng.integers(0, 80, (*DISC, 3)) + 120 * mask[..., None]
+        cv2.imwrite(str(folder / "images" / f"{number:06}.png"), image.astype("uint8"))
+        cv2.imwrite(str(folder / "masks" / f"{number:06}.png"), 255 * mask.astype("uint8"))
+
+
+def measure_images(count):
+    """CPU seconds of each thing that is done with all images, and MB."""
+    from transfuse_keras.data.splits import find_splits
+    from transfuse_keras.evaluation.evaluate import evaluate
+    from transfuse_keras.inference.predictor import Predictor
+    from transfuse_keras.runs.settings import Settings
+    from transfuse_keras.tasks import Recipe, Task, skin
+    from transfuse_keras.training.fit import create_order, read_batches
+
+    task, found = Task("discs", ("disc",), augmentation=skin.augmentation), {}
+    recipe = Recipe("Ti", DISC, epochs=1, batch_size=8)
+    blind = Predictor(DISC, 3, 1, lambda images: np.zeros((*images.shape[:3], 1), "float32"))
+    imports = megabytes("VmRSS")
+    with tempfile.TemporaryDirectory() as folder:
+        write_discs(Path(folder), count)
+        settings = Settings(task, folder, recipe)
+
+        def split():
+            found["splits"] = find_splits(task, folder, DISC)
+
+        def read():
+            order = create_order(settings, found["splits"]["train"])
+            half = ((0.5,) * 3, (0.5,) * 3)
+            found["training"], *_ = read_batches(settings, found["splits"], half, order)
+
+        def run_epoch():
+            for _ in found["training"]:
+                pass
+
+        times = {
+            "find, split": cpu_seconds(split),
+            "read, compare": cpu_seconds(read),
+            "an epoch": cpu_seconds(run_epoch),
+        }
+        before = megabytes("VmRSS")
+        times["score"] = cpu_seconds(lambda: evaluate(blind, found["splits"]["test"], task))
+        scored = megabytes("VmRSS") - before
+    return times, {"MB at most": megabytes() - imports, "MB more after scoring": scored}
+
+
+def measure_model(size, classes):
+    """CPU seconds of a training step and of a prediction, and MB."""
     import keras
-    import tensorflow as tf
 
     import transfuse_keras as tk
-    from transfuse_keras import devices as distribution
+    from transfuse_keras.tasks import Recipe
+    from transfuse_keras.training.optimizer import create_optimizer
 
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    images = np.random.default_rng(0).standard_normal((BATCH, *SIZE, 3)).astype("float32")
-    data = tf.data.Dataset.from_tensors((images, np.float32(images[..., :1] > 0))).repeat()
-
-    def trainer():
-        keras.utils.set_random_seed(0)
-        model = tk.TransFuse(variant, (*SIZE, 3))
-        model.compile(distribution.Adam(1e-4, global_clipnorm=0.5))
-        return model, lambda: model.fit(data, steps_per_epoch=3, verbose=0)
-
-    one = trainer()[1]
-    with distribution.all_devices():
-        model, two = trainer()
-        count = sum(int(np.prod(x.shape)) for x in model.trainable_variables)
-        strategy = tf.distribute.get_strategy()
-
-        @tf.function
-        def exchange():
-            return strategy.run(lambda: distribution.sum_over_replicas([tf.ones(count)]))
-
-    runs = {"one": (one, 3), "two": (two, 3), "exchange": (exchange, 1)}
-    times = {name: [] for name in runs}
-    for number in range(rounds + 1):  # the first round warms up
-        for name, (run, steps) in runs.items():
-            value = seconds(run) / steps
-            if number:
-                times[name].append(value)
-    one, two, exchange = (median(found) for found in times.values())
-    print(f"{variant}, batch {BATCH} of {SIZE[0]}x{SIZE[1]}; gradients {4 * count / 2**20:.1f} MiB")
-    print(f"all-reduce of as many bytes {exchange:.3f} s, {4 * count / exchange / 2**30:.2f} GiB/s")
-    print(f"step on one device {one:.3f} s, on two {two:.3f} s, predicted {one + exchange:.3f} s")
+    imports = megabytes("VmRSS")
+    keras.utils.set_random_seed(0)
+    model = tk.TransFuse("Ti", (size, size, 3), classes)
+    rng = np.random.default_rng(0)
+    image = rng.standard_normal((1, size, size, 3)).astype("float32")
+    masks = (rng.random((1, size, size, classes)) > 0.5).astype("float32")
+    model.compile(create_optimizer(Recipe(), 1))
+    predicted = [cpu_seconds(lambda: model.predict_on_batch(image)) for _ in range(STEPS + 1)]
+    inference = megabytes() - imports
+    trained = [cpu_seconds(lambda: model.train_on_batch(image, masks)) for _ in range(STEPS + 1)]
+    times = {"step": median(trained[1:]), "prediction": median(predicted[1:])}
+    return times, {"MB, step": megabytes() - imports, "MB, prediction": inference}
 
 
-def loopback(mebibytes=100):
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
-    command = [sys.executable, __file__, "--address", address, "--mebibytes", str(mebibytes)]
-    children = [subprocess.Popen([*command, "--index", str(i)], env=environment) for i in (0, 1)]
-    sys.exit(max(child.wait() for child in children))
+def print_table(name, values, measure, arguments, linear):
+    """A row for each value, flushed as it comes."""
+    context, before = multiprocessing.get_context("spawn"), None
+    with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
+        for value, given in zip(values, arguments, strict=True):
+            times, memory = pool.submit(measure, *given).result()
+            if before is None:
+                head = [name, *(f"{x}, CPU-s" for x in times), *memory, "growth", "linear"]
+                print("| " + " | ".join(head) + " |\n" + "| ---: " * len(head) + "|")
+            cells = [f"{value:,}", *(f"{x:.2f}" for x in times.values())]
+            cells += [f"{x:.0f}" for x in memory.values()]
+            now = sum(times.values()), next(iter(memory.values()))
+            if before is None:
+                cells += ["", ""]
+            else:
+                ratios = [a / b for a, b in zip(now, before[1], strict=True)]
+                cells.append(" and ".join(f"{x:.1f}" for x in ratios))
+                cells.append(f"{linear(value) / linear(before[0]):.1f}")
+            before = value, now
+            print("| " + " | ".join(cells) + " |", flush=True)
 
 
-def exchange(address, index, mebibytes):
-    import jax
-    from jax.sharding import Mesh, NamedSharding, PartitionSpec
-
-    from transfuse_keras.devices import is_first
-    from transfuse_keras.training.hosts import joined
-
-    with joined(address, 2, index):
-        mesh = Mesh(np.array(jax.devices()), ("device",))
-        split, same = (NamedSharding(mesh, PartitionSpec(x)) for x in ("device", None))
-        rows = np.ones((1, mebibytes * 2**18), "float32")
-        parts = jax.make_array_from_process_local_data(split, rows)
-        add = jax.jit(lambda x: x.sum(axis=0), out_shardings=same)
-        times = [seconds(lambda: add(parts).block_until_ready()) for _ in range(10)]
-        if is_first():
-            taken = median(times[1:])
-            print(f"all-reduce of {mebibytes} MiB between two processes: {taken:.3f} s, ", end="")
-            print(f"{mebibytes / 1024 / taken:.2f} GiB/s")
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    for name in ("images", "pixels", "classes"):
+        parser.add_argument(f"--{name}", type=int, nargs="+", default=[], metavar="N")
+    given = parser.parse_args()
+    if given.images:
+        counts = [(count,) for count in given.images]
+        print_table("images", given.images, measure_images, counts, float)
+    if given.pixels:
+        sizes = [(size, 1) for size in given.pixels]
+        print_table("pixels a side", given.pixels, measure_model, sizes, lambda x: x * x)
+    if given.classes:
+        counts = [(SIZE, count) for count in given.classes]
+        print_table("classes", given.classes, measure_model, counts, float)
 
 
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
-    arguments.add_argument("--variant", default="Ti")
-    arguments.add_argument("--rounds", type=int, default=5)
-    arguments.add_argument("--loopback", action="store_true")
-    arguments.add_argument("--mebibytes", type=int, default=100)
-    arguments.add_argument("--address", help=argparse.SUPPRESS)
-    arguments.add_argument("--index", type=int, help=argparse.SUPPRESS)
-    given = arguments.parse_args()
-    if given.address:
-        exchange(given.address, given.index, given.mebibytes)
-    elif given.loopback:
-        loopback(given.mebibytes)
-    else:
-        mirrored(given.variant, given.rounds)
+    main()

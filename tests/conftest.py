@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # no test depends on what the hub has
+os.environ.setdefault("HF_ENDPOINT", "http://127.0.0.1:9")  # no test depends on what the hub has
 
 import psutil
 import pytest

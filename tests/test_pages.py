@@ -62,6 +62,7 @@ LEFT = {  # how commands begin that are not run here -> why
     "python -m http.server": "does not end",
     "python benchmarks/gpu.py": "a GPU, or minutes; test_gpu.py",
     "python benchmarks/peers.py": "trains three models; test_peers.py",
+    "python benchmarks/devices.py": "minutes",
     "python benchmarks/scaling.py": "minutes",
     "python docs/models/make.py": "trains for minutes",
     "python examples/ray_predict.py": "Ray; test_commands.py for a release",

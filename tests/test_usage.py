@@ -162,11 +162,26 @@ def test_messages_go_to_stdout_and_warnings_to_stderr(monkeypatch, capsys, optio
         assert said.out.splitlines() == out and said.err.splitlines() == err
 
 
-def test_a_reader_that_has_seen_enough_is_no_error():
-    file = ROOT / "docs" / "models" / "hip" / "model-int8.tflite"
-    command = [sys.executable, "-m", "transfuse_keras", "inspect", str(file)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as one:
+LATE = """
+import sys
+from transfuse_keras import cli, commands
+commands.run_inspect = lambda files: print(files, sys.stdin.read())
+sys.exit(cli.main(["inspect", "x"]))
+"""
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["-m", "transfuse_keras", "inspect", "docs/models/hip/model-int8.tflite"],
+        ["-c", LATE],  # the last words are still in the buffer when the command ends
+    ],
+)
+def test_a_reader_that_has_seen_enough_is_no_error(given):
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, *given], cwd=ROOT, **pipes) as one:
         one.stdout.close()  # as `| head -0` does
+        one.stdin.close()
         assert one.stderr.read() == b""
     assert one.returncode == 1
 

@@ -43,7 +43,9 @@ def main(argv=None):
         sys.stdout.reconfigure(errors="backslashreplace")
     with printing(level), without_progress() if quiet and name in WRITE_FILES else nullcontext():
         try:
-            return getattr(commands, f"run_{name}")(**given) or 0
+            code = getattr(commands, f"run_{name}")(**given) or 0
+            sys.stdout.flush()  # here a reader that left can still be told from an error
+            return code
         except (InputError, OSError, Failure, KeyboardInterrupt, ImportError) as error:
             if isinstance(error, BrokenPipeError) and not is_read():
                 return 1  # `| head` has seen enough, which is no error to tell

@@ -44,7 +44,7 @@ def kill_while_writing(process, run, count):
             process.kill()
             process.communicate()
             return f"while writing {begun.pop().removeprefix('.part.')}"
-        time.sleep(0.001)
+        time.sleep(0.005)
     return None
 
 
