@@ -2,8 +2,10 @@
 # make release-check: what a release has to pass besides, an hour or more. make fuzz: damaged files, hours.
 PYTHON ?= python3
 BIN := .venv/bin
-# Python compiles a module when it is first imported; most of those installed never are
-export PIP_NO_COMPILE := 1
+# Python compiles a module when it is first imported, and keeps that; most of those installed never
+# are. pip takes this one the other way round: 0 is to compile nothing.
+export PIP_NO_COMPILE := 0
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-slow test-all test-jax test-torch release-check locks sbom fuzz docs lint
 # a worker more than cores, since some tests wait for a server or a browser, and a thread a worker
@@ -68,6 +70,7 @@ lint: .venv/test
 		"apt-get install python3-venv (Debian, Ubuntu), or make PYTHON=another-python" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -r requirements.txt -e .
+	$(BIN)/python -c 'import keras, matplotlib.pyplot, scipy.stats, sklearn' 2>/dev/null || true # compiles them
 	touch $@
 
 .venv/test: .venv/runtime pyproject.toml requirements/clients.txt
