@@ -179,7 +179,8 @@ sys.exit(cli.main(["inspect", "x"]))
 )
 def test_a_reader_that_has_seen_enough_is_no_error(given):
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen([sys.executable, *given], cwd=ROOT, **pipes) as one:
+    env = {**os.environ, "PYTHONUNBUFFERED": ""}
+    with subprocess.Popen([sys.executable, *given], cwd=ROOT, env=env, **pipes) as one:
         one.stdout.close()  # as `| head -0` does
         one.stdin.close()
         assert one.stderr.read() == b""
