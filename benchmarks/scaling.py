@@ -9,8 +9,9 @@ test images of a model that costs nothing.
 
 Pixels, classes: a training step of Ti with one image, and the prediction of one.
 
-CPU seconds, medians, one process for each row. "growth" is the CPU seconds and the memory above the
-imports of this row by those of the row before; beside it stands what linear growth would be.
+CPU seconds, of models the median of three; one process for each row. "growth" divides all CPU
+seconds of a row, and its most memory above the imports, by those of the row before. "linear" is
+what they would be if they grew as the number does, or as the number of pixels.
 """
 
 import argparse
