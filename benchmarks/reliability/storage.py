@@ -77,6 +77,17 @@ def write_protect(folder):
     return {"tried": 1, "lost": int(not right), "said": said}
 
 
+def damage(path, rng, cut):
+    """Change one bit of a file, or cut it somewhere."""
+    content = bytearray(path.read_bytes())
+    place = rng.randrange(len(content))
+    if cut:
+        del content[place:]
+    else:
+        content[place] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+
+
 def damage_checkpoints(folder, reference, times, seed=0):
     """The last checkpoint cut, or a few of its bytes changed: the one before it is used."""
     rng, lost, said = random.Random(seed), 0, ""
@@ -85,12 +96,7 @@ def damage_checkpoints(folder, reference, times, seed=0):
         shutil.copytree(reference, run)
         (run / "metrics.json").unlink()
         last = run / "checkpoints" / f"epoch-{EPOCHS:04}.keras"
-        content = bytearray(last.read_bytes())
-        if k % 2:
-            del content[rng.randrange(len(content)) :]
-        else:
-            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-        last.write_bytes(content)
+        damage(last, rng, cut=k % 2)
         harmless = is_intact(last)  # a byte of the archive that nothing depends on
         code, output, errors = finish(*resume_arguments(run))
         found = [line for line in output.splitlines() if ": damaged" in line]

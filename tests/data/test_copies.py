@@ -60,7 +60,7 @@ def test_a_changed_copy_in_another_split_is_found_and_nothing_else(change):
     test = [scene(seed) for seed in range(100, 120)]
     test[7] = change(train[31])
     splits, prints = split(train=train, val=[scene(200)], test=test)
-    ((score, (part, first), (other, second)),) = find_lookalikes(splits, prints)
+    ((score, (part, first), (other, second)),), _ = find_lookalikes(splits, prints)
     assert {(part, first.name), (other, second.name)} == {("train", "train31"), ("test", "test7")}
     assert 0.88 <= score <= 1 and find_copies(splits, prints) == ([], [])
     (warning,) = warn_of_lookalikes(splits, prints)
@@ -70,15 +70,22 @@ def test_a_changed_copy_in_another_split_is_found_and_nothing_else(change):
 def test_within_a_split_and_of_flat_pictures_nothing_is_said():
     flat = np.full((*SIZE, 3), 90, "uint8")
     splits, prints = split(train=[scene(1), resized(scene(1)), flat], test=[scene(2), flat // 2])
-    assert not find_lookalikes(splits, prints)
+    assert find_lookalikes(splits, prints)[0] == []
     splits["test"] = splits["val"] = []
-    assert not find_lookalikes(splits, prints)
+    assert find_lookalikes(splits, prints)[0] == []
 
 
 def test_many_pairs_are_one_sentence_that_counts_them():
     frames = [scene(seed) for seed in range(9)]
     (warning,) = warn_of_lookalikes(*split(train=frames, test=[moved(x) for x in frames]))
     assert "9 pairs" in warning and "4 more" in warning
+
+
+def test_of_very_many_images_a_sample_is_compared_and_the_warning_says_so(monkeypatch):
+    monkeypatch.setattr("transfuse_keras.data.copies.ASKED", 6)
+    frames = [scene(seed) for seed in range(9)]
+    (warning,) = warn_of_lookalikes(*split(train=frames, test=[moved(x) for x in frames]))
+    assert "6 pairs (6 of 9 validation and test images were compared)" in warning
 
 
 def test_the_difference_hash_is_that_of_its_definition():

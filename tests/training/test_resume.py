@@ -1,6 +1,8 @@
 """--resume and --from: what they refuse, and real runs that were killed, repeated or ran full."""
 
 import json
+import random
+import time
 from functools import partial
 
 import pytest
@@ -83,6 +85,27 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_a_killed_run_whose_last_checkpoint_is_damaged_ends_as_one_that_was_not(
+    reference, tmp_path
+):
+    run = tmp_path / "run"
+    second, third = (run / "checkpoints" / f"epoch-{number:04}.keras" for number in (2, 3))
+    process = runs.start(*runs.train_arguments(tmp_path, run))
+    while not second.exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    last = third if third.exists() else second
+    storage.damage(last, random.Random(0), cut=True)
+    code, output, errors = runs.finish(*runs.resume_arguments(run))
+    assert code == 0, errors
+    assert f"{last}: damaged" in output + errors
+    assert max(runs.differences(run, reference[1]).values()) < storage.TOLERANCE
+    assert not list(run.rglob(".part.*"))
+
+
+@pytest.mark.release
 def test_a_run_killed_several_times_ends_as_one_that_was_not(reference, tmp_path):
     run = tmp_path / "run"
     moments = [partial(kill.kill_while_writing, run=run, count=count) for count in (4, 5)]
@@ -111,7 +134,7 @@ def test_a_full_or_read_only_disk_loses_nothing(reference, tmp_path):
     assert protected["lost"] == 0, protected["said"]
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_a_damaged_checkpoint_loses_nothing(reference, tmp_path):
     damaged = storage.damage_checkpoints(tmp_path, reference[1], times=1)
     assert damaged["lost"] == 0, damaged["said"]
