@@ -6,10 +6,10 @@ augmentation and prediction with mirror images; of the run are images, split, si
 
 import itertools
 import os
-import time
 
 import numpy as np
 import torch
+from peer_training import clock
 
 from transfuse_keras.data.cache import read_part
 from transfuse_keras.data.pictures import save_png
@@ -106,10 +106,10 @@ def fit(trainer, per_epoch, epochs, seconds=None, tell=print):
     Returns: rows of a history. The weights are those of the last step, as nnU-Net takes them.
     """
     trainer.on_train_start()
-    rows, step, begun = [], 0, time.perf_counter()
+    rows, step, begun = [], 0, clock()
 
     def passed():
-        return time.perf_counter() - begun
+        return clock() - begun
 
     for epoch in itertools.count():
         trainer.network.train()

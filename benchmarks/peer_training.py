@@ -15,6 +15,9 @@ from transfuse_keras.model.multiscale import training_sizes
 from transfuse_keras.training.fit import MONITOR
 from transfuse_keras.training.optimizer import create_learning_rate
 
+# on a CPU that of the processor, all cores together, which other programs do not take part of
+clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+
 
 def fit(model, training, validation, recipe, seconds=None, tell=print):
     """Train a model to the last epoch of the recipe, or for so many seconds.
@@ -23,8 +26,8 @@ def fit(model, training, validation, recipe, seconds=None, tell=print):
         model: see `peer_models`.
         training, validation: Batches; the second may be None.
         recipe: Recipe.
-        seconds: of wall-clock time, with validation, the last of which comes on top; the learning
-            rate then follows the time that has passed as else the steps.
+        seconds: of `clock`, with validation, the last of which comes on top; the learning rate then
+            follows the time that has passed as else the steps.
         tell: function of a line about each epoch.
 
     Returns: rows of a history, with "seconds" since the beginning. The model has the weights of the
@@ -37,10 +40,10 @@ def fit(model, training, validation, recipe, seconds=None, tell=print):
     weights = [p for p in model.parameters() if p.requires_grad]
     adam = create_adam(model, recipe)
     means = [p.detach().clone() for p in weights] if recipe.ema else None
-    best, kept, rows, step, begun = -math.inf, None, [], 0, time.perf_counter()
+    best, kept, rows, step, begun = -math.inf, None, [], 0, clock()
 
     def passed():
-        return time.perf_counter() - begun
+        return clock() - begun
 
     for epoch in itertools.count():
         training.order.epoch = epoch

@@ -2,14 +2,15 @@
 
     transfuse train --task skin --data DIR --recipe scratch --seed 0 --out RUN_0   # and 1, 2, ...
     python benchmarks/peers.py --run RUN_0 RUN_1 RUN_2 --out OUT                   # equal steps
-    python benchmarks/peers.py --run RUN_0 RUN_1 RUN_2 --out OUT_2 --seconds 1100  # equal time
+    python benchmarks/peers.py --run RUN_0 RUN_1 RUN_2 --out OUT_2 --seconds auto  # equal time
     transfuse compare RUN_0 OUT/RUN_0/U-Net
 
 For each run and peer it leaves the folder OUT/<run>/<peer>, which `transfuse compare` takes:
 cases.csv by our protocol, history.csv, weights.pt and, last, metrics.json. A peer has the run's
 images, split, size, batches with their augmentation bit for bit, recipe, loss, seed and choice of
 the best epoch; it begins from random weights and computes in float32. nnU-Net has its own loss,
-optimiser and augmentation. With --seconds the schedule of the learning rate follows the time.
+optimiser and augmentation. With --seconds the schedule of the learning rate follows the time: of
+the processor on a CPU, by the clock on a GPU; "auto" is as long as the run of ours was trained.
 Called again it trains what is missing, and prints the table of all: of each case the mean over the
 runs, which differ in their seed.
 
@@ -197,9 +198,10 @@ def describe(name, folders, tables, cases, groups, ours=None):
 
 
 def find_seconds(folder):
-    """How long the model in a folder was trained."""
+    """How long the model in a folder was trained, by `peer_training.clock`."""
     own = (read_json(folder / COMPLETE) or {}).get("seconds")
-    return own or sum(float(x["seconds"]) for x in read_sessions(folder))
+    name = "seconds" if torch.cuda.is_available() else "processor_seconds"
+    return own or sum(x[name] for x in read_sessions(folder))
 
 
 def main():
@@ -208,7 +210,7 @@ def main():
     parser.add_argument("--run", type=Path, nargs="+", required=True, help="runs of ours")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--peers", nargs="+", choices=known, default=known, metavar="PEER")
-    parser.add_argument("--seconds", type=float, help="train each for so long, not as many steps")
+    parser.add_argument("--seconds", help="train each for so long, not as many steps; or auto")
     arguments = parser.parse_args()
     for run in arguments.run:
         for name in arguments.peers:
@@ -216,7 +218,8 @@ def main():
             if (folder / COMPLETE).is_file():
                 continue
             try:
-                train_peer(name, run, folder, arguments.seconds)
+                seconds = find_seconds(run) if arguments.seconds == "auto" else arguments.seconds
+                train_peer(name, run, folder, seconds and float(seconds))
             except Exception as error:  # the others are trained
                 known_reason = isinstance(error, (ImportError, InputError, ValueError))
                 reason = error if known_reason else traceback.format_exc()

@@ -11,6 +11,7 @@ import transfuse_keras as tk
 from transfuse_keras.cli import main
 from transfuse_keras.inference import runtimes
 from transfuse_keras.model.variants import VARIANTS
+from transfuse_keras.runs.sessions import read_sessions
 from transfuse_keras.training import callbacks, fit
 
 
@@ -75,6 +76,8 @@ def test_config_repeats_the_run(run):
     assert config["versions"]["keras"] == keras.__version__
     split = (run / "split.csv").read_text().splitlines()
     assert sum(line.startswith("train,") for line in split) == 17
+    (session,) = read_sessions(run)
+    assert session["seconds"] > 0 and session["processor_seconds"] > 0
 
 
 @pytest.mark.release

@@ -20,7 +20,8 @@ def describe_session():
     """What is known of a training that begins now, in this process, as plain data.
 
     Returns: {"begun": local time with its zone, "command", "devices": the accelerators or else the
-    processor, "versions": of this package, Python, Keras' backend and others, "seconds": 0.0}.
+    processor, "versions": of this package, Python, Keras' backend and others, "seconds": 0.0,
+        "processor_seconds": 0.0, of all cores together}.
     """
     # imports Keras, which a reader can do without
     from transfuse_keras.devices import name_accelerators
@@ -37,6 +38,7 @@ def describe_session():
             **{name: number for name, number in versions(*RUN_PACKAGES).items() if number},
         },
         "seconds": 0.0,
+        "processor_seconds": 0.0,
     }
 
 

@@ -134,11 +134,13 @@ class NoteSession(keras.callbacks.Callback):
         self.run = run
 
     def on_train_begin(self, logs=None):
-        self.session, self.start = describe_session(), time.perf_counter()
+        self.session, self.start = describe_session(), (time.perf_counter(), time.process_time())
         write_session(self.run, self.session)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.session["seconds"] = round(time.perf_counter() - self.start, 1)
+        wall, processor = self.start
+        self.session["seconds"] = round(time.perf_counter() - wall, 1)
+        self.session["processor_seconds"] = round(time.process_time() - processor, 1)
         write_session(self.run, self.session)
 
 
