@@ -28,11 +28,12 @@ BATCH, STEPS, EPOCHS = 4, 2, 2
 def samples():
     """Images, masks and weights, which are 0 for the rows that fill up the last batch."""
     rng = np.random.default_rng(0)
-    images = rng.standard_normal((STEPS * BATCH, 32, 48, 3)).astype("float32")
-    masks = np.zeros((STEPS * BATCH, 32, 48, 1), "float32")
+    dtype = keras.config.floatx()
+    images = rng.standard_normal((STEPS * BATCH, 32, 48, 3)).astype(dtype)
+    masks = np.zeros((STEPS * BATCH, 32, 48, 1), dtype)
     for i, mask in enumerate(masks):
         mask[4 + i : 16 + i, 5 : 20 + 2 * i] = 1
-    return images, masks, np.float32([1] * 5 + [0] * 3)
+    return images, masks, np.array([1] * 5 + [0] * 3, dtype)
 
 
 def share(arrays, count, index):
@@ -100,7 +101,7 @@ def train_for_ever(count, index, **_):
 def clipped():
     """What Adam adds to two zeros if each of two replicas has the gradient of one of them."""
     adam = Adam(1.0, epsilon=1.0, global_clipnorm=1.0)
-    variable = keras.Variable(np.zeros(2, "float32"))
+    variable = keras.Variable(np.zeros(2), dtype="float32")
     adam.build([variable])
 
     def step():
@@ -115,6 +116,7 @@ if __name__ == "__main__":
     job = json.loads(sys.argv[1])
     mirrored = keras.backend.backend() == "tensorflow"
     if mirrored:
+        keras.config.set_floatx("float64")  # or this network amplifies how sums are rounded
         cpu = tf.config.list_physical_devices("CPU")[0]
         logical = [tf.config.LogicalDeviceConfiguration()] * job["devices"]
         tf.config.set_logical_device_configuration(cpu, logical)
