@@ -21,7 +21,10 @@ import cv2
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-MAGENTA, WHITE = (255, 0, 255), (255, 255, 255)
+WHITE = (255, 255, 255)
+# outlines, as RRGGBB: of one class, and of several, as the package draws them
+MAGENTA = "ff00ff"
+CLASS_COLOURS = ("e69f00", "56b4e9", "009e73", "f0e442", "d55e00", "cc79a7", "0072b2")
 BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES = 258, 259, 262, 274, 277  # TIFF tags
 PLANES, TILE_WIDTH, EXTRA_SAMPLES, SAMPLE_FORMAT = 284, 322, 338, 339
 SIGNED, FLOAT, SEPARATE, JPEG, YCBCR = 2, 3, 2, 7, 6  # values of some
@@ -142,13 +145,15 @@ def resize(image, size):
 
 
 def overlay(image, masks):
-    """The outlines of masks 0/1 (H, W, M) in magenta on an RGB image, uint8 (H, W, 3)."""
-    masks = np.ascontiguousarray(masks, "uint8")
+    """The outlines of masks 0/1 (H, W, M) on an RGB image, uint8 (H, W, 3): magenta, or of several
+    classes each in its colour."""
     width = max(1, round(min(masks.shape[:2]) / 200))
     kernel = np.ones((2 * width + 1, 2 * width + 1), "uint8")
-    inner = [cv2.erode(masks[..., i], kernel, borderValue=0) for i in range(masks.shape[2])]
     picture = image.copy()
-    picture[np.any(masks != np.stack(inner, axis=-1), axis=-1)] = MAGENTA
+    for k in range(masks.shape[2]):
+        mask = np.ascontiguousarray(masks[..., k], "uint8")
+        colour = MAGENTA if masks.shape[2] == 1 else CLASS_COLOURS[k % len(CLASS_COLOURS)]
+        picture[mask != cv2.erode(mask, kernel, borderValue=0)] = list(bytes.fromhex(colour))
     return picture
 
 

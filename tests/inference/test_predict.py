@@ -238,6 +238,9 @@ def test_overlay_colours():
     assert tuple(picture[6, 6]) == tuple(picture[18, 18]) == (100, 100, 100)
     assert (image == 100).all()
     assert not (overlay(image, mask) == (0, 255, 0)).all(axis=-1).any()
+    both = overlay(image, np.concatenate([truth, mask], axis=-1))
+    assert tuple(both[5, 11]) == (0xE6, 0x9F, 0x00)  # the first class ends here, in orange
+    assert tuple(both[5, 2]) == tuple(both[5, 15]) == (0x56, 0xB4, 0xE9)  # the second is on top
 
 
 def test_outline_of_a_square_is_its_frame():

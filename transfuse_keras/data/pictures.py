@@ -15,6 +15,8 @@ PICTURE_SIDE = 384  # small images are enlarged to this, so that outlines stay t
 def overlay(image: np.ndarray, mask: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
     """Outlines on an image: prediction magenta, ground truth green, white where they coincide.
 
+    Without a truth, each of several classes has its own colour, as in the report.
+
     Args:
         image: uint8 (H, W, 3) or (H, W, 1).
         mask: 0/1 (H, W, M) or (H, W), the prediction.
@@ -29,6 +31,8 @@ def overlay(image: np.ndarray, mask: np.ndarray, truth: np.ndarray | None = None
         >>> picture.shape
         (128, 128, 3)
     """
+    if truth is None and mask.ndim == 3 and mask.shape[2] > 1:
+        return overlay_classes(image, mask)
     picture = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image.copy()
     predicted = outline(mask)
     true = outline(truth) if truth is not None else np.zeros_like(predicted)

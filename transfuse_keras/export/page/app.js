@@ -6,7 +6,7 @@ import {toBytes, toMasks, withChannels} from "./pixels.js";
 import {writePng} from "./png.js";
 
 // of Okabe and Ito, told apart by colour-blind people too
-const COLOURS = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442"];
+const COLOURS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#d55e00", "#cc79a7", "#0072b2"];
 const SCORES = {dice: "Dice", iou: "IoU", hd95_mm: "HD95 in mm", hd95_px: "HD95 in pixels"}; // that are told
 const find = (id) => document.getElementById(id);
 const spoken = (name) => name.replaceAll("_", " ");
