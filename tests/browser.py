@@ -8,8 +8,10 @@ from npm import read_packed
 
 AXE = "axe-core@4.14.1"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+# a graphics card that the processor imitates
+WEBGPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
 QUIET = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--no-sandbox", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 
@@ -18,13 +20,19 @@ QUIET = (
 def browsing():
     """A Browser of Playwright; the test is skipped where there is no Chromium."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if program is None:
+    if find_program() is None:
         pytest.skip("no Chromium is installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(QUIET))
+    with sync_api.sync_playwright() as playwright, launch(playwright.chromium) as browser:
         yield browser
-        browser.close()
+
+
+def find_program():
+    return next(filter(None, map(shutil.which, CHROMIUM)), None)
+
+
+def launch(kind, graphics=("--disable-gpu",)):
+    """A Browser of a BrowserType of Playwright."""
+    return kind.launch(executable_path=find_program(), args=[*QUIET, *graphics])
 
 
 def find_violations(page):

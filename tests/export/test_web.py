@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
-from browser import browsing, find_violations
+from browser import WEBGPU, browsing, find_violations, launch
 from data.files import picture
 from data.test_dicom import write_dicom
 from PIL import Image
@@ -447,3 +447,16 @@ def test_it_opens_and_works_when_the_server_is_gone(browser, page_folder, pictur
     page.reload()
     told(page, "Ready")
     assert " s by " in segment(page, pictures / "odd.png")
+
+
+@pytest.mark.slow
+def test_a_graphics_card_that_fails_leaves_the_model_to_webassembly(browser, page_folder, pictures):
+    """LiteRT.js lacks attention on WebGPU, and the build of the page cannot share a model."""
+    with launch(browser.browser_type, WEBGPU) as another:
+        page = another.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(Server(page_folder).url)
+        if not page.evaluate("async () => Boolean(await navigator.gpu?.requestAdapter())"):
+            pytest.skip("this Chromium has no WebGPU")
+        assert "WebAssembly" in told(page, "Ready|cannot")
+        assert "WebAssembly" in segment(page, pictures / "odd.png")
