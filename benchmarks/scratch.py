@@ -26,7 +26,7 @@ from kvasir import kvasir
 
 from transfuse_keras.data.splits import find_splits, limit_samples
 from transfuse_keras.files import read_table, remove_leftovers
-from transfuse_keras.runs.settings import Settings
+from transfuse_keras.runs.settings import PRECISIONS, Settings
 from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import RECIPE_CHANGES
 from transfuse_keras.training import checkpoints
@@ -58,12 +58,12 @@ CANDIDATES = {
 }
 
 
-def create_settings(name, data, candidate, seed, epochs):
+def create_settings(name, data, candidate, seed, epochs, precision):
     """The Settings of one training."""
     task, image_size = SETS[name]
     own = {"variant": "Ti", "image_size": image_size, "epochs": epochs, "scales": None}
     recipe = replace(task.recipe, **own, **CANDIDATES[candidate])
-    return Settings(task, data, recipe, seed=seed, limit=LIMIT)
+    return Settings(task, data, recipe, seed=seed, limit=LIMIT, precision=precision)
 
 
 def best_score(settings, run):
@@ -87,6 +87,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     known = range(len(CANDIDATES))
     parser.add_argument("--candidates", type=int, nargs="+", choices=known, default=known)
     arguments = parser.parse_args()
@@ -102,7 +103,8 @@ def main():
             scores = []
             for seed in arguments.seeds:
                 run = arguments.out / f"{name}-{number}-{seed}"
-                settings = create_settings(name, data, candidate, seed, arguments.epochs)
+                given = (seed, arguments.epochs, arguments.precision)
+                settings = create_settings(name, data, candidate, *given)
                 scores.append(best_score(settings, run))
             cells.append(" ".join(f"{score:.3f}" for score in scores))
             cells.append(f"{np.mean(scores):.3f}")
