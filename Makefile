@@ -33,6 +33,7 @@ test-all: .venv/test
 # kept for the other workers
 test-jax: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.venv/jax
 test-jax: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
+test-torch: ANY_BACKEND += tests/training/test_torchrun.py
 test-jax test-torch: .venv/test
 	KERAS_BACKEND=$(subst test-,,$@) $(PYTEST) $(ANY_BACKEND) -n $(WORKERS) --dist worksteal -m "not release"
 

@@ -1,10 +1,11 @@
 """Run by test_devices.py: trains the smallest model on some devices and writes what came out.
 
 python tests/distribution_probe.py JOB OUT.npz with JOB, in JSON: "devices" and, for several
-processes on JAX, "port", "count", "index"; "for_ever": train until killed; "join" and "lost":
-seconds; "trainings": {name: {"alone": on one device; "scales" of compile; "stop": save after every
-epoch and go on in a new model}}. OUT.npz: clipped, and of each training, by its name:
-start/<n> and end/<n>, the weights and the optimiser's state; logs/<epoch>/<name>.
+processes on JAX, "port", "count", "index", which torchrun tells those on PyTorch; "for_ever": train
+until killed; "join" and "lost": seconds; "trainings": {name: {"alone": on one device; "scales" of
+compile; "stop": save after every epoch and go on in a new model}}. OUT.npz: clipped, and of each
+training, by its name: start/<n> and end/<n>, the weights and the optimiser's state;
+logs/<epoch>/<name>.
 """
 
 import json
@@ -14,7 +15,6 @@ from contextlib import nullcontext
 
 import keras
 import numpy as np
-import tensorflow as tf
 from conftest import SMALLEST
 
 from transfuse_keras import TransFuse, devices
@@ -36,10 +36,18 @@ def samples():
     return images, masks, np.array([1] * 5 + [0] * 3, dtype)
 
 
-def share(arrays, count, index):
+class Share(keras.utils.PyDataset):
     """The rows of each batch that are those of this process, in batches."""
-    own = [array.reshape(STEPS, BATCH, *array.shape[1:])[:, index::count] for array in arrays]
-    return tf.data.Dataset.from_tensor_slices(tuple(own))
+
+    def __init__(self, arrays, count, index):
+        super().__init__()
+        self.own = [x.reshape(STEPS, BATCH, *x.shape[1:])[:, index::count] for x in arrays]
+
+    def __len__(self):
+        return STEPS
+
+    def __getitem__(self, step):
+        return tuple(array[step] for array in self.own)
 
 
 def build(scales):
@@ -62,7 +70,7 @@ def train(count=1, index=0, scales=None, stop=False):
     """Start and end of a training that is stopped after an epoch, saved, and resumed."""
     images, masks, valid = samples()
     training, validation = (
-        share(arrays, count, index) for arrays in ((images, masks), (images, masks, valid))
+        Share(arrays, count, index) for arrays in ((images, masks), (images, masks, valid))
     )
     logs, path = {}, sys.argv[2] + ".keras"
     for epoch in range(EPOCHS):
@@ -74,7 +82,12 @@ def train(count=1, index=0, scales=None, stop=False):
         elif stop:
             model.load_weights(path)
         history = model.fit(
-            training, validation_data=validation, initial_epoch=epoch, epochs=epoch + 1, verbose=0
+            training,
+            validation_data=validation,
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            shuffle=False,  # each process would in its own way
+            verbose=0,
         )
         logs |= {f"logs/{epoch}/{name}": value[0] for name, value in history.history.items()}
         if stop:
@@ -90,6 +103,8 @@ class Progress(keras.callbacks.Callback):
 
 def train_for_ever(count, index, **_):
     """A small network, which is enough to be killed."""
+    import tensorflow as tf
+
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
@@ -100,6 +115,8 @@ def train_for_ever(count, index, **_):
 
 def clipped():
     """What Adam adds to two zeros if each of two replicas has the gradient of one of them."""
+    import tensorflow as tf
+
     adam = Adam(1.0, epsilon=1.0, global_clipnorm=1.0)
     variable = keras.Variable(np.zeros(2), dtype="float32")
     adam.build([variable])
@@ -116,6 +133,8 @@ if __name__ == "__main__":
     job = json.loads(sys.argv[1])
     mirrored = keras.backend.backend() == "tensorflow"
     if mirrored:
+        import tensorflow as tf
+
         keras.config.set_floatx("float64")  # or this network amplifies how sums are rounded
         cpu = tf.config.list_physical_devices("CPU")[0]
         logical = [tf.config.LogicalDeviceConfiguration()] * job["devices"]
@@ -124,14 +143,19 @@ if __name__ == "__main__":
     hosts.SILENT_SECONDS = job.get("lost", 60)
     place = {"count": job.get("count", 1), "index": job.get("index", 0)}
     address = f"127.0.0.1:{job.get('port')}"
+    if found := hosts.find_job():
+        _, address, place["count"], place["index"] = found
     out = {}
-    with hosts.joined(address, **place) if "port" in job else nullcontext():
+    with hosts.joined(address, **place) if found or "port" in job else nullcontext():
         if job.get("for_ever"):
             with devices.all_devices():
                 train_for_ever(**place)
         for name, options in job["trainings"].items():
-            with nullcontext() if options.pop("alone", False) else devices.all_devices():
-                found = train(**place, **options)
+            if options.pop("alone", False):
+                found = train(**options)
+            else:
+                with devices.all_devices():
+                    found = train(**place, **options)
             out |= {f"{name}/{key}": array for key, array in found.items()}
         with devices.all_devices():
             assert devices.replicas() == job["devices"] * place["count"]

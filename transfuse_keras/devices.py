@@ -1,8 +1,8 @@
 """Where and how a model computes: devices, precision, XLA, whether it repeats exactly.
 
 On several devices every one holds all weights and computes a part of each batch. TensorFlow's
-MirroredStrategy serves one host, Keras' DataParallel on JAX one host or several; docs/devices.md
-says which way.
+MirroredStrategy serves one host, Keras' DataParallel on JAX one host or several; so do processes of
+torchrun on PyTorch, which has neither; docs/devices.md says which way.
 """
 
 import logging
@@ -16,25 +16,33 @@ from transfuse_keras.errors import InputError
 
 log = logging.getLogger(__name__)
 
+_sharing = False  # whether processes of torchrun share the batches of what is built now
+
 
 def all_devices():
     """The context in which a model, its optimizer and its metrics are built and fit on all devices.
 
-    These are all GPUs, or else the logical CPUs; after `joined`, those of all hosts. A sentence
-    says so if there is only one, and the context then changes nothing.
+    These are all GPUs, or else the logical CPUs; after `joined`, those of all hosts. On PyTorch it
+    is one in each process. A sentence says so if there is only one, and the context then changes
+    nothing.
 
     Returns: context manager.
 
-    Raises: InputError on PyTorch, where Keras knows no second device.
+    Raises: InputError on PyTorch for one process with several GPUs.
     """
-    if keras.backend.backend() == "torch":
-        raise InputError(
-            "--devices all works on the TensorFlow and JAX backends only; see docs/backends.md."
-        )
-    names = keras.distribution.list_devices()
+    torch = keras.backend.backend() == "torch"
+    if torch and processes()[1] > 1:
+        return sharing_by_processes()
+    names = name_accelerators() or ["CPU"] if torch else keras.distribution.list_devices()
     if len(names) < 2:
         log.info(f"There is only one device here, {names[0]}: training on it alone.")
         return nullcontext()
+    if torch:
+        raise InputError(
+            f"--devices all: on PyTorch a process trains on one of the {len(names)} GPUs; start "
+            f"torchrun --nproc-per-node {len(names)} -m transfuse_keras train ..., see "
+            "docs/devices.md."
+        )
     if keras.backend.backend() == "jax":
         return keras.distribution.DataParallel(auto_shard_dataset=False).scope()
     return mirrored_strategy(tuple(names)).scope()
@@ -82,8 +90,21 @@ def mirrored_strategy(names):
     return tf.distribute.MirroredStrategy(names)
 
 
+@contextmanager
+def sharing_by_processes():
+    """Within this context the processes that have `joined` on PyTorch share each batch."""
+    global _sharing
+    _sharing = True
+    try:
+        yield
+    finally:
+        _sharing = False
+
+
 def replicas():
     """Among how many devices the batches of a model built here are split."""
+    if keras.backend.backend() == "torch":
+        return processes()[1] if _sharing else 1
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -97,13 +118,18 @@ def has_replicas():
 
     On JAX there is one program on the whole batch, so that its statistics are global anyway.
     """
-    return keras.backend.backend() == "tensorflow" and replicas() > 1
+    return keras.backend.backend() != "jax" and replicas() > 1
 
 
 def processes():
     """(index of this process, number of processes of the job)."""
-    if keras.backend.backend() != "jax":
+    if keras.backend.backend() == "tensorflow":
         return 0, 1
+    if keras.backend.backend() == "torch":
+        from torch import distributed
+
+        joined = distributed.is_available() and distributed.is_initialized()
+        return (distributed.get_rank(), distributed.get_world_size()) if joined else (0, 1)
     import jax
 
     return jax.process_index(), jax.process_count()
@@ -145,7 +171,7 @@ def check_devices(batch_size, precision="float32", jit_compile="auto"):
         )
     if jit_compile is True and has_replicas():
         raise InputError(
-            "TensorFlow cannot compile a step on several devices with XLA: leave it off, or set "
+            "A step on several devices is compiled on JAX only, with XLA: leave it off, or set "
             "KERAS_BACKEND=jax; see docs/devices.md."
         )
     if keras.backend.backend() == "torch" and not torch_trains_in(precision):

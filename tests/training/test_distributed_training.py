@@ -4,26 +4,31 @@ import os
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from test_devices import free_port
 
 from benchmarks.reliability.runs import UNTIL_SCORED, weights_of
+from transfuse_keras.files import read_json
 
 pytestmark = pytest.mark.release
 ROOT = Path(__file__).parents[2]
 CHILD = Path(__file__).with_name("distributed_child.py")
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
 
 
-def start(folder, backend, *arguments, devices=1, resume=False):
+def start(folder, backend, *arguments, devices=1, resume=False, launcher=(), **variables):
     """A training on phantoms into `folder`/run, as a process that logs to `folder`."""
     folder.mkdir(exist_ok=True, parents=True)
     given = ["--task", "hip", "--variant", "smallest", "--image-size", "32", "48", "--epochs", "2"]
     # at a larger learning rate rounding grows from step to step
     given += ["--batch-size", "4", "--limit", "32", "--lr", "1e-5"]
-    command = [sys.executable, CHILD, str(devices), "train"]
+    command = [sys.executable, *launcher, CHILD, str(devices), "train"]
     command += [*(["--resume"] if resume else given), *UNTIL_SCORED]
     command += ["--out", folder / "run", *arguments]
     environment = {
@@ -32,6 +37,7 @@ def start(folder, backend, *arguments, devices=1, resume=False):
         # what one process compiled, the next one need not
         "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        **variables,
     }
     with (folder / f"log{arguments[-1] if arguments else ''}").open("w") as log:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -87,4 +93,39 @@ def test_two_processes_go_on_after_one_was_killed(tmp_path):
     second.kill()
     assert first.wait(timeout=120) != 0  # JAX ends it
     assert both_end_well(start_two(stopped, resume=True))
+    same_training(stopped, one)
+
+
+@needs_torch
+def test_two_processes_of_torch_train_as_one_does_and_the_first_one_writes(tmp_path):
+    """Each is given a folder of its own, so that what it writes is seen."""
+    one, two = tmp_path / "one", [tmp_path / "two-0", tmp_path / "two-1"]
+    uneven = ["--batch-size", "6", "--limit", "30"]  # of the 32 validation images two are left
+    job = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    processes = [
+        start(folder, "torch", *uneven, "--devices", "all", **job, RANK=str(index))
+        for index, folder in enumerate(two)
+    ]
+    assert both_end_well([start(one, "torch", *uneven), *processes])
+    same_training(two[0], one)
+    assert not (two[1] / "run").exists()
+    histories = [np.genfromtxt(x / "run" / "history.csv", delimiter=",") for x in (two[0], one)]
+    np.testing.assert_allclose(*histories, atol=1e-3)  # a pixel at the threshold moves the Dice
+    ours, theirs = (read_json(x / "run" / "metrics.json")["mean"]["dice"] for x in (two[0], one))
+    assert ours == pytest.approx(theirs, abs=1e-3)
+
+
+@needs_torch
+def test_torchrun_ends_with_a_process_that_was_killed_and_goes_on(tmp_path):
+    one, stopped = tmp_path / "one", tmp_path / "stopped"
+    options = {"launcher": TORCHRUN}
+    job = start(stopped, "torch", "--devices", "all", **options)
+    deadline = time.monotonic() + 600
+    while not list(stopped.rglob("epoch-*.keras")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    workers = psutil.Process(job.pid).children()
+    next(x for x in workers if x.environ()["RANK"] == "1").kill()
+    assert job.wait(timeout=120) != 0 and not any(x.is_running() for x in workers)
+    again = start(stopped, "torch", "--devices", "all", resume=True, **options)
+    assert both_end_well([start(one, "torch"), again])
     same_training(stopped, one)

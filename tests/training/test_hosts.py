@@ -77,7 +77,7 @@ SLURM = {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_STEP_NODELIST": "node[
 @pytest.mark.parametrize(
     ("variables", "words", "told"),
     [
-        ({"WORLD_SIZE": "2", "RANK": "1"}, [], "torchrun"),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, ["--devices", "all"], "KERAS_BACKEND=torch"),
         ({"TF_CONFIG": json.dumps(WORKERS)}, [], "KERAS_BACKEND=jax"),
         ({"TF_CONFIG": json.dumps(WORKERS)}, ["--devices", "all"], "KERAS_BACKEND=jax"),
         (SLURM, ["--devices", "all"], "KERAS_BACKEND=jax"),
@@ -92,6 +92,17 @@ def test_processes_that_would_each_train_alone_are_refused(
     command = ["train", "--task", "hip", "--out", str(tmp_path / "run"), *words]
     assert main(command) == 2
     assert told in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+def test_processes_of_torchrun_are_told_to_train_together(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "3")
+    assert find_job() == ("torchrun", None, 4, 3)  # in a task of Slurm, too
+    monkeypatch.setattr("transfuse_keras.training.begin.backend", lambda: "torch")
+    assert main(["train", "--task", "hip", "--out", "run"]) == 2
+    assert "--devices all" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert find_job() is None
 
 
 def by_slurm(index, port):

@@ -12,8 +12,10 @@ EPSILON, MOMENTUM = 1e-5, 0.9  # PyTorch's defaults (its momentum 0.1 is our 1 -
 
 def batch_norm(name, epsilon=EPSILON):
     """BatchNormalization with the constants of the authors' code."""
+    # on PyTorch Keras knows no such argument, and BatchNormalization sees to it by itself
+    synchronized = keras.backend.backend() == "tensorflow" and has_replicas()
     return BatchNormalization(
-        momentum=MOMENTUM, epsilon=epsilon, name=name, synchronized=has_replicas()
+        momentum=MOMENTUM, epsilon=epsilon, name=name, synchronized=synchronized
     )
 
 

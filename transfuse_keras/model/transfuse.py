@@ -10,7 +10,8 @@ import keras
 
 from transfuse_keras.backbones import as_pyramid
 from transfuse_keras.backbones.vit import PATCH_SIZE
-from transfuse_keras.devices import replicas, resolve_jit
+from transfuse_keras.devices import has_replicas, replicas, resolve_jit
+from transfuse_keras.layers.exchange import averaged_over_processes
 from transfuse_keras.model.graph import check_shape, connect_branches, create_blocks
 from transfuse_keras.model.initial_weights import load_weights
 from transfuse_keras.model.losses import StructureLoss
@@ -365,6 +366,13 @@ class TransFuse(keras.Model):
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
         return super().compute_metrics(x, self.share_target(y, y_pred), y_pred, sample_weight)
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        # all metrics are ratios of sums over images, which the processes have each of their own
+        if keras.backend.backend() != "torch" or not has_replicas():
+            return super().get_metrics_result()
+        with averaged_over_processes(self.metrics_variables):
+            return super().get_metrics_result()
 
     def share_target(self, target: Any, outputs: dict[str, Any]) -> dict[str, Any]:
         """The same masks as the target of every head, unless targets are given per head."""

@@ -35,7 +35,7 @@ from transfuse_keras.runs.settings import (
     read_settings,
 )
 from transfuse_keras.tasks import find_task
-from transfuse_keras.training.hosts import check_job, find_job
+from transfuse_keras.training.hosts import SCHEDULERS, TORCHRUN, check_job, find_job
 from transfuse_keras.training.tracking import find_trackers
 from transfuse_keras.versions import backend, find_exporter
 
@@ -89,7 +89,8 @@ def begin(out=None, resume=False, source=None, devices=None, **given):
         log_other_versions(run / CONFIG if run is not None else Path(source))
     run = train_task(settings, run or out, run is not None, devices, job, longer, **wanted)
     exporter = find_exporter() if wanted["export"] else None
-    if not exported_elsewhere(exporter):  # else another process has said it
+    # else another process has said it, or will
+    if not exported_elsewhere(exporter) and (not job or job[2] == 0):
         log_next_commands(run)
 
 
@@ -180,21 +181,24 @@ def plan_data(data, save_task, given, alone=False):
 
 def pop_job(given, out, devices):
     """(coordinator, number of processes, index of this one) by the options, or by what started
-    several on JAX for all devices; None for a process that trains alone."""
+    several for all devices; None for a process that trains alone."""
     names = ("coordinator", "processes", "process")
     job = {name: given.pop(name) for name in names if name in given}
     if not job:
         found = find_job()
-        if found is None or (devices != "all" and found[1] is None):  # a task of Slurm alone
+        if found is None or (devices != "all" and found[0] in SCHEDULERS):  # a task of Slurm alone
             return None
         by, *place = found
-        if devices != "all" or backend() != "jax":
+        name, own = ("PyTorch", "torch") if by == TORCHRUN else ("JAX", "jax")
+        if devices != "all" or backend() != own:
             raise InputError(
-                f"{by} started {place[1]} processes, which train together on JAX alone; set "
-                "KERAS_BACKEND=jax and give --devices all, see docs/devices.md."
+                f"{by} started {place[1]} processes, which train together on {name} alone; set "
+                f"KERAS_BACKEND={own} and give --devices all, see docs/devices.md."
             )
         if out is None:
             raise InputError("--devices all: give a run folder that all hosts see by --out.")
+        if by == TORCHRUN and place[2]:  # one terminal shows what all of them print
+            logging.getLogger("transfuse_keras").setLevel(logging.WARNING)
         log.info(f"{by} started {place[1]} processes: they train together.")
         return tuple(place)
     if missing := [name for name in names if name not in job]:

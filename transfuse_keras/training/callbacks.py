@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import keras
 
-from transfuse_keras.devices import keep_tensorflow_off_gpus
+from transfuse_keras.devices import has_replicas, keep_tensorflow_off_gpus, processes
 from transfuse_keras.errors import Failure, InputError, quantity
 from transfuse_keras.files import read_table, write_table
 from transfuse_keras.runs.sessions import describe_session, write_session
@@ -59,6 +59,8 @@ class BeginEpoch(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self.order.epoch = epoch
         high, low = divmod(epoch << 20, 2**32)  # the second counts the steps, in 32 bits
+        if has_replicas():  # what processes draw is not the same
+            high += processes()[0] << 16
         for state, seed in self.seeds:
             state.assign([(int(seed) + high * GOLDEN) % 2**32, low])
 

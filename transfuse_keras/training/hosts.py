@@ -19,6 +19,7 @@ SCHEDULERS = {
     "Slurm": ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST"),
     "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_MCA_orte_hnp_uri"),
 }
+TORCHRUN = "torchrun"  # or what else sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT
 TRAINING = ("chief", "worker")  # the tasks of a TF_CONFIG that train, in this order
 
 
@@ -26,17 +27,13 @@ def find_job():
     """(who started it, coordinator or None, number of processes, index of this one) if this
     process is one of several, else None.
 
-    Without a coordinator JAX asks the scheduler itself where process 0 is.
+    Without a coordinator JAX asks the scheduler itself where process 0 is, PyTorch torchrun.
 
     Raises: InputError if they were started in a way in which they cannot train together.
     """
     size = os.environ.get("WORLD_SIZE", "")
     if "RANK" in os.environ and size.isdecimal() and int(size) > 1:
-        raise InputError(
-            f"WORLD_SIZE={size}: {size} processes were started, as torchrun does, and on PyTorch "
-            "Keras trains in one; start one without torchrun, or several on JAX, see "
-            "docs/devices.md."
-        )
+        return TORCHRUN, None, int(size), int(os.environ["RANK"])
     if "TF_CONFIG" in os.environ and (job := read_cluster(os.environ["TF_CONFIG"])):
         return job
     for name, variables in SCHEDULERS.items():
@@ -61,21 +58,47 @@ def read_cluster(text):
 
 @contextmanager
 def joined(coordinator, count, index):
-    """Train together with processes on other hosts within this context; JAX backend only.
+    """Train together with other processes within this context; on JAX, or PyTorch by torchrun.
 
-    Enter it before anything asks JAX for a device, and leave it when training has ended: its end
+    Enter it before anything asks for a device, and leave it when training has ended: on JAX its end
     waits for all processes. If another one is lost meanwhile, or they do not find together within
-    JOIN_SECONDS, JAX says so in its own words and ends this process.
+    JOIN_SECONDS, JAX says so in its own words and ends this process; on PyTorch torchrun does.
 
     Args:
-        coordinator: "HOST:PORT" of process 0, any free port, the same for all; None: JAX asks the
-            scheduler, see `find_job`.
+        coordinator: "HOST:PORT" of process 0, any free port, the same for all; None: what started
+            them tells, see `find_job`.
         count: number of processes.
         index: of this one, from 0.
 
-    Raises: InputError for values that cannot be used, or if the port is taken.
+    Raises: InputError for values that cannot be used, if the port is taken, or if this process
+    finds no GPU of its own on a host with some.
     """
     check_job(coordinator, count, index)
+    with joined_by_torch() if backend() == "torch" else joined_by_jax(coordinator, count, index):
+        yield
+
+
+@contextmanager
+def joined_by_torch():
+    """As `joined` for a process that torchrun started; it trains on the GPU of its local rank."""
+    import torch
+
+    gpus, local = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", "0"))
+    if gpus:
+        if local >= gpus:
+            raise InputError(
+                f"torchrun started process {local}, counted from 0, on a host with {gpus} GPUs: "
+                f"give --nproc-per-node {gpus}."
+            )
+        torch.cuda.set_device(local)
+    torch.distributed.init_process_group()  # NCCL between GPUs, Gloo between CPUs
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def joined_by_jax(coordinator, count, index):
+    """As `joined`."""
     import jax
 
     # Its handler would swallow the SIGTERM with which Slurm ends a job
@@ -116,8 +139,8 @@ def check_job(coordinator, count, index):
         raise InputError(f"--processes {count}: give 1 or more.")
     if not 0 <= index < count:
         raise InputError(f"--process {index}: give 0 to {count - 1}, another one to each process.")
-    if backend() != "jax":
+    if backend() != "jax" and not (backend() == "torch" and coordinator is None):
         raise InputError(
-            "--coordinator: several hosts train together on the JAX backend only; set "
-            "KERAS_BACKEND=jax, see docs/devices.md."
+            "--coordinator: is for the JAX backend; set KERAS_BACKEND=jax, or start processes on "
+            "PyTorch by torchrun, see docs/devices.md."
         )

@@ -10,6 +10,7 @@ from keras import ops
 from keras.optimizers.schedules import CosineDecay
 
 from transfuse_keras.devices import has_replicas
+from transfuse_keras.layers.exchange import means_over_processes
 
 FUSED = keras.backend.backend() == "tensorflow"
 NOT_DECAYED = ("bias", "gamma", "beta", "positions")  # weight decay is for kernels
@@ -23,7 +24,8 @@ class Adam(keras.optimizers.Adam):
     apart. On TensorFlow one operation updates a float32 weight, where Keras' own has about fifty:
     the first step takes half the time, and less memory (docs/speed.md). Keras under a
     tf.distribute strategy clips what each replica contributes, and adds up then; this one adds up
-    first, as one device would.
+    first, as one device would. It takes the mean over the processes of a training on PyTorch, which
+    Keras' own does not.
 
     Example:
         >>> import transfuse_keras as tk
@@ -47,7 +49,7 @@ class Adam(keras.optimizers.Adam):
                 "epsilon": ops.convert_to_tensor(self.epsilon, "float32"),
                 "lr": ops.cast(self.learning_rate, "float32"),
             }
-        super().apply(sum_over_replicas(grads), trainable_variables)
+        super().apply(of_whole_batch(grads), trainable_variables)
         self.shared = None  # tensors of this graph alone
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -76,10 +78,15 @@ if FUSED:
     )
 
 
-def sum_over_replicas(tensors):
-    """Each of a list of tensors added up over all replicas of tf.distribute; else as they are."""
+def of_whole_batch(tensors):
+    """Each of a list of gradients of a part of the batch as that of the whole batch.
+
+    tf.distribute has divided the losses of its replicas by their number, so there they add up.
+    """
     if not has_replicas():
         return tensors
+    if keras.backend.backend() == "torch":
+        return means_over_processes(tensors)
     import tensorflow as tf
 
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)

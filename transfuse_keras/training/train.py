@@ -268,6 +268,7 @@ def run_by(backend, arguments):
     path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
     environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path}
     environment["CUDA_VISIBLE_DEVICES"] = "-1"  # this process may hold the memory of the GPUs
-    environment.pop("TF_CONFIG", None)  # the others of its cluster have ended
+    for variable in ("TF_CONFIG", "WORLD_SIZE"):  # the other processes of the job have ended
+        environment.pop(variable, None)
     command = [sys.executable, "-m", "transfuse_keras", *arguments]
     return subprocess.run(command, env=environment).returncode
