@@ -36,7 +36,8 @@ def mirrored(variant, rounds):
     import tensorflow as tf
 
     import transfuse_keras as tk
-    from transfuse_keras import devices as distribution
+    from transfuse_keras.devices import all_devices
+    from transfuse_keras.training.optimizer import of_whole_batch
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -46,18 +47,18 @@ def mirrored(variant, rounds):
     def trainer():
         keras.utils.set_random_seed(0)
         model = tk.TransFuse(variant, (*SIZE, 3))
-        model.compile(distribution.Adam(1e-4, global_clipnorm=0.5))
+        model.compile(tk.Adam(1e-4, global_clipnorm=0.5))
         return model, lambda: model.fit(data, steps_per_epoch=3, verbose=0)
 
     one = trainer()[1]
-    with distribution.all_devices():
+    with all_devices():
         model, two = trainer()
         count = sum(int(np.prod(x.shape)) for x in model.trainable_variables)
         strategy = tf.distribute.get_strategy()
 
         @tf.function
         def exchange():
-            return strategy.run(lambda: distribution.sum_over_replicas([tf.ones(count)]))
+            return strategy.run(lambda: of_whole_batch([tf.ones(count)]))
 
     runs = {"one": (one, 3), "two": (two, 3), "exchange": (exchange, 1)}
     times = {name: [] for name in runs}

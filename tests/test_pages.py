@@ -43,6 +43,8 @@ LEFT = {  # how commands begin that are not run here -> why
     "export JAX_COMPILATION_CACHE_DIR": "no command of ours",
     "srun ": "a cluster; test_hosts.py and test_commands.py have its tasks in one process",
     "KERAS_BACKEND=jax ": "a cluster; test_distributed_training.py trains in two processes",
+    "KERAS_BACKEND=torch torchrun": "PyTorch; test_distributed_training.py, test_torchrun.py",
+    "first=$(scontrol": "of a script of Slurm",
     "XLA_FLAGS=": "no command, but how one is begun",
     "transfuse ablate": "builds large models; test_ablation.py, test_readme.py for a release",
     "transfuse benchmark": "processes of each format for a minute; test_benchmark.py",

@@ -126,6 +126,8 @@ def test_torchrun_ends_with_a_process_that_was_killed_and_goes_on(tmp_path):
     workers = psutil.Process(job.pid).children()
     next(x for x in workers if x.environ()["RANK"] == "1").kill()
     assert job.wait(timeout=120) != 0 and not any(x.is_running() for x in workers)
+    said = (stopped / "logall").read_text()
+    assert "Another process" in said and "BatchNormalization" not in said
     again = start(stopped, "torch", "--devices", "all", resume=True, **options)
     assert both_end_well([start(one, "torch"), again])
     same_training(stopped, one)

@@ -8,6 +8,11 @@ from contextlib import contextmanager
 from functools import cache
 
 from transfuse_keras.devices import processes
+from transfuse_keras.errors import Failure
+
+
+class ProcessLost(Failure):
+    """Another process has ended, or does not answer."""
 
 
 def mean_over_processes(tensor):
@@ -27,7 +32,10 @@ def mean_function():
         @staticmethod
         def forward(context, tensor):
             mean = tensor.detach().clone(memory_format=torch.contiguous_format)
-            torch.distributed.all_reduce(mean)
+            try:
+                torch.distributed.all_reduce(mean)
+            except RuntimeError as error:
+                raise ProcessLost(str(error)) from error
             return mean / torch.distributed.get_world_size()
 
         @staticmethod

@@ -5,7 +5,7 @@ import logging
 import os
 from contextlib import contextmanager
 
-from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.errors import Failure, InputError, blaming
 from transfuse_keras.versions import backend
 
 log = logging.getLogger(__name__)
@@ -83,6 +83,8 @@ def joined_by_torch():
     """As `joined` for a process that torchrun started; it trains on the GPU of its local rank."""
     import torch
 
+    from transfuse_keras.layers.exchange import ProcessLost
+
     gpus, local = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", "0"))
     if gpus:
         if local >= gpus:
@@ -92,7 +94,13 @@ def joined_by_torch():
             )
         torch.cuda.set_device(local)
     torch.distributed.init_process_group()  # NCCL between GPUs, Gloo between CPUs
-    yield
+    try:
+        yield
+    except ProcessLost as error:
+        raise Failure(
+            "Another process of this training has ended or does not answer; start all again with "
+            "--resume."
+        ) from error
     torch.distributed.destroy_process_group()
 
 
