@@ -1,11 +1,11 @@
 """Run by test_devices.py: trains the smallest model on some devices and writes what came out.
 
 python tests/distribution_probe.py JOB OUT.npz with JOB, in JSON: "devices" and, for several
-processes on JAX, "port", "count", "index", which torchrun tells those on PyTorch; "for_ever": train
-until killed; "join" and "lost": seconds; "trainings": {name: {"alone": on one device; "scales" of
-compile; "stop": save after every epoch and go on in a new model}}. OUT.npz: clipped, and of each
-training, by its name: start/<n> and end/<n>, the weights and the optimiser's state;
-logs/<epoch>/<name>.
+processes on JAX, "port", "count", "index", which TF_CONFIG and torchrun tell those on the others;
+"for_ever": train until killed; "join" and "lost": seconds; "trainings": {name: {"alone": on one
+device; "scales" of compile; "stop": save after every epoch and go on in a new model}}. OUT.npz:
+clipped, and of each training, by its name: start/<n> and end/<n>, the weights and the optimiser's
+state; logs/<epoch>/<name>.
 """
 
 import json
@@ -144,7 +144,8 @@ if __name__ == "__main__":
     place = {"count": job.get("count", 1), "index": job.get("index", 0)}
     address = f"127.0.0.1:{job.get('port')}"
     if found := hosts.find_job():
-        _, address, place["count"], place["index"] = found
+        _, _, place["count"], place["index"] = found
+        address = None
     out = {}
     with hosts.joined(address, **place) if found or "port" in job else nullcontext():
         if job.get("for_ever"):
@@ -159,7 +160,7 @@ if __name__ == "__main__":
             out |= {f"{name}/{key}": array for key, array in found.items()}
         with devices.all_devices():
             assert devices.replicas() == job["devices"] * place["count"]
-            if mirrored:
+            if mirrored and not found:
                 out |= {"clipped": clipped()}
         first = devices.is_first()
     if first:

@@ -45,8 +45,8 @@ assert hidden == ([] if keras.backend.backend() == "tensorflow" else [([], "GPU"
 """
 
 
-def start(path, backend="tensorflow", devices=1, **job):
-    """A process of distribution_probe.py; its output goes to `path`.log."""
+def start(path, backend="tensorflow", devices=1, cluster="", **job):
+    """A process of distribution_probe.py, one of a `cluster`; its output goes to `path`.log."""
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,
@@ -55,6 +55,7 @@ def start(path, backend="tensorflow", devices=1, **job):
         # what one process compiled, the next one need not
         "JAX_COMPILATION_CACHE_DIR": str(path.parent / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        **({"TF_CONFIG": cluster} if cluster else {}),
     }
     command = [sys.executable, ROOT / "tests" / "distribution_probe.py"]
     with open(f"{path}.log", "w") as log:
@@ -135,6 +136,24 @@ def test_two_devices_of_tensorflow_train_to_the_weights_of_one(tmp_path):
     # Adam's first step by hand: the gradient (3, 4) of both replicas, clipped to (0.6, 0.8)
     root = np.sqrt(0.001) * np.array([0.6, 0.8])
     np.testing.assert_allclose(found["clipped"], -root / (1 + root), rtol=1e-5)
+
+
+def clusters():
+    """TF_CONFIG of each of two processes on loopback."""
+    cluster = {"worker": [f"127.0.0.1:{free_port()}" for _ in range(2)]}
+    tasks = [{"type": "worker", "index": index} for index in range(2)]
+    return [json.dumps({"cluster": cluster, "task": task}) for task in tasks]
+
+
+@pytest.mark.release
+def test_two_processes_of_tensorflow_train_to_the_weights_of_one(tmp_path):
+    both = {"one": {"alone": True}, "two": {}}
+    paths = [tmp_path / f"process-{i}.npz" for i in range(2)]
+    told = zip(paths, clusters(), strict=True)
+    processes = [start(path, cluster=cluster, trainings=both) for path, cluster in told]
+    found = arrays(paths[0], *processes)
+    assert_same_training(trained(found, "two"), trained(found, "one"))
+    assert not paths[1].exists()
 
 
 @pytest.mark.release

@@ -1,8 +1,8 @@
 """Where and how a model computes: devices, precision, XLA, whether it repeats exactly.
 
 On several devices every one holds all weights and computes a part of each batch. TensorFlow's
-MirroredStrategy serves one host, Keras' DataParallel on JAX one host or several; so do processes of
-torchrun on PyTorch, which has neither; docs/devices.md says which way.
+MirroredStrategy serves one host, Keras' DataParallel on JAX one host or several; so do processes on
+TensorFlow and PyTorch that take means of what they compute; docs/devices.md says which way.
 """
 
 import logging
@@ -16,22 +16,23 @@ from transfuse_keras.errors import InputError
 
 log = logging.getLogger(__name__)
 
-_sharing = False  # whether processes of torchrun share the batches of what is built now
+_place = 0, 1  # as of `processes`, on TensorFlow and PyTorch
+_sharing = False  # whether these processes share the batches of what is built now
 
 
 def all_devices():
     """The context in which a model, its optimizer and its metrics are built and fit on all devices.
 
-    These are all GPUs, or else the logical CPUs; after `joined`, those of all hosts. On PyTorch it
-    is one in each process. A sentence says so if there is only one, and the context then changes
-    nothing.
+    These are all GPUs, or else the logical CPUs; after `joined`, those of all hosts, on TensorFlow
+    and PyTorch one of each process. A sentence says so if there is only one, and the context then
+    changes nothing.
 
     Returns: context manager.
 
     Raises: InputError on PyTorch for one process with several GPUs.
     """
     torch = keras.backend.backend() == "torch"
-    if torch and processes()[1] > 1:
+    if _place[1] > 1:
         return sharing_by_processes()
     names = name_accelerators() or ["CPU"] if torch else keras.distribution.list_devices()
     if len(names) < 2:
@@ -91,8 +92,19 @@ def mirrored_strategy(names):
 
 
 @contextmanager
+def being_process(index, count):
+    """Within this context `processes` are these, on TensorFlow and PyTorch."""
+    global _place
+    _place = index, count
+    try:
+        yield
+    finally:
+        _place = 0, 1
+
+
+@contextmanager
 def sharing_by_processes():
-    """Within this context the processes that have `joined` on PyTorch share each batch."""
+    """Within this context processes on TensorFlow or PyTorch that have `joined` share batches."""
     global _sharing
     _sharing = True
     try:
@@ -103,14 +115,19 @@ def sharing_by_processes():
 
 def replicas():
     """Among how many devices the batches of a model built here are split."""
-    if keras.backend.backend() == "torch":
-        return processes()[1] if _sharing else 1
+    if _sharing:
+        return _place[1]
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         return tf.distribute.get_strategy().num_replicas_in_sync
     distribution = keras.distribution.distribution()
     return distribution.num_model_replicas if distribution else 1
+
+
+def has_processes():
+    """Whether layers built here need to exchange their batch statistics with other processes."""
+    return _sharing
 
 
 def has_replicas():
@@ -123,13 +140,8 @@ def has_replicas():
 
 def processes():
     """(index of this process, number of processes of the job)."""
-    if keras.backend.backend() == "tensorflow":
-        return 0, 1
-    if keras.backend.backend() == "torch":
-        from torch import distributed
-
-        joined = distributed.is_available() and distributed.is_initialized()
-        return (distributed.get_rank(), distributed.get_world_size()) if joined else (0, 1)
+    if keras.backend.backend() != "jax":
+        return _place
     import jax
 
     return jax.process_index(), jax.process_count()

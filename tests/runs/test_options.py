@@ -38,7 +38,7 @@ def trained(monkeypatch, tmp_path):
     modules = {"train": train, "cross_validation": cross_validate}
     names = {"train": "train_task", "cross_validation": "cross_validate"}
     for name, function in modules.items():
-        module = SimpleNamespace(**{names[name]: function, "exported_elsewhere": lambda _: False})
+        module = SimpleNamespace(**{names[name]: function, "exported_elsewhere": lambda *_: False})
         monkeypatch.setitem(sys.modules, f"transfuse_keras.training.{name}", module)
     for name in ("import_tensorflow", "log_next_commands"):
         monkeypatch.setattr(f"transfuse_keras.training.begin.{name}", lambda *given: None)

@@ -75,20 +75,20 @@ SLURM = {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_STEP_NODELIST": "node[
 
 
 @pytest.mark.parametrize(
-    ("variables", "words", "told"),
+    ("variables", "backend", "words", "told"),
     [
-        ({"WORLD_SIZE": "2", "RANK": "1"}, ["--devices", "all"], "KERAS_BACKEND=torch"),
-        ({"TF_CONFIG": json.dumps(WORKERS)}, [], "KERAS_BACKEND=jax"),
-        ({"TF_CONFIG": json.dumps(WORKERS)}, ["--devices", "all"], "KERAS_BACKEND=jax"),
-        (SLURM, ["--devices", "all"], "KERAS_BACKEND=jax"),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, "jax", ["--devices", "all"], "KERAS_BACKEND=torch"),
+        ({"TF_CONFIG": json.dumps(WORKERS)}, "tensorflow", [], "--devices all"),
+        ({"TF_CONFIG": json.dumps(WORKERS)}, "torch", ["--devices", "all"], "jax or tensorflow"),
+        (SLURM, "tensorflow", ["--devices", "all"], "KERAS_BACKEND=jax"),
     ],
 )
 def test_processes_that_would_each_train_alone_are_refused(
-    variables, words, told, tmp_path, monkeypatch, capsys
+    variables, backend, words, told, tmp_path, monkeypatch, capsys
 ):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("transfuse_keras.training.begin.backend", lambda: "tensorflow")
+    monkeypatch.setattr("transfuse_keras.training.begin.backend", lambda: backend)
     command = ["train", "--task", "hip", "--out", str(tmp_path / "run"), *words]
     assert main(command) == 2
     assert told in capsys.readouterr().err and not (tmp_path / "run").exists()

@@ -11,8 +11,8 @@ import math
 import keras
 from keras import layers, ops
 
-from transfuse_keras.devices import has_replicas
-from transfuse_keras.layers.exchange import mean_over_processes
+from transfuse_keras.devices import has_processes
+from transfuse_keras.layers.exchange import means_over_processes
 
 RECOMPUTES = keras.backend.backend() == "tensorflow"
 
@@ -83,8 +83,8 @@ class BatchNormalization(layers.BatchNormalization):
     """Keras' BatchNormalization over the last axis; in training it keeps only its input.
 
     Arguments are those of Keras. Statistics are float32 under every policy. Frozen or in inference
-    it is Keras' own, and so it is if `synchronized`, whose statistics come from all replicas, on
-    PyTorch from all processes, and on other backends than TensorFlow.
+    it is Keras' own, and so it is if `synchronized`, whose statistics come from all replicas, and
+    on other backends than TensorFlow. In processes that share a batch they come from all of these.
     """
 
     def call(self, x, training=None):
@@ -98,11 +98,11 @@ class BatchNormalization(layers.BatchNormalization):
         return y
 
     def _moments(self, inputs, mask):
-        if keras.backend.backend() != "torch" or not has_replicas():
+        if not has_processes():
             return super()._moments(inputs, mask)
         axes = tuple(range(len(inputs.shape) - 1))
         means = [ops.mean(inputs, axes), ops.mean(ops.square(inputs), axes)]
-        mean, square = mean_over_processes(ops.stack(means))
+        mean, square = means_over_processes(means)
         return mean, square - ops.square(mean)
 
 

@@ -10,7 +10,7 @@ import keras
 
 from transfuse_keras.backbones import as_pyramid
 from transfuse_keras.backbones.vit import PATCH_SIZE
-from transfuse_keras.devices import has_replicas, replicas, resolve_jit
+from transfuse_keras.devices import has_processes, replicas, resolve_jit
 from transfuse_keras.layers.exchange import averaged_over_processes
 from transfuse_keras.model.graph import check_shape, connect_branches, create_blocks
 from transfuse_keras.model.initial_weights import load_weights
@@ -369,7 +369,7 @@ class TransFuse(keras.Model):
 
     def get_metrics_result(self) -> dict[str, Any]:
         # all metrics are ratios of sums over images, which the processes have each of their own
-        if keras.backend.backend() != "torch" or not has_replicas():
+        if not has_processes():
             return super().get_metrics_result()
         with averaged_over_processes(self.metrics_variables):
             return super().get_metrics_result()

@@ -35,11 +35,14 @@ from transfuse_keras.runs.settings import (
     read_settings,
 )
 from transfuse_keras.tasks import find_task
-from transfuse_keras.training.hosts import SCHEDULERS, TORCHRUN, check_job, find_job
+from transfuse_keras.training.hosts import SCHEDULERS, TF_CONFIG, TORCHRUN, check_job, find_job
 from transfuse_keras.training.tracking import find_trackers
 from transfuse_keras.versions import backend, find_exporter
 
 log = logging.getLogger(__name__)
+
+# by what processes were started -> the backends on which they find each other; by others JAX
+ABLE = {TORCHRUN: ["torch"], TF_CONFIG: ["jax", "tensorflow"]}
 
 
 def begin(out=None, resume=False, source=None, devices=None, **given):
@@ -90,7 +93,7 @@ def begin(out=None, resume=False, source=None, devices=None, **given):
     run = train_task(settings, run or out, run is not None, devices, job, longer, **wanted)
     exporter = find_exporter() if wanted["export"] else None
     # else another process has said it, or will
-    if not exported_elsewhere(exporter) and (not job or job[2] == 0):
+    if not exported_elsewhere(exporter, job) and (not job or job[2] == 0):
         log_next_commands(run)
 
 
@@ -189,12 +192,14 @@ def pop_job(given, out, devices):
         if found is None or (devices != "all" and found[0] in SCHEDULERS):  # a task of Slurm alone
             return None
         by, *place = found
-        name, own = ("PyTorch", "torch") if by == TORCHRUN else ("JAX", "jax")
-        if devices != "all" or backend() != own:
+        able = ABLE.get(by, ["jax"])
+        if devices != "all" or backend() not in able:
             raise InputError(
-                f"{by} started {place[1]} processes, which train together on {name} alone; set "
-                f"KERAS_BACKEND={own} and give --devices all, see docs/devices.md."
+                f"{by} started {place[1]} processes, which train together with "
+                f"KERAS_BACKEND={' or '.join(able)} and --devices all only; see docs/devices.md."
             )
+        if backend() == "tensorflow":
+            place[0] = None  # it reads TF_CONFIG itself
         if out is None:
             raise InputError("--devices all: give a run folder that all hosts see by --out.")
         if by == TORCHRUN and place[2]:  # one terminal shows what all of them print

@@ -19,6 +19,7 @@ SCHEDULERS = {
     "Slurm": ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST"),
     "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_MCA_orte_hnp_uri"),
 }
+TF_CONFIG = "TF_CONFIG"
 TORCHRUN = "torchrun"  # or what else sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT
 TRAINING = ("chief", "worker")  # the tasks of a TF_CONFIG that train, in this order
 
@@ -34,7 +35,7 @@ def find_job():
     size = os.environ.get("WORLD_SIZE", "")
     if "RANK" in os.environ and size.isdecimal() and int(size) > 1:
         return TORCHRUN, None, int(size), int(os.environ["RANK"])
-    if "TF_CONFIG" in os.environ and (job := read_cluster(os.environ["TF_CONFIG"])):
+    if TF_CONFIG in os.environ and (job := read_cluster(os.environ[TF_CONFIG])):
         return job
     for name, variables in SCHEDULERS.items():
         count, index, first = (os.environ.get(variable, "") for variable in variables)
@@ -45,7 +46,7 @@ def find_job():
 
 def read_cluster(text):
     """As `find_job`, by what TF_CONFIG tells each process of a cluster of TensorFlow."""
-    with blaming("TF_CONFIG", "does not describe a cluster"):
+    with blaming(TF_CONFIG, "does not describe a cluster"):
         config = json.loads(text)
         cluster, task = config.get("cluster", {}), config.get("task", {})
         places = [(kind, i) for kind in TRAINING for i in range(len(cluster.get(kind, [])))]
@@ -53,16 +54,17 @@ def read_cluster(text):
             return None
         index = places.index((task["type"], int(task["index"])))
         kind, first = places[0]
-        return "TF_CONFIG", cluster[kind][first], len(places), index
+        return TF_CONFIG, cluster[kind][first], len(places), index
 
 
 @contextmanager
 def joined(coordinator, count, index):
-    """Train together with other processes within this context; on JAX, or PyTorch by torchrun.
+    """Train together with other processes within this context: on JAX, on PyTorch by torchrun, on
+    TensorFlow by TF_CONFIG.
 
     Enter it before anything asks for a device, and leave it when training has ended: on JAX its end
     waits for all processes. If another one is lost meanwhile, or they do not find together within
-    JOIN_SECONDS, JAX says so in its own words and ends this process; on PyTorch torchrun does.
+    JOIN_SECONDS, JAX says so in its own words and ends this process; elsewhere Failure is raised.
 
     Args:
         coordinator: "HOST:PORT" of process 0, any free port, the same for all; None: what started
@@ -71,19 +73,52 @@ def joined(coordinator, count, index):
         index: of this one, from 0.
 
     Raises: InputError for values that cannot be used, if the port is taken, or if this process
-    finds no GPU of its own on a host with some.
+    finds no GPU of its own on a host with some. Failure if another process is lost.
     """
     check_job(coordinator, count, index)
-    with joined_by_torch() if backend() == "torch" else joined_by_jax(coordinator, count, index):
-        yield
+    if backend() == "jax":
+        with joined_by_jax(coordinator, count, index):
+            yield
+        return
+    from transfuse_keras.devices import being_process
+    from transfuse_keras.layers.exchange import ProcessLost
+
+    by_backend = joined_by_torch if backend() == "torch" else joined_by_tensorflow
+    try:
+        with being_process(index, count), by_backend():
+            yield
+    except ProcessLost as error:
+        raise Failure(
+            "Another process of this training has ended or does not answer; start all again with "
+            "--resume."
+        ) from error
+
+
+@contextmanager
+def joined_by_tensorflow():
+    """As `joined` for one of a cluster that TF_CONFIG describes."""
+    import tensorflow as tf
+
+    from transfuse_keras.layers.exchange import ProcessLost
+
+    if (gpus := len(tf.config.list_physical_devices("GPU"))) > 1:
+        raise InputError(
+            f"TF_CONFIG: on TensorFlow each process of a cluster trains on one GPU, and this one "
+            f"sees {gpus}; start one for each, with CUDA_VISIBLE_DEVICES, or set "
+            "KERAS_BACKEND=jax."
+        )
+    # Starts the server by which processes meet. Its scope is not entered: Keras' fit fails there.
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    try:
+        yield strategy
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        raise ProcessLost(str(error)) from error
 
 
 @contextmanager
 def joined_by_torch():
     """As `joined` for a process that torchrun started; it trains on the GPU of its local rank."""
     import torch
-
-    from transfuse_keras.layers.exchange import ProcessLost
 
     gpus, local = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", "0"))
     if gpus:
@@ -94,13 +129,7 @@ def joined_by_torch():
             )
         torch.cuda.set_device(local)
     torch.distributed.init_process_group()  # NCCL between GPUs, Gloo between CPUs
-    try:
-        yield
-    except ProcessLost as error:
-        raise Failure(
-            "Another process of this training has ended or does not answer; start all again with "
-            "--resume."
-        ) from error
+    yield
     torch.distributed.destroy_process_group()
 
 
@@ -147,7 +176,7 @@ def check_job(coordinator, count, index):
         raise InputError(f"--processes {count}: give 1 or more.")
     if not 0 <= index < count:
         raise InputError(f"--process {index}: give 0 to {count - 1}, another one to each process.")
-    if backend() != "jax" and not (backend() == "torch" and coordinator is None):
+    if backend() != "jax" and coordinator is not None:
         raise InputError(
             "--coordinator: is for the JAX backend; set KERAS_BACKEND=jax, or start processes on "
             "PyTorch by torchrun, see docs/devices.md."

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 from keras.optimizers.schedules import CosineDecay
 
-from transfuse_keras.devices import has_replicas
+from transfuse_keras.devices import has_processes, has_replicas
 from transfuse_keras.layers.exchange import means_over_processes
 
 FUSED = keras.backend.backend() == "tensorflow"
@@ -24,7 +24,7 @@ class Adam(keras.optimizers.Adam):
     apart. On TensorFlow one operation updates a float32 weight, where Keras' own has about fifty:
     the first step takes half the time, and less memory (docs/speed.md). Keras under a
     tf.distribute strategy clips what each replica contributes, and adds up then; this one adds up
-    first, as one device would. It takes the mean over the processes of a training on PyTorch, which
+    first, as one device would. It takes the mean over processes that share a training, which
     Keras' own does not.
 
     Example:
@@ -83,10 +83,10 @@ def of_whole_batch(tensors):
 
     tf.distribute has divided the losses of its replicas by their number, so there they add up.
     """
+    if has_processes():
+        return means_over_processes(tensors)
     if not has_replicas():
         return tensors
-    if keras.backend.backend() == "torch":
-        return means_over_processes(tensors)
     import tensorflow as tf
 
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)

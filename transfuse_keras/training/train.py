@@ -96,10 +96,10 @@ def train_task(
     with writing_run(out, task.name, resume) as run, Trackers(run, track) as trackers:
         options["trackers"] = trackers
         splits, settings, model = train_run(settings, run, first=True, **options)
-        if not exported_elsewhere(exporter):
+        if not exported_elsewhere(exporter, job):
             finish(settings, run, splits, model, keep_checkpoints, exporter is not None, report)
             trackers.tell_scores(settings)
-    if exported_elsewhere(exporter):
+    if exported_elsewhere(exporter, job):
         options = {"--keep-checkpoints": keep_checkpoints, "--no-report": not report}
         asked = [option for option, given in options.items() if given]
         name = {"tensorflow": "TensorFlow", "torch": "PyTorch"}[exporter]
@@ -112,9 +112,13 @@ def train_task(
     return run
 
 
-def exported_elsewhere(exporter):
-    """Whether a process with another backend ends the run, as `find_exporter` names it."""
-    return exporter not in (None, keras.backend.backend())
+def exported_elsewhere(exporter, job):
+    """Whether a process of its own ends the run, with the backend that `find_exporter` names.
+
+    One of a cluster of TensorFlow would write its place in the cluster into a SavedModel.
+    """
+    own = keras.backend.backend()
+    return exporter not in (None, own) or (exporter == "tensorflow" and job is not None)
 
 
 def describe_left_out(run):
