@@ -44,6 +44,8 @@ assert context()._context_handle is not None, "it has computed nothing"
 assert hidden == ([] if keras.backend.backend() == "tensorflow" else [([], "GPU")])
 """
 
+EXACT = {"of_change": 1e-12, "of_logs": 1e-6}  # of what is computed in float64; logs are float32
+
 
 def start(path, backend="tensorflow", devices=1, cluster="", **job):
     """A process of distribution_probe.py, one of a `cluster`; its output goes to `path`.log."""
@@ -96,7 +98,7 @@ def trained(arrays, name):
     return {k.removeprefix(f"{name}/"): v for k, v in arrays.items() if k.startswith(f"{name}/")}
 
 
-def assert_same_training(ours, one, of_change, of_logs):
+def assert_same_training(ours, one, of_change=1e-4, of_logs=1e-5):
     """Weights equal to a part of what training changed, and all logs.
 
     Statistics or clipping by device would change them by more than a fifth.
@@ -128,11 +130,10 @@ def test_two_devices_of_tensorflow_train_to_the_weights_of_one(tmp_path):
     path = tmp_path / "all.npz"
     found = arrays(path, start(path, devices=2, trainings=trainings))
     one = trained(found, "one")
-    exact = {"of_change": 1e-12, "of_logs": 1e-6}  # logs are float32
-    assert_same_training(trained(found, "two"), one, **exact)
+    assert_same_training(trained(found, "two"), one, **EXACT)
     # checkpoints are float32
-    assert_same_training(trained(found, "stopped"), one, of_change=1e-4, of_logs=1e-5)
-    assert_same_training(trained(found, "two scaled"), trained(found, "one scaled"), **exact)
+    assert_same_training(trained(found, "stopped"), one)
+    assert_same_training(trained(found, "two scaled"), trained(found, "one scaled"), **EXACT)
     # Adam's first step by hand: the gradient (3, 4) of both replicas, clipped to (0.6, 0.8)
     root = np.sqrt(0.001) * np.array([0.6, 0.8])
     np.testing.assert_allclose(found["clipped"], -root / (1 + root), rtol=1e-5)
@@ -152,7 +153,7 @@ def test_two_processes_of_tensorflow_train_to_the_weights_of_one(tmp_path):
     told = zip(paths, clusters(), strict=True)
     processes = [start(path, cluster=cluster, trainings=both) for path, cluster in told]
     found = arrays(paths[0], *processes)
-    assert_same_training(trained(found, "two"), trained(found, "one"))
+    assert_same_training(trained(found, "two"), trained(found, "one"), **EXACT)
     assert not paths[1].exists()
 
 
