@@ -143,11 +143,11 @@ if __name__ == "__main__":
     hosts.SILENT_SECONDS = job.get("lost", 60)
     place = {"count": job.get("count", 1), "index": job.get("index", 0)}
     address = f"127.0.0.1:{job.get('port')}"
-    if found := hosts.find_job():
-        _, _, place["count"], place["index"] = found
+    if started := hosts.find_job():
+        _, _, place["count"], place["index"] = started
         address = None
     out = {}
-    with hosts.joined(address, **place) if found or "port" in job else nullcontext():
+    with hosts.joined(address, **place) if started or "port" in job else nullcontext():
         if job.get("for_ever"):
             with devices.all_devices():
                 train_for_ever(**place)
@@ -160,7 +160,7 @@ if __name__ == "__main__":
             out |= {f"{name}/{key}": array for key, array in found.items()}
         with devices.all_devices():
             assert devices.replicas() == job["devices"] * place["count"]
-            if mirrored and not found:
+            if mirrored and not started:
                 out |= {"clipped": clipped()}
         first = devices.is_first()
     if first:
