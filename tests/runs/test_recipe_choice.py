@@ -6,6 +6,7 @@ import pytest
 
 from transfuse_keras.runs.options import choose_recipe, describe_recipe, parse_settings
 from transfuse_keras.tasks import hip
+from transfuse_keras.weights.efficientnet import PACKAGE
 
 
 @pytest.mark.parametrize(
@@ -13,6 +14,7 @@ from transfuse_keras.tasks import hip
     [
         ({"data": "d"}, "scratch"),
         ({"data": "d", "weights": "none"}, "scratch"),
+        ({"data": "d", "weights": PACKAGE}, "scratch"),  # of the CNN alone
         ({"data": "d", "weights": "imagenet"}, "paper"),
         ({"data": "d", "weights": "savedmodels/hip"}, "paper"),
         ({"data": "d", "recipe": "paper"}, "paper"),

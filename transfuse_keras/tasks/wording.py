@@ -1,5 +1,7 @@
 """What was found in a data set, and what a plan makes of it, in words."""
 
+from transfuse_keras.tasks.task import PARTLY_RANDOM, recipe_for
+
 
 def describe_data(facts):
     names = ("training", "validation", "test")
@@ -53,12 +55,15 @@ def describe_balance(facts):
     return told + empty * (len(facts.classes) > 1 and facts.filled < 1)
 
 
-def describe_start(pretrained):
-    if pretrained:
+def describe_start(weights):
+    """What the training starts from, as --weights."""
+    if weights in PARTLY_RANDOM:
+        return f"{weights}, recipe scratch", "these weights leave the transformer random"
+    if recipe_for(weights) == "paper":
         return "published weights, recipe paper", "they can be downloaded or are here already"
     return (
         "random weights, recipe scratch",
-        "no published weights can be reached; docs/weights.md says how to get them",
+        "no published weights can be reached; docs/weights.md says how to get them, such as by pip",
     )
 
 
