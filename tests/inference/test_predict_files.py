@@ -96,7 +96,7 @@ def test_overlapping_classes_get_a_mask_each(run_folder, tmp_path):
     for i, name in enumerate(hip.classes):
         np.testing.assert_array_equal(read(out / f"a_{name}.png"), image[..., i])
     overlay = read(out / "a_overlay.png")[..., ::-1]
-    assert tuple(overlay[19, 5]) == (255, 0, 255)  # where red ends
+    assert tuple(overlay[19, 5]) == (0xE6, 0x9F, 0x00)  # where red, the first class, ends
     assert tuple(overlay[10, 5]) == tuple(image[10, 5])
     assert read(out / "b_pelvis.png").shape == (20, 60)
 
