@@ -201,7 +201,10 @@ def find_seconds(folder):
     """How long the model in a folder was trained, by `peer_training.clock`."""
     own = (read_json(folder / COMPLETE) or {}).get("seconds")
     name = "seconds" if torch.cuda.is_available() else "processor_seconds"
-    return own or sum(x[name] for x in read_sessions(folder))
+    times = [session.get(name) for session in read_sessions(folder)]
+    if own is None and (not times or None in times):
+        raise InputError(f"{folder}: does not tell its {name}; train it again.")
+    return own or sum(times)
 
 
 def main():

@@ -25,6 +25,7 @@ from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
 from transfuse_keras.cli import main
 from transfuse_keras.data.phantoms import phantoms
+from transfuse_keras.data.pictures import CLASS_COLORS
 from transfuse_keras.data.readers import read_image
 from transfuse_keras.data.resize import resize_image
 from transfuse_keras.errors import InputError
@@ -46,6 +47,11 @@ def test_another_runtime_than_the_known_one_is_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=f"{file.name}: .*SHA-512"):
         web.write_page(tmp_path / "page")
     assert not (tmp_path / "page").exists()
+
+
+def test_its_classes_have_the_colours_of_the_report():
+    line = re.search("const COLOURS = (.*);", (web.PAGE / "app.js").read_text(encoding="utf-8"))
+    assert tuple(json.loads(line[1])) == CLASS_COLORS
 
 
 def test_without_a_network_it_says_where_the_runtime_belongs(tmp_path, monkeypatch):

