@@ -3,6 +3,7 @@
 Nothing here imports Keras before a test asks for it: tests of files and folders start at once.
 """
 
+import gc
 import os
 import sys
 import tempfile
@@ -15,9 +16,10 @@ os.environ.setdefault("HF_ENDPOINT", "http://127.0.0.1:9")  # no test depends on
 import psutil
 import pytest
 
-from transfuse_keras.cli import printing
+from transfuse_keras.cli import THRESHOLDS, printing
 from transfuse_keras.model.variants import Variant
 
+gc.set_threshold(*THRESHOLDS)
 CLIENTS = Path(__file__).parents[1] / ".venv" / "clients"  # an environment of `make test`
 CLIENTS /= f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
 FIXTURES = Path(__file__).parent / "fixtures"

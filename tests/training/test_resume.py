@@ -85,12 +85,14 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_killed_run_whose_last_checkpoint_is_damaged_ends_as_one_that_was_not(
+def test_a_run_is_repeated_though_it_is_killed_and_its_last_checkpoint_is_damaged(
     reference, tmp_path
 ):
+    """From its configuration, to the same weights; each alone is in `make release-check`."""
     run = tmp_path / "run"
     second, third = (run / "checkpoints" / f"epoch-{number:04}.keras" for number in (2, 3))
-    process = runs.start(*runs.train_arguments(tmp_path, run))
+    config = reference[1] / "config.json"
+    process = runs.start("train", "--from", config, "--out", run, *runs.UNTIL_SCORED)
     while not second.exists():
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.005)
@@ -115,7 +117,7 @@ def test_a_run_killed_several_times_ends_as_one_that_was_not(reference, tmp_path
     assert not list(run.rglob(".part.*"))
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_a_run_is_repeated_from_its_configuration(reference, tmp_path):
     config = reference[1] / "config.json"
     code, _, errors = runs.finish(
