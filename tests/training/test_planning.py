@@ -15,7 +15,14 @@ from transfuse_keras.tasks import find_task
 from transfuse_keras.tasks.facts import Machine
 from transfuse_keras.tasks.plan import make_plan
 from transfuse_keras.training import cross_validation, planning, train
-from transfuse_keras.training.planning import choose_weights, format_plan, plan_folder, save_source
+from transfuse_keras.training.planning import (
+    choose_weights,
+    format_plan,
+    look_at_machine,
+    plan_folder,
+    save_source,
+)
+from transfuse_keras.weights import efficientnet
 
 
 @pytest.fixture
@@ -91,6 +98,18 @@ def test_published_weights_are_named_with_their_licence(monkeypatch, capsys):
         choose_weights("Sx")
     monkeypatch.setattr(planning, "can_fetch", lambda names: False)
     assert choose_weights("S") == "none" and not capsys.readouterr().out
+
+
+def test_without_a_hub_the_weights_are_those_of_an_installed_package(monkeypatch):
+    reachable, installed = [True], [True]
+    monkeypatch.setattr(planning, "can_fetch", lambda names: reachable[0])
+    monkeypatch.setattr(efficientnet, "has_package", lambda: installed[0])
+    assert look_at_machine().weights == choose_weights("Lite") == "imagenet"
+    reachable[0] = False
+    assert look_at_machine().weights == choose_weights("Lite") == efficientnet.PACKAGE
+    assert choose_weights("Ti") == "none"  # its CNN is another
+    installed[0] = False
+    assert look_at_machine().weights == choose_weights("Lite") == "none"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import keras
 from transfuse_keras.errors import InputError, first_line
 from transfuse_keras.model.archive import read_model
 from transfuse_keras.model.variants import resolve_variant
-from transfuse_keras.weights.efficientnet import PACKAGE, STEM, find_package
+from transfuse_keras.weights.efficientnet import CNN, PACKAGE, STEM, find_package
 from transfuse_keras.weights.hub import download, pin
 from transfuse_keras.weights.official import load_official, official_state
 from transfuse_keras.weights.published import default_weights
@@ -17,8 +17,6 @@ from transfuse_keras.weights.readers import READERS, read_tensors
 from transfuse_keras.weights.timm import load_timm
 
 log = logging.getLogger(__name__)
-
-LITE = "tf_efficientnet_lite0"
 
 
 def load_weights(
@@ -75,7 +73,7 @@ def load_weights(
         raise ValueError(f"{source}: has no names to skip heads by; give the run or .keras file.")
     elif path.suffix == ".h5":
         load_h5(model, path)
-    elif resolve_variant(model.variant).cnn == LITE and STEM in read_tensors(path):
+    elif resolve_variant(model.variant).cnn == CNN and STEM in read_tensors(path):
         load_lite(model, path, context)
     else:
         load_official(model, source, skip_heads, context=context)
@@ -83,7 +81,7 @@ def load_weights(
 
 def load_lite(model, path, context=0):
     """Load EfficientNet-Lite0 as `efficientnet_lite_pytorch` names it; the rest stays as it is."""
-    if model.cnn_config is not None or resolve_variant(model.variant).cnn != LITE:
+    if model.cnn_config is not None or resolve_variant(model.variant).cnn != CNN:
         raise ValueError(
             f"{path}: holds EfficientNet-Lite0, which is not this model's CNN; choose the variant "
             "Lite, Mini or U-Lite."

@@ -107,7 +107,10 @@ def make_plan(facts: Facts, machine: Machine) -> Plan:
     augmentation, kind, why_kind = choose_augmentation(facts)
     variant, why_variant = scale.variant, scale.why
     if machine.weights in PARTLY_RANDOM:
-        variant, why_variant = "Lite", "the weights are of its CNN"
+        variant, why_variant = (
+            "Lite",
+            "the weights are of its CNN, and bring more than a larger model",
+        )
     recipe = Recipe(
         variant,
         size,
@@ -186,7 +189,7 @@ def choose_batch_size(facts, machine, size):
     """Images of a batch, and why."""
     pretrained = recipe_for(machine.weights) == "paper"
     usual = Recipe().batch_size if pretrained else RECIPE_CHANGES["scratch"]["batch_size"]
-    of_recipe = "as the paper has it" if pretrained else "best from random weights"
+    of_recipe = "as the paper has it" if pretrained else "best without the paper's weights"
     room = max(SHARE * machine.memory - PROCESS, 0) / (PIXEL * size[0] * size[1])
     few = facts.images / BATCHES
     batch_size = usual

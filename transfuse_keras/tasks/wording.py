@@ -58,7 +58,11 @@ def describe_balance(facts):
 def describe_start(weights):
     """What the training starts from, as --weights."""
     if weights in PARTLY_RANDOM:
-        return f"{weights}, recipe scratch", "these weights leave the transformer random"
+        start = "ImageNet weights of the CNN, recipe scratch"
+        return (
+            start,
+            f"of the package {weights}, {PARTLY_RANDOM[weights]}; the transformer is random",
+        )
     if recipe_for(weights) == "paper":
         return "published weights, recipe paper", "they can be downloaded or are here already"
     return (

@@ -16,6 +16,7 @@ from transfuse_keras.model.variants import resolve_variant
 from transfuse_keras.tasks.facts import Machine
 from transfuse_keras.tasks.plan import ACCELERATOR, CPU, make_plan
 from transfuse_keras.tasks.source import write_source
+from transfuse_keras.weights import efficientnet
 from transfuse_keras.weights.hub import can_fetch
 from transfuse_keras.weights.published import PUBLISHED, default_weights
 
@@ -32,7 +33,7 @@ def plan_folder(
         file: the task file to write; None for `<name>_task.py` beside the folder, or the first
             free `<name>_task-2.py`, ... if a file of that name holds something else.
         weights: what the training shall start from, as --weights; None for published weights where
-            they can be had.
+            they can be had: from the hub for the usual variant, else by pip for Lite.
         spacing, masks, group: as of `find_samples`.
         alone: say how the folder was read and divided, as no training follows that says it.
 
@@ -57,12 +58,15 @@ def look_at_machine(weights=None):
     memory = float("inf") if accelerator else available_memory()
     if weights is None:
         weights = choose_weights((ACCELERATOR if accelerator else CPU).variant)
+        if weights == "none" and efficientnet.has_package():
+            weights = efficientnet.PACKAGE
     return Machine(memory, accelerator, weights)
 
 
 def choose_weights(variant):
     """What a training starts from where nobody says it: "imagenet" if the published weights of a
-    variant can be had, which is said with their licences, else "none".
+    variant can be had, which is said with their licences, else the package that holds those of its
+    CNN if it is installed, else "none".
 
     Raises: InputError if there is no such variant.
     """
@@ -75,7 +79,8 @@ def choose_weights(variant):
         return "none"
     names = [default_weights(branch) for branch in branches]
     if not can_fetch(names):
-        return "none"
+        packaged = variant.cnn == efficientnet.CNN and efficientnet.has_package()
+        return efficientnet.PACKAGE if packaged else "none"
     told = " and ".join(f"{name} ({PUBLISHED[name].licence})" for name in names)
     log.info(f"Published weights: {told}; --weights none starts without them.")
     return "imagenet"

