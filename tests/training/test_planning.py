@@ -108,6 +108,8 @@ def test_without_a_hub_the_weights_are_those_of_an_installed_package(monkeypatch
     reachable[0] = False
     assert look_at_machine().weights == choose_weights("Lite") == efficientnet.PACKAGE
     assert choose_weights("Ti") == "none"  # its CNN is another
+    assert look_at_machine(variant="Mini").weights == efficientnet.PACKAGE
+    assert look_at_machine(variant="S").weights == "none"
     installed[0] = False
     assert look_at_machine().weights == choose_weights("Lite") == "none"
 
@@ -137,6 +139,27 @@ def test_a_training_starts_from_published_weights_if_they_can_be_had(
         train, "train_task", lambda s, *_, **__: begun.append((s.weights, s.recipe.warm_up)) or "R"
     )
     assert main(["train", "--task", "hip", "--data", str(bodies), *options]) == 0
+    assert begun == [expected]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], (efficientnet.PACKAGE, "Lite")),
+        (["--variant", "S"], (None, "S")),
+        (["--variant", "Mini"], (efficientnet.PACKAGE, "Mini")),
+        (["--recipe", "scratch"], (None, "Ti")),
+    ],
+)
+def test_a_plan_has_weights_that_the_asked_variant_can_take(bodies, monkeypatch, options, expected):
+    begun = []
+    monkeypatch.setattr(planning, "can_fetch", lambda names: False)
+    monkeypatch.setattr(
+        train,
+        "train_task",
+        lambda s, *_, **__: begun.append((s.weights, s.recipe.variant)) or "R",
+    )
+    assert main(["train", "--data", str(bodies), *options]) == 0
     assert begun == [expected]
 
 

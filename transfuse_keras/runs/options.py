@@ -18,6 +18,7 @@ OF_RECIPE = (
     *("variant", "image_size", "epochs", "batch_size", "learning_rate", "accumulate"),
     "patience",
 )
+OF_PLAN = ("weights", "variant", "masks", "group")
 OF_SETTINGS = (
     *("skip_heads", "seed", "limit", "precision", "jit", "deterministic", "auto_batch"),
     *("masks", "group"),
@@ -105,6 +106,15 @@ def choose_recipe(given, own):
     own_way = own.weights is not None or not given.get("data")
     fitting = "paper" if own_way else recipe_for(given.get("weights", "none"))
     return given.get("recipe", fitting)
+
+
+def find_plan_options(given):
+    """What the options of a training ask of its plan, as arguments of `plan_folder`."""
+    asked = {name: given[name] for name in OF_PLAN if name in given}
+    asked["spacing"] = parse_spacing(given.get("spacing"))
+    if given.get("recipe") == "scratch":
+        asked.setdefault("weights", "none")  # it is the one for random weights
+    return asked
 
 
 def leaves_start_open(given, task):

@@ -19,9 +19,9 @@ from transfuse_keras.runs.folder import (
 from transfuse_keras.runs.options import (
     OF_RECIPE,
     describe_recipe,
+    find_plan_options,
     find_settings,
     leaves_start_open,
-    parse_spacing,
     recipe_of,
     refuse_missing_data,
     refuse_other_settings,
@@ -172,14 +172,12 @@ def choose_start(given):
 
 def plan_data(data, save_task, given, alone=False):
     """Plan a task for a folder. Returns: Path of the task file."""
-    spacing = parse_spacing(given.get("spacing"))
+    options = find_plan_options(given)
     refuse_missing_data(data)
     import_tensorflow()
     from transfuse_keras.training.planning import plan_folder
 
-    names = ("weights", "masks", "group")
-    options = {name: given[name] for name in names if name in given}
-    return plan_folder(data, save_task, spacing=spacing, alone=alone, **options)
+    return plan_folder(data, save_task, alone=alone, **options)
 
 
 def pop_job(given, out, devices):

@@ -24,7 +24,14 @@ log = logging.getLogger(__name__)
 
 
 def plan_folder(
-    directory, file=None, weights=None, spacing=None, masks=None, group=None, alone=False
+    directory,
+    file=None,
+    weights=None,
+    variant=None,
+    spacing=None,
+    masks=None,
+    group=None,
+    alone=False,
 ):
     """Plan a training on a folder, say the plan, and keep it as a task file.
 
@@ -34,6 +41,7 @@ def plan_folder(
             free `<name>_task-2.py`, ... if a file of that name holds something else.
         weights: what the training shall start from, as --weights; None for published weights where
             they can be had: from the hub for the usual variant, else by pip for Lite.
+        variant: that will be trained in place of the planned one; None for the planned one.
         spacing, masks, group: as of `find_samples`.
         alone: say how the folder was read and divided, as no training follows that says it.
 
@@ -45,20 +53,20 @@ def plan_folder(
     facts = survey(directory, spacing, masks, group)
     for note in facts.notes if alone else ():
         log.info(note)
-    plan = make_plan(facts, look_at_machine(weights))
+    plan = make_plan(facts, look_at_machine(weights, variant))
     path = save_source(plan, Path(directory), file and Path(file))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     log.info("\n".join(["", *format_plan(plan, width), "", f"Plan: {path}"]))
     return path
 
 
-def look_at_machine(weights=None):
-    """Machine of this process."""
+def look_at_machine(weights=None, variant=None):
+    """Machine of this process, for a training as `plan_folder` describes it."""
     accelerator = bool(name_accelerators())
     memory = float("inf") if accelerator else available_memory()
     if weights is None:
-        weights = choose_weights((ACCELERATOR if accelerator else CPU).variant)
-        if weights == "none" and efficientnet.has_package():
+        weights = choose_weights(variant or (ACCELERATOR if accelerator else CPU).variant)
+        if weights == "none" and variant is None and efficientnet.has_package():
             weights = efficientnet.PACKAGE
     return Machine(memory, accelerator, weights)
 

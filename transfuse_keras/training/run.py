@@ -21,7 +21,13 @@ from transfuse_keras.inference.predict import average_flips, predict, predict_vo
 from transfuse_keras.inference.predictor import Predictor, load_predictor
 from transfuse_keras.runs.folder import COMPLETE
 from transfuse_keras.runs.metadata import known_task
-from transfuse_keras.runs.options import OF_RECIPE, OF_SETTINGS, leaves_start_open, parse_settings
+from transfuse_keras.runs.options import (
+    OF_RECIPE,
+    OF_SETTINGS,
+    find_plan_options,
+    leaves_start_open,
+    parse_settings,
+)
 from transfuse_keras.tasks import Task, find_task
 from transfuse_keras.training import train as training
 from transfuse_keras.training.planning import choose_weights, plan_folder
@@ -30,7 +36,6 @@ log = logging.getLogger(__name__)
 
 OPTIONS = {*OF_RECIPE, *OF_SETTINGS, "weights", "recipe", "threshold", "spacing", "fold", "folds"}
 OPTIONS |= {"time_limit", "context"}
-OF_PLAN = ("weights", "spacing", "masks", "group")
 WORST_PICTURES = 4  # in a notebook
 
 
@@ -154,8 +159,7 @@ def train(
     if data is not None:
         options["data"] = str(data)
     if task is None and data is not None:
-        wanted = {name: options[name] for name in OF_PLAN if name in options}
-        task = plan_folder(data, **wanted)
+        task = plan_folder(data, **find_plan_options(options))
     if task is not None and not isinstance(task, Task):
         task = find_task(str(task))
     settings = parse_settings(options, task)
