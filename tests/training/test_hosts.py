@@ -4,13 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from test_devices import free_port
 
 from transfuse_keras.cli import main
 from transfuse_keras.errors import InputError
+from transfuse_keras.training import hosts
 from transfuse_keras.training.hosts import SCHEDULERS, find_job
+
+ROOT = Path(__file__).parents[2]
 
 ADD_UP = """
 import keras
@@ -22,11 +26,34 @@ with joined(*find_job()[1:]):
 """
 
 
+# in place of the package `kubernetes`: two pods of the Job `train` with the service `pods`
+KUBERNETES = """
+from types import ModuleType, SimpleNamespace as Namespace
+
+labels = {"job-name": "train"}
+owner = Namespace(controller=True, kind="Job")
+metadata = Namespace(name="train-0", labels=labels, owner_references=[owner])
+pod = Namespace(metadata=metadata, spec=Namespace(subdomain="pods"))
+job = Namespace(metadata=Namespace(name="train", labels={}), spec=Namespace(parallelism=2))
+api = Namespace(
+    list_namespaced_pod=lambda **_: Namespace(items=[pod]), read_namespaced_job=lambda **_: job
+)
+config = Namespace(load_incluster_config=lambda: None)
+exceptions = Namespace(ApiException=RuntimeError)
+client = Namespace(CoreV1Api=lambda: api, BatchV1Api=lambda: api, exceptions=exceptions)
+
+from jax._src.clusters.k8s_cluster import K8sCluster
+
+K8sCluster._namespace = classmethod(lambda cls: "default")
+"""
+ELSEWHERE = ("WORLD_SIZE", "TF_CONFIG", "JOB_COMPLETION_INDEX")
+
+
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch):
     """No scheduler, wherever the tests run."""
     for variable in os.environ:
-        if variable.startswith(("SLURM_", "OMPI_")) or variable in ("WORLD_SIZE", "TF_CONFIG"):
+        if variable.startswith(("SLURM_", "OMPI_", "KUBERNETES_")) or variable in ELSEWHERE:
             monkeypatch.delenv(variable)
 
 
@@ -116,14 +143,40 @@ def by_tensorflow(index, port):
     return {"TF_CONFIG": json.dumps(config)}
 
 
+def by_kubernetes(index, port):
+    """The address of the first pod is a name of the cluster's own, so JAX is told another."""
+    told = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "JOB_COMPLETION_INDEX": str(index)}
+    return told | {"HOSTNAME": "localhost", "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}"}
+
+
+@pytest.mark.parametrize(
+    ("installed", "index", "backend", "found"),
+    [
+        (True, "3", "jax", ("Kubernetes", None, None, 3)),
+        (False, "3", "jax", None),
+        (True, "", "jax", None),
+        (True, "3", "tensorflow", None),
+    ],
+)
+def test_a_pod_of_an_indexed_job_is_known(installed, index, backend, found, monkeypatch):
+    monkeypatch.setattr(hosts, "find_spec", lambda name: installed)
+    monkeypatch.setattr(hosts, "backend", lambda: backend)
+    assert find_job() is None
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", index)
+    assert find_job() == found
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("tell", [by_slurm, by_tensorflow])
-def test_two_processes_that_were_told_of_each_other_add_up(tell):
+@pytest.mark.parametrize("tell", [by_slurm, by_tensorflow, by_kubernetes])
+def test_two_processes_that_were_told_of_each_other_add_up(tell, tmp_path):
     port = free_port()
+    (tmp_path / "kubernetes.py").write_text(KUBERNETES)
+    path = os.pathsep.join([str(ROOT), str(tmp_path)])
     tasks = [
         subprocess.Popen(
             [sys.executable, "-c", ADD_UP],
-            env={**os.environ, **tell(index, port), "KERAS_BACKEND": "jax"},
+            env={**os.environ, **tell(index, port), "KERAS_BACKEND": "jax", "PYTHONPATH": path},
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -35,7 +35,14 @@ from transfuse_keras.runs.settings import (
     read_settings,
 )
 from transfuse_keras.tasks import find_task
-from transfuse_keras.training.hosts import SCHEDULERS, TF_CONFIG, TORCHRUN, check_job, find_job
+from transfuse_keras.training.hosts import (
+    KUBERNETES,
+    SCHEDULERS,
+    TF_CONFIG,
+    TORCHRUN,
+    check_job,
+    find_job,
+)
 from transfuse_keras.training.tracking import find_trackers
 from transfuse_keras.versions import backend, find_exporter
 
@@ -187,8 +194,8 @@ def pop_job(given, out, devices):
     job = {name: given.pop(name) for name in names if name in given}
     if not job:
         found = find_job()
-        if found is None or (devices != "all" and found[0] in SCHEDULERS):  # a task of Slurm alone
-            return None
+        if found is None or (devices != "all" and found[0] in (*SCHEDULERS, KUBERNETES)):
+            return None  # a task of Slurm alone, say
         by, *place = found
         able = ABLE.get(by, ["jax"])
         if devices != "all" or backend() not in able:
@@ -202,7 +209,7 @@ def pop_job(given, out, devices):
             raise InputError("--devices all: give a run folder that all hosts see by --out.")
         if by == TORCHRUN and place[2]:  # one terminal shows what all of them print
             logging.getLogger("transfuse_keras").setLevel(logging.WARNING)
-        log.info(f"{by} started {place[1]} processes: they train together.")
+        log.info(f"{by} started {place[1] or 'several'} processes: they train together.")
         return tuple(place)
     if missing := [name for name in names if name not in job]:
         raise InputError(f"{spell_all(names)} go together; give {spell_all(missing)} too.")

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from transfuse_keras.errors import Failure, InputError, blaming
 from transfuse_keras.versions import backend
@@ -19,6 +20,8 @@ SCHEDULERS = {
     "Slurm": ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST"),
     "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_MCA_orte_hnp_uri"),
 }
+KUBERNETES = "Kubernetes"  # what it tells each pod of an indexed Job; JAX asks it for the rest
+POD = ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX")
 TF_CONFIG = "TF_CONFIG"
 TORCHRUN = "torchrun"  # or what else sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT
 TRAINING = ("chief", "worker")  # the tasks of a TF_CONFIG that train, in this order
@@ -28,7 +31,8 @@ def find_job():
     """(who started it, coordinator or None, number of processes, index of this one) if this
     process is one of several, else None.
 
-    Without a coordinator JAX asks the scheduler itself where process 0 is, PyTorch torchrun.
+    Without a coordinator JAX asks the scheduler itself where process 0 is, PyTorch torchrun. The
+    number is None in Kubernetes, which JAX asks by the package `kubernetes`, where it is installed.
 
     Raises: InputError if they were started in a way in which they cannot train together.
     """
@@ -41,6 +45,9 @@ def find_job():
         count, index, first = (os.environ.get(variable, "") for variable in variables)
         if first and count.isdecimal() and index.isdecimal() and int(count) > 1:
             return name, None, int(count), int(index)
+    host, index = (os.environ.get(variable, "") for variable in POD)
+    if host and index.isdecimal() and backend() == "jax" and find_spec("kubernetes"):
+        return KUBERNETES, None, None, int(index)
     return None
 
 
@@ -69,7 +76,7 @@ def joined(coordinator, count, index):
     Args:
         coordinator: "HOST:PORT" of process 0, any free port, the same for all; None: what started
             them tells, see `find_job`.
-        count: number of processes.
+        count: number of processes; None: what started them tells.
         index: of this one, from 0.
 
     Raises: InputError for values that cannot be used, if the port is taken, or if this process
@@ -142,8 +149,8 @@ def joined_by_jax(coordinator, count, index):
     jax.config.update("jax_enable_preemption_service", False)
     where = f" at {coordinator}" if coordinator else ""
     log.info(
-        f"Process {index} of {count}: waiting {JOIN_SECONDS} s at most for the others{where}. If "
-        "one is lost later, JAX ends all; start all again with --resume."
+        f"Process {index} of {count or 'a Job'}: waiting {JOIN_SECONDS} s at most for the others"
+        f"{where}. If one is lost later, JAX ends all; start all again with --resume."
     )
     try:
         jax.distributed.initialize(
@@ -172,6 +179,8 @@ def check_job(coordinator, count, index):
     host, _, port = (coordinator or "scheduler:1").rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise InputError(f"--coordinator {coordinator}: give HOST:PORT, such as node1:12345.")
+    if count is None:  # Kubernetes knows it
+        return
     if count < 1:
         raise InputError(f"--processes {count}: give 1 or more.")
     if not 0 <= index < count:
