@@ -16,7 +16,7 @@ TESTS ?= tests
 ANY_BACKEND := tests/test_backends.py tests/weights/test_official.py tests/layers \
 	$(patsubst %,tests/model/test_%.py,losses targets transfuse unet) tests/inference/test_predict.py
 
-demo: .venv/runtime
+demo: .venv/compiled
 	$(BIN)/transfuse train --task hip
 
 test: .venv/test
@@ -71,7 +71,12 @@ lint: .venv/test
 		"apt-get install python3-venv (Debian, Ubuntu), or make PYTHON=another-python" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -r requirements.txt -e .
-	$(BIN)/python -c 'import keras, matplotlib.pyplot, scipy.stats, sklearn' 2>/dev/null || true # compiles them
+	touch $@
+
+# compiles what each command and most tests import
+test test-slow test-all: .venv/compiled
+.venv/compiled: .venv/runtime
+	$(BIN)/python -c 'import keras, matplotlib.pyplot, scipy.stats, sklearn' 2>/dev/null || true
 	touch $@
 
 .venv/test: .venv/runtime pyproject.toml requirements/clients.txt

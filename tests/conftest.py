@@ -3,7 +3,6 @@
 Nothing here imports Keras before a test asks for it: tests of files and folders start at once.
 """
 
-import gc
 import os
 import sys
 import tempfile
@@ -16,10 +15,9 @@ os.environ.setdefault("HF_ENDPOINT", "http://127.0.0.1:9")  # no test depends on
 import psutil
 import pytest
 
-from transfuse_keras.cli import THRESHOLDS, printing
+from transfuse_keras.cli import printing
 from transfuse_keras.model.variants import Variant
 
-gc.set_threshold(*THRESHOLDS)
 CLIENTS = Path(__file__).parents[1] / ".venv" / "clients"  # an environment of `make test`
 CLIENTS /= f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -53,27 +51,45 @@ def logging_as_on_the_command_line():
 
 
 @pytest.fixture(scope="session")
-def reference(tmp_path_factory, worker_id):
-    """(folder, a complete run in it) of the small task of the trials of reliability.
+def made_once(tmp_path_factory, worker_id):
+    """A function of a name and a function that fills a folder: the folder, filled once.
 
-    It is trained once, by the first of pytest's processes that asks for it; tests only read it.
+    The first of pytest's processes that asks for it does; tests only read it.
     """
     import fcntl  # Windows has none
 
     base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "reference"
-    run = folder / "savedmodels" / "hip-2"
-    with open(f"{folder}.lock", "w") as lock, pytest.MonkeyPatch.context() as patch:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            from benchmarks.reliability import runs
+    base = base if worker_id == "master" else base.parent
 
-            (folder / "savedmodels" / "hip").mkdir(parents=True)  # taken: the run becomes hip-2
+    def make(name, fill):
+        folder, done = base / name, base / f"{name}.done"
+        with open(f"{folder}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def reference(made_once):
+    """(folder, a complete run in it) of the small task of the trials of reliability."""
+
+    def train(folder):
+        from benchmarks.reliability import runs
+
+        (folder / "savedmodels" / "hip").mkdir(parents=True)  # taken: the run becomes hip-2
+        with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
-            *given, _, _ = runs.train_arguments(folder, run, ending=["--keep-checkpoints"])
-            code, _, errors = runs.finish(*given)
-            assert code == 0, errors
-    return folder, run
+            given = runs.train_arguments(folder, None, ending=["--keep-checkpoints"])
+            code, _, errors = runs.finish(*given[:-2])  # without --out
+        assert code == 0, errors
+
+    folder = made_once("reference", train)
+    return folder, folder / "savedmodels" / "hip-2"
 
 
 @pytest.fixture
@@ -106,24 +122,24 @@ class Watched(tempfile.TemporaryDirectory):
 
 
 @pytest.fixture(scope="session")
-def exported(lively_model, tmp_path_factory):
+def exported(lively_model, made_once):
     """A function of a format and a quantisation: its file, alone in a folder, made once."""
     from transfuse_keras.export import formats
 
-    known, made = dict(formats.FORMATS), {}
+    known = dict(formats.FORMATS)
 
     def export(name, quantize="none"):
-        if (name, quantize) not in made:
-            function, file, _ = known[name]
-            path = tmp_path_factory.mktemp("exported") / file
-            given = {} if quantize == "none" else {"quantize": quantize}
+        function, file, _ = known[name]
+        given = {} if quantize == "none" else {"quantize": quantize}
+
+        def write(folder):
             with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
                 warnings.simplefilter("error", FutureWarning)  # of Keras' way to ONNX
                 if name == "openvino":
                     patch.setattr(formats.tempfile, "TemporaryDirectory", Watched)
-                function(lively_model, path, **given)
-            made[name, quantize] = path
-        return made[name, quantize]
+                function(lively_model, folder / file, **given)
+
+        return made_once(f"exported-{name}-{quantize}", write) / file
 
     return export
 

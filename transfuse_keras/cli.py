@@ -1,6 +1,5 @@
 """The `transfuse` command: parses arguments, prints messages, turns errors into exit codes."""
 
-import gc
 import logging
 import os
 import select
@@ -15,9 +14,6 @@ from transfuse_keras.arguments.parser import Parser, add_messages
 from transfuse_keras.errors import Failure, InputError
 from transfuse_keras.versions import describe_missing
 
-# of Python's garbage collector: tracing a model makes millions of objects that stay, and by default
-# 1 second in 20 of a short training goes into looking for those that do not
-THRESHOLDS = 100_000, 20, 100
 # what these print is no result
 WRITE_FILES = ("train", "evaluate", "predict", "report", "export", "convert")
 EXIT_CODES = """\
@@ -35,8 +31,6 @@ def main(argv=None):
 
     Returns: the exit code, see EXIT_CODES.
     """
-    if argv is None:  # a process of its own
-        gc.set_threshold(*THRESHOLDS)
     given = parse(sys.argv[1:] if argv is None else argv)
     name = given.pop("command")
     debug = given.pop("debug", os.environ.get("TRANSFUSE_DEBUG", "0") not in ("", "0"))
