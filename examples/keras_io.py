@@ -70,7 +70,7 @@ print(f"{model.count_params():,} parameters")
 ## Training
 """
 
-history = model.fit(train, validation_data=validation, epochs=2, shuffle=False, verbose=2)
+history = model.fit(train, validation_data=validation, epochs=1, shuffle=False, verbose=2)
 
 """
 ## Inference
