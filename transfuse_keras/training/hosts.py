@@ -20,7 +20,8 @@ SCHEDULERS = {
     "Slurm": ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST"),
     "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_MCA_orte_hnp_uri"),
 }
-KUBERNETES = "Kubernetes"  # what it tells each pod of an indexed Job; JAX asks it for the rest
+KUBERNETES = "Kubernetes"
+# what it tells each pod of an indexed Job; JAX asks it for the rest
 POD = ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX")
 TF_CONFIG = "TF_CONFIG"
 TORCHRUN = "torchrun"  # or what else sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT
