@@ -16,7 +16,7 @@ def add_plan(top):
     add_reading(data)
     plan = command.add_argument_group("plan").add_argument
     add_save_task(plan)
-    add_weights(plan, "published ones where they can be had, else none")
+    add_weights(plan, "published ones of the hub, else those of this package, else none")
 
 
 def add_save_task(add):

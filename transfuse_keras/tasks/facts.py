@@ -69,7 +69,8 @@ class Machine:
     Attributes:
         memory: bytes that a training may take; infinite where that is not known.
         accelerator: whether it has a GPU or TPU.
-        weights: where a training starts: "imagenet" if published weights can be had, else "none".
+        weights: where a training starts: "imagenet" if published weights can be had, else a name of
+            PARTLY_RANDOM, the package of that name, if it is installed, else "none".
     """
 
     memory: float = float("inf")
