@@ -1,8 +1,12 @@
-"""CVAT XML, against masks drawn by hand and by pycocotools, with which CVAT fills polygons."""
+"""CVAT XML, against Datumaro, pycocotools and masks drawn by hand.
+
+CVAT itself fills polygons by pycocotools.
+"""
 
 import cv2
 import numpy as np
 import pytest
+from conftest import FIXTURES
 from data.files import SIZE, picture, save
 from pycocotools import mask as coco_mask
 
@@ -57,6 +61,29 @@ def test_polygons_are_those_of_pycocotools(tmp_path, points):
     text = ";".join(f"{x:.2f},{y:.2f}" for x, y in zip(points[::2], points[1::2], strict=True))
     mask = read_one(tmp_path, shape("polygon", points=text))
     np.testing.assert_array_equal(mask, polygon_mask(points))
+
+
+def test_all_kinds_of_shapes_are_those_of_datumaro(tmp_path):
+    """cvat_datumaro.npz: this file as the importer "cvat" of Datumaro 1.13.12 reads it.
+    Polygons and boxes were filled by pycocotools, the objects of a class laid together."""
+    shapes = [
+        shape("polygon", points="-6.00,20.00;9.00,18.00;13.00,40.00;-6.00,33.00"),
+        shape("polygon", points="15.00,5.00;40.00,5.00;40.00,8.00;15.00,8.00"),
+        # a square with a hole, at the right border
+        shape(
+            *("mask", "molar"),
+            rle="21, 8, 2, 8, 2, 2, 4, 2, 2, 2, 4, 2, 2, 8, 1",
+            **{"left": 30, "top": 20, "width": 10, "height": 7},
+        ),
+        shape("box", "Root_Canal", xtl=10, ytl=4, xbr=22, ybr=9),
+        shape("box", "Root_Canal", xtl=20, ytl=14, xbr=30, ybr=19, rotation=30),
+    ]
+    save(tmp_path / "images" / "a.png", picture(0))
+    write(tmp_path / "annotations.xml", {"a.png": "".join(shapes)})
+    masks = read(tmp_path, Task("teeth", ("molar", "root canal")))
+    golden = np.load(FIXTURES / "cvat_datumaro.npz")
+    np.testing.assert_array_equal(masks[..., 0], golden["molar"])
+    np.testing.assert_array_equal(masks[..., 1], golden["root_canal"])
 
 
 def test_boxes_and_turned_boxes(tmp_path):

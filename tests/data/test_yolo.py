@@ -1,8 +1,10 @@
-"""YOLO's outlines, against masks drawn by hand."""
+"""YOLO's outlines, against Ultralytics and masks drawn by hand."""
 
 import numpy as np
 import pytest
+from conftest import FIXTURES
 from data.files import SIZE, picture, save
+from scipy.ndimage import binary_erosion
 
 from transfuse_keras.data.classes import find_classes
 from transfuse_keras.data.layouts import find_samples
@@ -56,6 +58,35 @@ def test_masks_are_those_drawn_by_hand(tmp_path):
     assert not by_name["empty"].read()[1].any() and not by_name["none"].read()[1].any()
     assert any("1 of 3 images" in note for note in listing.notes)
     assert find_classes(tmp_path).names == ("Crack", "spalling")
+
+
+def test_objects_are_those_of_ultralytics(tmp_path):
+    """yolo_ultralytics.npz: these files as `YOLODataset` of Ultralytics 8.4.190 reads them, filled
+    by its `polygon2mask`, the objects of a class laid together.
+
+    It counts each pixel that an outline touches, we those whose centres lie inside: so ours is
+    within its mask, and what it has more is at its edge.
+    """
+    blob = "0.61 0.55 0.83 0.48 0.97 0.71 0.78 0.93 0.55 0.80"
+    parts = {
+        "train": {
+            "a": f"0 {BOX}\n1 {HOLE}\n0 {blob}\n",
+            "b": "1 0 0.8 0.05 0.8 0.05 1 0 1\n0 0.3 0 0.6 0 0.55 0.4\n",  # at the border
+        },
+        "val": {"c": f"1 {blob}\n", "empty": ""},
+    }
+    for part, labels in parts.items():
+        description = f"train: images/train\nval: images/val\n{NAMES}"
+        write(tmp_path, description, labels, f"images/{part}")
+    listing = find_samples(cracks, tmp_path)
+    found = {f"{x.split}/{x.files[0].stem}": x.read()[1].astype(bool) for x in listing.samples}
+    golden = np.load(FIXTURES / "yolo_ultralytics.npz")
+    assert not listing.errors and sorted(found) == sorted(golden)
+    for name, masks in found.items():
+        theirs = golden[name].astype(bool)
+        inner = binary_erosion(theirs, np.ones((3, 3, 1)), border_value=1)
+        assert (inner <= masks).all() and (masks <= theirs).all(), name
+        assert masks.any(axis=(0, 1)).tolist() == theirs.any(axis=(0, 1)).tolist()
 
 
 @pytest.mark.parametrize("kind", ["ultralytics", "roboflow", "cvat"])
