@@ -55,6 +55,27 @@ def test_a_wheel_trains_in_a_clean_environment(tmp_path):
     assert (tmp_path / "savedmodels" / "hip" / "metrics.json").is_file()
 
 
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_an_installation_without_tensorflow_trains_ti_from_phantoms_to_a_report(backend, tmp_path):
+    wheel = build_wheel(tmp_path)
+    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    binaries = tmp_path / "venv" / "bin"
+    run(binaries / "pip", "install", f"{wheel}[{backend}]", cwd=tmp_path)
+    assert "tensorflow" not in run(binaries / "pip", "list", cwd=tmp_path)
+    size = ["--image-size", 64, 64, "--limit", 16, "--epochs", 1]
+    run(
+        *(binaries / "transfuse", "train", "--task", "hip", "--variant", "Ti", *size),
+        cwd=tmp_path,
+        KERAS_BACKEND=backend,
+    )
+    folder = tmp_path / "savedmodels" / "hip"
+    assert (folder / "report.html").is_file()
+    assert json.loads((folder / "metrics.json").read_text())["mean"]["dice"] > 0
+    predict = ["predict", "--model", folder, "--input", folder / "live.png", "--out", "masks"]
+    run(binaries / "transfuse", *predict, cwd=tmp_path, KERAS_BACKEND=backend)
+    assert list((tmp_path / "masks").glob("*.png"))
+
+
 def test_the_page_on_parity_is_what_its_command_writes(tmp_path):
     command = [sys.executable, ROOT / "benchmarks" / "parity.py", tmp_path / "parity.md"]
     subprocess.run(command, check=True)

@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
 
-def run(*command, cwd):
-    """Run a command without this process' PYTHONPATH; its output on failure."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+def run(*command, cwd, **environment):
+    """What a command prints, without this process' PYTHONPATH; all of it on failure."""
+    environment |= {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", *environment)}
     done = subprocess.run(
         [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True
     )
