@@ -1,4 +1,4 @@
-"""The command line with the smallest variant, as a process that can be killed.
+"""The command line with the smallest variants, as a process that can be killed.
 
     python -m benchmarks.reliability.child [nan=EPOCH] ARGUMENTS OF transfuse
 
@@ -14,6 +14,7 @@ from transfuse_keras.model.variants import VARIANTS, Variant
 from transfuse_keras.training.callbacks import BeginEpoch
 
 SMALLEST = Variant("resnet18", "deit_tiny_patch16_224", 1, (16, 8, 8))
+SMALLEST_UNET = Variant("resnet18", None, 0, (16, 8, 8), skips=True)
 
 
 @contextmanager
@@ -32,9 +33,9 @@ def poisoned(target):
 
 
 def run(arguments):
-    """The command line with the smallest variant. Returns: its exit code."""
+    """The command line with the variants smallest and smallest-unet. Returns: its exit code."""
     arguments = list(map(str, arguments))
-    with patch.dict(VARIANTS, smallest=SMALLEST):
+    with patch.dict(VARIANTS, {"smallest": SMALLEST, "smallest-unet": SMALLEST_UNET}):
         if not arguments[0].startswith("nan="):
             return main(arguments)
         with poisoned(int(arguments[0].removeprefix("nan="))):
