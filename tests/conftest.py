@@ -5,14 +5,11 @@ Nothing here imports Keras before a test asks for it: tests of files and folders
 
 import os
 import sys
-import tempfile
-import warnings
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("HF_ENDPOINT", "http://127.0.0.1:9")  # no test depends on what the hub has
 
-import psutil
 import pytest
 
 from transfuse_keras.cli import printing
@@ -111,16 +108,6 @@ def lively_model():
     return lively(SMALLEST, (32, 48, 3), 3)
 
 
-class Watched(tempfile.TemporaryDirectory):
-    """A temporary folder that says which files of it are mapped when it is removed: on Windows
-    these cannot be."""
-
-    def cleanup(self):
-        mapped = [x.path for x in psutil.Process().memory_maps() if x.path.startswith(self.name)]
-        super().cleanup()
-        assert not mapped
-
-
 @pytest.fixture(scope="session")
 def exported(lively_model, made_once):
     """A function of a format and a quantisation: its file, alone in a folder, made once."""
@@ -133,11 +120,7 @@ def exported(lively_model, made_once):
         given = {} if quantize == "none" else {"quantize": quantize}
 
         def write(folder):
-            with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-                warnings.simplefilter("error", FutureWarning)  # of Keras' way to ONNX
-                if name == "openvino":
-                    patch.setattr(formats.tempfile, "TemporaryDirectory", Watched)
-                function(lively_model, folder / file, **given)
+            function(lively_model, folder / file, **given)
 
         return made_once(f"exported-{name}-{quantize}", write) / file
 

@@ -1,7 +1,5 @@
 """A trained model as files that run without this package."""
 
-import tempfile
-import warnings
 from pathlib import Path
 
 import keras
@@ -69,6 +67,30 @@ def builtin_resizing():
     )
 
 
+def serving_function(model, batch=None):
+    """The serving model as a function of TensorFlow, which every format is made of.
+
+    Not by Keras' own exports: they trace the graph several times, save all variables and read them
+    back, or store every weight twice.
+
+    Args:
+        model: as of `serving_model`.
+        batch: number of images, or None for any.
+
+    Returns: tf.function from `image` to {"probabilities"}, and the serving model that it calls.
+    """
+    import tensorflow as tf
+
+    serving = serving_model(model)
+    image = tf.TensorSpec((batch, *model.input_shape[1:]), "float32", "image")
+
+    @tf.function(input_signature=[image], autograph=False)
+    def serve(image):
+        return {"probabilities": serving(image, training=False)}
+
+    return serve, serving
+
+
 def export_saved_model(model, path):
     """Write the serving model as a SavedModel with a free batch dimension.
 
@@ -79,14 +101,9 @@ def export_saved_model(model, path):
     """
     import tensorflow as tf
 
-    serving = serving_model(model)
+    serve, serving = serving_function(model)  # traced once for both signatures
     *size, channels = model.input_shape[1:]
-    fixed = tf.TensorSpec((None, *size, channels), "float32", "image")
     free = tf.TensorSpec((None, None, None, channels), "uint8", "image")
-
-    @tf.function(input_signature=[fixed], autograph=False)
-    def serve(image):  # traced once for both signatures
-        return {"probabilities": serving(image, training=False)}
 
     @tf.function(input_signature=[free], autograph=False)
     def any_size(image):
@@ -94,7 +111,6 @@ def export_saved_model(model, path):
         image = tf.round(resize(tf.cast(image, "float32"), size))
         return {"probabilities": resize(serve(image)["probabilities"], shape)}
 
-    # Not by Keras' own export, which stores every weight twice.
     module = tf.Module()
     module.weights = [variable.value for variable in serving.variables]
     with builtin_resizing(), replacing(path) as temporary:
@@ -143,19 +159,11 @@ def export_litert(model, path, quantize="none", calibration=None):
 def convert_to_litert(model, float16):
     """The bytes of a .tflite file of the serving model, its weights in float16 or float32.
 
-    Not by Keras' own export: that traces the graph several times, saves all variables and reads
-    them back, which takes several times as long. Here one traced graph is converted itself, not by
-    way of a SavedModel.
+    The traced graph is converted itself, not by way of a SavedModel, which takes longer.
     """
     import tensorflow as tf
 
-    serving = serving_model(model)
-    image = tf.TensorSpec((1, *model.input_shape[1:]), "float32", "image")
-
-    @tf.function(input_signature=[image], autograph=False)
-    def serve(image):
-        return serving(image, training=False)
-
+    serve, serving = serving_function(model, batch=1)
     with builtin_resizing():
         function = serve.get_concrete_function()
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function], serving)
@@ -214,15 +222,11 @@ def export_onnx(model, path):
         return
     need("onnx", "onnx", "tf2onnx")
     import onnx
+    import tf2onnx
 
-    serving = serving_model(model)
+    serve, _ = serving_function(model)
     with builtin_resizing(), replacing(path) as temporary:
-        serving(np.zeros((1, *model.input_shape[1:]), "float32"))  # Keras wants it called once
-        signature = [keras.InputSpec("float32", serving.input_shape, name="image")]
-        with warnings.catch_warnings():  # Keras looks for a name that NumPy is to give a meaning
-            warnings.simplefilter("ignore", FutureWarning)
-            serving.export(temporary, format="onnx", input_signature=signature, verbose=False)
-        graph = onnx.load(temporary)
+        graph, _ = tf2onnx.convert.from_function(serve, serve.input_signature)
         name_values(graph.graph)
         onnx.save(graph, temporary)
 
@@ -313,16 +317,11 @@ def export_openvino(model, path, quantize="none"):
     need("openvino", "openvino")
     import openvino
 
-    with tempfile.TemporaryDirectory() as folder:
-        file = str(Path(folder, "model.xml"))
-        with builtin_resizing():
-            serving_model(model).export(file, format="openvino", verbose=False)
-        core = openvino.Core()
-        core.set_property({"ENABLE_MMAP": False})  # on Windows no mapped file can be removed
-        graph = core.read_model(file)
-        graph.output(0).set_names({"probabilities"})
-        with replacing(Path(path).with_suffix(".bin")), replacing(path) as temporary:
-            openvino.save_model(graph, temporary, compress_to_fp16=quantize == "float16")
+    serve, _ = serving_function(model)
+    with builtin_resizing():
+        graph = openvino.convert_model(serve.get_concrete_function())
+    with replacing(Path(path).with_suffix(".bin")), replacing(path) as temporary:
+        openvino.save_model(graph, temporary, compress_to_fp16=quantize == "float16")
 
 
 def need(extra, *modules):
