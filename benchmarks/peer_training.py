@@ -67,7 +67,7 @@ def fit(model, training, validation, recipe, seconds=None, tell=print):
         row = {"epoch": epoch + 1, "steps": step, "loss": float(np.mean(losses))}
         with exchanged(weights, means):
             if validation is not None:
-                row[MONITOR] = score(model, validation)
+                row[MONITOR] = score_validation(model, validation)
             if validation is None or row[MONITOR] > best:
                 best = row.get(MONITOR, best)
                 kept = {name: x.detach().clone() for name, x in model.state_dict().items()}
@@ -133,7 +133,7 @@ def exchanged(weights, means):
         torch._foreach_copy_([p.data for p in weights], own)
 
 
-def score(model, validation):
+def score_validation(model, validation):
     """The validation Dice by which our runs choose their best epoch."""
     dice = None
     for k in range(len(validation)):

@@ -170,18 +170,18 @@ def write_comparison(out, runs, names):
     ours = [read_case_table(run) for run in runs]
     cases = [x for x in ours[0]["cases"] if all(x in table["cases"] for table in ours)]
     groups = [ours[0]["groups"].get(case, case) for case in cases]
-    rows = [describe("ours", runs, ours, cases, groups)]
+    rows = [describe_row("ours", runs, ours, cases, groups)]
     for name in names:
         folders = [out / run.name / name for run in runs]
         if all((folder / COMPLETE).is_file() for folder in folders):
             tables = [read_case_table(folder) for folder in folders]
-            rows.append(describe(name, folders, tables, cases, groups, ours))
+            rows.append(describe_row(name, folders, tables, cases, groups, ours))
     heads = ["", "training", *(f"{x} {what}" for x in METRICS for what in ("(runs)", "ours - it"))]
     lines = format_table(heads, rows, left=1, markdown=True)
     return [*lines, "", f"{len(cases)} cases of {len(set(groups))} patients, {len(runs)} run(s)."]
 
 
-def describe(name, folders, tables, cases, groups, ours=None):
+def describe_row(name, folders, tables, cases, groups, ours=None):
     """A row of the table: time, and of each metric its mean, interval and difference to ours."""
     cells = [name, ", ".join(f"{find_seconds(folder):.0f} s" for folder in folders)]
     for metric in METRICS:
