@@ -70,7 +70,7 @@ lint: .venv/test
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) has no ensurepip, which .venv needs:" \
 		"apt-get install python3-venv (Debian, Ubuntu), or make PYTHON=another-python" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip # one of 2023 takes nearly twice as long
+	$(BIN)/python -m pip install --quiet --upgrade pip # pip of 2023 takes nearly twice as long
 	$(BIN)/python -m pip install --quiet -r requirements.txt -e .
 	touch $@
 

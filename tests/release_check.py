@@ -71,6 +71,7 @@ def test_an_installation_without_tensorflow_trains_ti_from_phantoms_to_a_report(
     folder = tmp_path / "savedmodels" / "hip"
     assert (folder / "report.html").is_file()
     assert json.loads((folder / "metrics.json").read_text())["mean"]["dice"] > 0
+    assert (folder / "model.onnx").is_file() == (backend == "torch")  # its extra has what it needs
     predict = ["predict", "--model", folder, "--input", folder / "live.png", "--out", "masks"]
     run(binaries / "transfuse", *predict, cwd=tmp_path, KERAS_BACKEND=backend)
     assert list((tmp_path / "masks").glob("*.png"))

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 def run(*command, cwd, **environment):
-    """What a command prints, without this process' PYTHONPATH; all of it on failure."""
+    """What a command prints, without this process' PYTHONPATH; the end of it on failure."""
     environment |= {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", *environment)}
     done = subprocess.run(
         [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True

@@ -23,16 +23,14 @@ from pydicom.uid import (
 )
 from safetensors.numpy import save
 
+from benchmarks.reliability.child import SMALLEST, SMALLEST_UNET
 from transfuse_keras.export.formats import export_litert, export_onnx
 from transfuse_keras.model.transfuse import TransFuse
-from transfuse_keras.model.variants import Variant
 from transfuse_keras.tasks import hip
 from transfuse_keras.weights.assign import torch_layout
 from transfuse_keras.weights.timm import timm_names
 
 SIZE = (24, 32)
-SMALLEST = Variant("resnet18", "deit_tiny_patch16_224", 1, (16, 8, 8))
-SMALLEST_UNET = Variant("resnet18", None, 0, (16, 8, 8), skips=True)
 
 
 def grey():
@@ -178,7 +176,7 @@ def h5():
 
 
 def smallest_unet():
-    """For files of other runtimes, in which only bytes are damaged: it is written sooner."""
+    """For files of other runtimes, in which only bytes are damaged: they are written sooner."""
     return TransFuse(SMALLEST_UNET, (32, 32, 3))
 
 

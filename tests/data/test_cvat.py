@@ -63,7 +63,7 @@ def test_polygons_are_those_of_pycocotools(tmp_path, points):
     np.testing.assert_array_equal(mask, polygon_mask(points))
 
 
-def test_all_kinds_of_shapes_are_those_of_datumaro(tmp_path):
+def test_polygons_masks_and_boxes_are_those_of_datumaro(tmp_path):
     """cvat_datumaro.npz: this file as the importer "cvat" of Datumaro 1.13.12 reads it.
     Polygons and boxes were filled by pycocotools, the objects of a class laid together."""
     shapes = [

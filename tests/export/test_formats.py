@@ -98,7 +98,7 @@ def test_openvino_gives_the_same_for_one_image_or_several(exported, images, want
         sizes[quantize] = (folder / "model.bin").stat().st_size
         core = openvino.Core()
         graph = core.read_model(folder / "model.xml")
-        assert graph.input(0).any_name == "image"
+        assert (graph.input(0).any_name, graph.output(0).any_name) == ("image", "probabilities")
         assert graph.input(0).partial_shape.to_string() == f"[?,{SIZE[0]},{SIZE[1]},3]"
         assert [x.get_element_type() for x in (graph.input(0), graph.output(0))] == [
             openvino.Type.f32

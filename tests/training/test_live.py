@@ -56,6 +56,7 @@ def test_four_cases_are_drawn_with_truth_and_prediction(tmp_path):
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow traces")
 def test_prediction_is_traced_once_for_pictures_and_batches():
     model = TransFuse(SMALLEST_UNET, (32, 32, 3)).mask_model
+    model.jit_compile = False  # as it is on a CPU
     live.trace_for_any_batch(model)
     for count in (1, 8, 3):
         assert model.predict_on_batch(np.zeros((count, 32, 32, 3), "float32")).shape[0] == count

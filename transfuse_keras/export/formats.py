@@ -68,7 +68,8 @@ def builtin_resizing():
 
 
 def serving_function(model, batch=None):
-    """The serving model as a function of TensorFlow, which every format is made of.
+    """The serving model as a function of TensorFlow, of which the files of SavedModel, LiteRT, ONNX
+    and OpenVINO are made.
 
     Not by Keras' own exports: they trace the graph several times, save all variables and read them
     back, or store every weight twice.
@@ -78,7 +79,11 @@ def serving_function(model, batch=None):
         batch: number of images, or None for any.
 
     Returns: tf.function from `image` to {"probabilities"}, and the serving model that it calls.
+
+    Raises: InputError on another backend of Keras than TensorFlow.
     """
+    if keras.backend.backend() != "tensorflow":
+        raise InputError("TensorFlow writes this format; set KERAS_BACKEND=tensorflow.")
     import tensorflow as tf
 
     serving = serving_model(model)
@@ -101,7 +106,7 @@ def export_saved_model(model, path):
     """
     import tensorflow as tf
 
-    serve, serving = serving_function(model)  # traced once for both signatures
+    serve, serving = serving_function(model)
     *size, channels = model.input_shape[1:]
     free = tf.TensorSpec((None, None, None, channels), "uint8", "image")
 
@@ -114,6 +119,7 @@ def export_saved_model(model, path):
     module = tf.Module()
     module.weights = [variable.value for variable in serving.variables]
     with builtin_resizing(), replacing(path) as temporary:
+        # traced once for both signatures
         signatures = {"serving_default": serve.get_concrete_function()}
         if not keeps_z_scores(model.normalization):
             signatures["any_size"] = any_size.get_concrete_function()
@@ -227,7 +233,7 @@ def export_onnx(model, path):
     serve, _ = serving_function(model)
     with builtin_resizing(), replacing(path) as temporary:
         graph, _ = tf2onnx.convert.from_function(serve, serve.input_signature)
-        name_values(graph.graph)
+        name_batch_axis(graph.graph)
         onnx.save(graph, temporary)
 
 
@@ -245,14 +251,9 @@ def export_triton(model, path):
         (file.parents[1] / "config.pbtxt").write_text(config, encoding="utf-8")
 
 
-def name_values(graph):
-    """Name the output of an ONNX graph and the batch axis, for which tf2onnx has numbers."""
-    (image,), (maps,) = graph.input, graph.output
-    for node in graph.node:
-        for names in (node.input, node.output):
-            names[:] = ["probabilities" if name == maps.name else name for name in names]
-    maps.name = "probabilities"
-    for value in (image, maps):
+def name_batch_axis(graph):
+    """Name the batch axis of an ONNX graph, for which tf2onnx has a number."""
+    for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
 
 

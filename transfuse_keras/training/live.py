@@ -85,8 +85,8 @@ class DrawCases(keras.callbacks.Callback):
 
 
 def trace_for_any_batch(model):
-    """Have TensorFlow trace the prediction of a Keras model for any number of images at once, else
-    it is traced for the one of a picture, and once more for the batches that are scored."""
+    """Trace the prediction of a Keras model now, for any number of images. Otherwise TensorFlow
+    traces it twice: for the one image of a picture, then for the batches that are scored."""
     if keras.backend.backend() != "tensorflow" or model.jit_compile:
         return
     import tensorflow as tf
