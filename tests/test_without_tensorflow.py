@@ -1,7 +1,7 @@
 """A training, a resume and a prediction where TensorFlow is not installed, on JAX and PyTorch.
 
-A run that was stopped and resumed ends with the weights of one that was not. The model is a small
-U-Net, as XLA compiles a TransFuse for minutes; release_check.py trains Ti.
+A run that was stopped and resumed ends with the weights of one that was not. CI does so with a
+small U-Net, as XLA compiles a TransFuse twice as long; `make release-check` with that, too.
 """
 
 import json
@@ -70,7 +70,12 @@ def create_environment(venv, left_out):
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_a_stopped_training_ends_with_its_weights_and_a_report_and_predicts(backend, tmp_path):
+@pytest.mark.parametrize(
+    "variant", ["smallest-unet", pytest.param("smallest", marks=pytest.mark.release)]
+)
+def test_a_stopped_training_ends_with_its_weights_and_a_report_and_predicts(
+    variant, backend, tmp_path
+):
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
@@ -83,7 +88,7 @@ def test_a_stopped_training_ends_with_its_weights_and_a_report_and_predicts(back
     if backend == "torch":  # JAX is taken by itself
         environment["KERAS_BACKEND"] = "torch"
 
-    (tmp_path / "task.py").write_text(TASK.replace('"smallest"', '"smallest-unet"'))
+    (tmp_path / "task.py").write_text(TASK.replace('"smallest"', f'"{variant}"'))
     save(tmp_path / "a.png", picture(1))
     python = create_environment(tmp_path / "venv", LEFT_OUT[backend])
     program = [python, "-c", COMMANDS]
