@@ -37,6 +37,16 @@ def test_a_transfuse_is_normalised_and_gives_probabilities(smallest):
     np.testing.assert_allclose(predictor.run(images.astype("float32")), found, atol=1e-5)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow traces")
+def test_prediction_is_traced_once_for_batches_of_any_size():
+    model = TransFuse(SMALLEST_UNET, (32, 32, 3))
+    model.mask_model.jit_compile = False  # as it is on a CPU
+    predictor = as_predictor(model)
+    for count in (1, 8, 3):
+        assert predictor.run(np.zeros((count, 32, 32, 3), "uint8")).shape == (count, 32, 32, 1)
+    assert model.mask_model.predict_function.experimental_get_tracing_count() == 1
+
+
 def test_z_scored_slices_stay_as_they_are(smallest):
     model = smallest((32, 48, 2), normalization=prostate.normalization)
     slices = np.random.default_rng(0).standard_normal((2, 32, 48, 2)).astype("float32")

@@ -2,15 +2,11 @@ import logging
 from dataclasses import replace
 
 import cv2
-import keras
 import numpy as np
-import pytest
-from conftest import SMALLEST_UNET
 
 from transfuse_keras.data.pictures import PREDICTION, TRUTH
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.inference.predictor import Predictor
-from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.tasks import skin
 from transfuse_keras.training import live
 
@@ -51,13 +47,3 @@ def test_four_cases_are_drawn_with_truth_and_prediction(tmp_path):
     ]
     assert min(x for _, x in counts) > 500 and min(x for x, _ in counts[:3]) > 500
     assert counts[3][0] == 0  # the last sample, number 7, has no truth
-
-
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow traces")
-def test_prediction_is_traced_once_for_pictures_and_batches():
-    model = TransFuse(SMALLEST_UNET, (32, 32, 3)).mask_model
-    model.jit_compile = False  # as it is on a CPU
-    live.trace_for_any_batch(model)
-    for count in (1, 8, 3):
-        assert model.predict_on_batch(np.zeros((count, 32, 32, 3), "float32")).shape[0] == count
-    assert model.predict_function.experimental_get_tracing_count() == 1

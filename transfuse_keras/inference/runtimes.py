@@ -42,12 +42,28 @@ def probabilities_by(model):
     from transfuse_keras.devices import exact_products
 
     def run(images):
+        if model.mask_model.predict_function is None:
+            trace_for_any_batch(model.mask_model)
         normalize = normalizer(model.normalization, images.dtype)
         inputs = np.stack([normalize(image) for image in images])
         with exact_products():
             return expit(np.asarray(model.mask_model.predict_on_batch(inputs)))
 
     return run
+
+
+def trace_for_any_batch(model):
+    """Trace the prediction of a Keras model for any number of images. Otherwise TensorFlow traces
+    it twice: for the first batch, then for one of another size, as the last one is."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow" or model.jit_compile:
+        return
+    import tensorflow as tf
+
+    model.make_predict_function()
+    images = tf.TensorSpec((None, *model.input_shape[1:]), "float32")
+    model.predict_function.get_concrete_function([(images,)])
 
 
 def saved_model(path, threads=None):

@@ -43,7 +43,7 @@ from transfuse_keras.training.callbacks import (
     has_stopped,
     write_for_tensorboard,
 )
-from transfuse_keras.training.live import LIVE, DrawCases, TellEpoch, trace_for_any_batch
+from transfuse_keras.training.live import LIVE, DrawCases, TellEpoch
 from transfuse_keras.training.optimizer import create_optimizer
 from transfuse_keras.training.time_limit import EndInTime, limit_epochs, measure_epoch
 
@@ -128,7 +128,6 @@ def fit_model(settings, splits, run, progress, distributed, trackers):
             ]
             # on several devices all would have to predict together
             if settings.validation and replicas() == 1:
-                trace_for_any_batch(model.mask_model)
                 callbacks.append(DrawCases(run / LIVE, splits["val"], settings.task))
             callbacks += write_for_tensorboard(run / "logs")
         if progress.checkpoint is not None:

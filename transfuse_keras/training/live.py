@@ -84,18 +84,6 @@ class DrawCases(keras.callbacks.Callback):
         return resize_image(picture, (PICTURE_SIDE, width))
 
 
-def trace_for_any_batch(model):
-    """Trace the prediction of a Keras model now, for any number of images. Otherwise TensorFlow
-    traces it twice: for the one image of a picture, then for the batches that are scored."""
-    if keras.backend.backend() != "tensorflow" or model.jit_compile:
-        return
-    import tensorflow as tf
-
-    model.make_predict_function()
-    images = tf.TensorSpec((None, *model.input_shape[1:]), "float32")
-    model.predict_function.get_concrete_function([(images,)])
-
-
 def read_slice(sample, context=0):
     """Image and 0/1 truth of a sample; of a volume one slice of both, with its axis, and of the
     image its `context` neighbours on either side."""
