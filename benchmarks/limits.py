@@ -2,12 +2,14 @@
 
     python benchmarks/limits.py
     python benchmarks/limits.py --variant Ti --image-size 128 128
+    python benchmarks/limits.py --precision mixed_bfloat16
     KERAS_BACKEND=jax python benchmarks/limits.py
 
-One thread on TensorFlow and PyTorch. Prints the speed of a large float32 matrix product, the most
-that the processor was seen to do; the seconds that the arithmetic of a step (three times that of
-the forward pass) takes at that speed; and the CPU seconds of the median step. Where Linux' `perf`
-is installed, a profile of some steps follows: whose code the time is spent in.
+One thread on TensorFlow and PyTorch. Prints the speed of a large matrix product in the precision
+of the convolutions, the most that the processor was seen to do; the seconds that the arithmetic of
+a step (three times that of the forward pass) takes at that speed; and the CPU seconds of the median
+step. Where Linux' `perf` is installed, a profile of some steps follows: whose code the time is
+spent in.
 """
 
 import os
@@ -28,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.training_step import create_parser
 from transfuse_keras.runs.processor import describe_processor, prefer_onednn
+from transfuse_keras.runs.settings import PRECISIONS
 
 THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 SIDE = 2048  # of the matrices
@@ -74,7 +77,9 @@ def profiled(owners):
 
 
 def main():
-    arguments = create_parser(__doc__, steps=6).parse_args()
+    parser = create_parser(__doc__, steps=6)
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS)
+    arguments = parser.parse_args()
 
     os.environ.update(dict.fromkeys(THREADS, "1"))
     prefer_onednn()
@@ -84,12 +89,14 @@ def main():
     import transfuse_keras as tk
     from transfuse_keras.model.flops import count_flops
 
+    keras.config.set_dtype_policy(arguments.precision)
     model = tk.TransFuse(arguments.variant, (*arguments.image_size, 3))
     model.compile(tk.Adam(1e-4))
     rng = np.random.default_rng(0)
     images = rng.random((arguments.batch_size, *arguments.image_size, 3), "float32")
     masks = (images[..., :1] > 0.5).astype("float32")
-    matrix = keras.ops.convert_to_tensor(rng.random((SIDE, SIDE), "float32"))
+    dtype = keras.config.dtype_policy().compute_dtype
+    matrix = keras.ops.cast(rng.random((SIDE, SIDE), "float32"), dtype)
 
     def multiply():
         keras.ops.convert_to_numpy(keras.ops.matmul(matrix, matrix))

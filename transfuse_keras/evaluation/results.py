@@ -134,11 +134,12 @@ def write_overlays(folder, samples, rows, packed):
 
     Writes: PNG files and index.json, a list of {"file", "case", "score", "rank"}.
     """
-    scores = {}
-    for sample in samples:
-        case = [row for row in rows if row["case"] == sample.name]
+    cases, scores = {}, {}
+    for row in rows:
+        cases.setdefault(row["case"], []).append(row)
+    for name, case in cases.items():
         shown = [row for row in case if not row["truth_empty"]]
-        scores[sample.name] = float(np.mean([row["dice"] for row in shown or case]))
+        scores[name] = float(np.mean([row["dice"] for row in shown or case]))
     ranked = sorted(samples, key=lambda sample: scores[sample.name])
     chosen = [("best", ranked[-1]), ("median", ranked[len(ranked) // 2])]
     chosen += [("worst", sample) for sample in ranked[:WORST]]

@@ -101,7 +101,8 @@ def verify(run, against, thresholds=0.5, exclusive=False):
     "keras_dice", "dice": mean Dice of either with the truth, over images and classes whose truth
     is not empty, "dice_lost": their difference}. The last three are None without truths.
     """
-    found = np.concatenate([run(image[None]) for image in against.images])
+    starts = range(0, len(against.images), AT_ONCE)
+    found = np.concatenate([run(against.images[start : start + AT_ONCE]) for start in starts])
     masks, wanted = (to_masks(x, thresholds, exclusive) for x in (found, against.probabilities))
     report = {
         "images": against.source,

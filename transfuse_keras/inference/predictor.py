@@ -51,7 +51,7 @@ def load_predictor(path, precision=None, jit=None):
         if value is not None:
             raise InputError(f"{path}: --{option} is for .keras models; an export has its own.")
     if (path / "saved_model.pb").is_file():
-        return exported(path, runtimes.saved_model)
+        return exported(path, runtimes.saved_model, any_batch=True)
     if (inner := find_inner_model(path)) is not None:
         return exported(inner, EXPORTED[inner.suffix])
     if path.suffix in EXPORTED and path.is_file():
@@ -62,8 +62,9 @@ def load_predictor(path, precision=None, jit=None):
     )
 
 
-def exported(path, load):
-    """A Predictor from an exported model; `load` is its function of runtimes.py."""
+def exported(path, load, any_batch=False):
+    """A Predictor from an exported model; `load` is its function of runtimes.py. It is given one
+    image after another, if its batch is not of `any_batch` size."""
     try:
         with silenced():
             (*size, channels), run = load(path)
@@ -79,11 +80,12 @@ def exported(path, load):
         reason = first_line(error)
         raise InputError(f"{path}: damaged or not an exported TransFuse ({reason}).") from error
 
-    def one_by_one(images):
+    def run_all(images):
         images = np.asarray(images, "float32")
-        return np.concatenate([run(image[None]) for image in images])
+        parts = [images] if any_batch else [image[None] for image in images]
+        return np.concatenate([run(part) for part in parts])
 
-    return Predictor(size, int(channels), maps.shape[-1], one_by_one)
+    return Predictor(size, int(channels), maps.shape[-1], run_all)
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,9 @@ def warn_of_the_same_look(rows, unknown):
     hashes = np.array([int(found, 16) for found in unknown if found], "uint64")
     if not seen or not len(hashes):
         return
-    nearest = np.stack([np.bitwise_count(hashes ^ np.uint64(x)) for x in seen]).min(axis=0)
+    nearest = np.full(len(hashes), 64, "uint8")  # bits that differ
+    for x in seen:  # not all pairs at once, which 100,000 images have no room for
+        np.minimum(nearest, np.bitwise_count(hashes ^ np.uint64(x)), out=nearest)
     if (alike := int((nearest <= SAME_LOOK).sum())) > len(hashes) / 2:
         log.warning(
             f"{alike} of {len(hashes)} images look just like images that the run was trained on, "
