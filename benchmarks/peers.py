@@ -39,6 +39,7 @@ from transfuse_keras.data.cache import count_images, read_part
 from transfuse_keras.data.normalization import normalizer
 from transfuse_keras.data.order import Order
 from transfuse_keras.data.pipeline import batches
+from transfuse_keras.data.white_balance import balance_colours
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.compare import read_case_table, select_values
 from transfuse_keras.evaluation.evaluate_model import choose_samples
@@ -102,6 +103,9 @@ def train_model(name, settings, splits, folder, seconds, tell):
 
     def run(images):
         normalize = normalizer(normalization, images.dtype)
+        if recipe.white_balance:
+            images = images.copy()
+            balance_colours(images, recipe.white_balance)
         logits = predict(model, np.stack([normalize(image) for image in images]))
         return 1 / (1 + np.exp(-logits))
 
@@ -162,6 +166,8 @@ def read_batches(settings, samples, normalization, augmented=False):
     seed, share = (settings.seed, recipe.foreground) if augmented else (None, None)
     order = Order(count_images(samples), recipe.batch_size, seed, share=share)
     order.foreground = (masks == 1).any(axis=(1, 2, 3))
+    if recipe.white_balance:
+        balance_colours(images, recipe.white_balance)
     return batches(images, masks, task, normalization, order, augmented)
 
 

@@ -5,7 +5,8 @@
 
 DIR are folders as `transfuse train --data` takes them for the tasks skin and hip, and Kvasir-SEG
 with its official split for polyp. The first candidates add one to another up to the recipe
-"scratch"; each of the others changes one thing in that. Trains every candidate with every seed for
+"scratch-v1"; each of the others changes one thing in that, white balance being what makes it the
+recipe "scratch". Trains every candidate with every seed for
 the same number of epochs and prints a markdown table of the best validation Dice. Called again with
 the same --out it goes on where it was stopped.
 """
@@ -40,21 +41,22 @@ SETS = {  # task, image size
 }
 LIMIT = 640  # training images at most
 SCHEDULE = {"learning_rate": 1e-3, "betas": (0.9, 0.999), "warm_up": 0.1}
-SCRATCH = RECIPE_CHANGES["scratch"]
+SCRATCH = RECIPE_CHANGES["scratch-v1"]
 
 # what a candidate changes in the recipe of a task
 CANDIDATES = {
     "the task's own recipe": {},
     "warm-up, cosine, 1e-3, betas .9 .999": SCHEDULE,
     "the above in batches of 8": {**SCHEDULE, "batch_size": 8},
-    "the above without dropout: scratch": SCRATCH,
-    "scratch, twice the rate": {**SCRATCH, "learning_rate": 2e-3},
-    "scratch, half the rate": {**SCRATCH, "learning_rate": 5e-4},
-    "scratch, batches of 4": {**SCRATCH, "batch_size": 4},
-    "scratch, weight decay 0.05": {**SCRATCH, "weight_decay": 0.05},
-    "scratch, mean weights (ema 0.99)": {**SCRATCH, "ema": 0.99},
-    "scratch, focal 2": {**SCRATCH, "focal": 2.0},
-    "scratch, gradients not clipped": {**SCRATCH, "clip_norm": None, "clip_value": None},
+    "the above without dropout: scratch-v1": SCRATCH,
+    "scratch-v1, twice the rate": {**SCRATCH, "learning_rate": 2e-3},
+    "scratch-v1, half the rate": {**SCRATCH, "learning_rate": 5e-4},
+    "scratch-v1, batches of 4": {**SCRATCH, "batch_size": 4},
+    "scratch-v1, weight decay 0.05": {**SCRATCH, "weight_decay": 0.05},
+    "scratch-v1, mean weights (ema 0.99)": {**SCRATCH, "ema": 0.99},
+    "scratch-v1, focal 2": {**SCRATCH, "focal": 2.0},
+    "scratch-v1, gradients not clipped": {**SCRATCH, "clip_norm": None, "clip_value": None},
+    "scratch-v1, white balance": RECIPE_CHANGES["scratch"],
 }
 
 

@@ -34,6 +34,17 @@ def test_random_weights_on_data_train_with_warm_up_and_no_dropout():
     assert parse_settings({"task": "hip"}).recipe == hip.phantom_recipe
 
 
+def test_colours_are_balanced_from_random_weights_but_of_volumes():
+    def asked(task, **given):
+        return parse_settings({"task": task, "data": "d", **given}).recipe
+
+    assert asked("skin").white_balance and asked("skin", recipe="scratch").white_balance
+    assert not asked("prostate", recipe="scratch").white_balance
+    assert not asked("skin", recipe="paper").white_balance
+    before = asked("skin", recipe="scratch-v1")
+    assert before == replace(asked("skin"), white_balance=False)
+
+
 def test_a_recipe_that_names_its_weights_starts_from_them_and_stays_as_it_is():
     made = replace(hip.recipe, weights="none", batch_size=5)
     task = replace(hip, recipe=made)

@@ -181,7 +181,7 @@ SIZES += [(16 * rows, 16 * columns) for rows in (1, 2, 9, 12, 24) for columns in
 
 def of_branch(vit):
     """What `load_official` and `official_state` ask of a model, with a transformer alone."""
-    return SimpleNamespace(layers=[vit], weights=vit.weights, classes=1)
+    return SimpleNamespace(layers=[vit], weights=vit.weights, classes=1, white_balance=None)
 
 
 def test_positions_come_back_at_every_input_size(tmp_path, capsys):

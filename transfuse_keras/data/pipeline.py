@@ -18,6 +18,7 @@ from transfuse_keras.data.splits import find_splits
 from transfuse_keras.data.survey import fix_augmentation
 from transfuse_keras.data.threads import one_thread_each
 from transfuse_keras.data.value_range import fix_ranges
+from transfuse_keras.data.white_balance import balance_colours
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks.task import Task
 from transfuse_keras.versions import backend
@@ -36,6 +37,7 @@ def dataset(
     seed: int = 0,
     normalization: tuple[Sequence[float], Sequence[float]] | None = None,
     shard: tuple[int, int] = (0, 1),
+    white_balance: tuple[float, ...] | None = None,
 ) -> tf.data.Dataset:
     """A tf.data.Dataset of (image, mask) batches for `model.fit`.
 
@@ -53,6 +55,8 @@ def dataset(
             image only (of volumes all, to keep every count-th slice). The batches of all workers
             are together those of one; for that an incomplete last batch is left out in training
             and padded by images of weight 0 otherwise, for which the others weigh more.
+        white_balance: `model.white_balance`, the mean colour that training images get here, before
+            they are augmented; to others the model gives it.
 
     Returns: batches of float32 (B, H, W, C), normalised, C = `task.inputs`, and float32
     (B, H, W, M) of 0/1; further of float32 weights: (B,) where they are padded, (B, H, W) where
@@ -85,6 +89,8 @@ def dataset(
     )
     augmented = training and augment
     images, masks = arrays
+    if white_balance is not None and training:
+        balance_colours(images, white_balance)
     padded = shared and not training
     return batches(images, masks, task, normalization, order, augmented, padded)
 

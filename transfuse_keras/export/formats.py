@@ -341,7 +341,14 @@ def export_pytorch(model, path):
 
     A TransFuse-S or L-R50 of their input size (192x256, or 384x512 for their L_384) runs there
     as it is; position embeddings keep the model's own grid, which the file's metadata names.
+
+    Raises: InputError for a model with white balance, which their code would leave out.
     """
+    if model.white_balance:
+        raise InputError(
+            "--format pytorch: the model has white balance, which the authors' code has not; "
+            "train with --recipe paper for it."
+        )
     with replacing(path) as temporary:
         temporary.write_bytes(save(official_state(model), official_metadata(model)))
 

@@ -12,6 +12,7 @@ from transfuse_keras.layers.squeeze_excitation import SqueezeExcitation
 from transfuse_keras.layers.transformer import SelfAttention, TransformerBlock
 from transfuse_keras.layers.up_conv import UpBlock, UpConvBN
 from transfuse_keras.layers.upsampling import BilinearUpsampling
+from transfuse_keras.layers.white_balance import WhiteBalance
 
 __all__ = [
     "AttentionGate",
@@ -29,4 +30,5 @@ __all__ = [
     "SqueezeExcitation",
     "TransformerBlock",
     "UpConvBN",
+    "WhiteBalance",
 ]

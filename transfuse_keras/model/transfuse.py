@@ -11,6 +11,7 @@ import keras
 from transfuse_keras.backbones import as_pyramid
 from transfuse_keras.backbones.vit import PATCH_SIZE
 from transfuse_keras.devices import has_processes, replicas, resolve_jit
+from transfuse_keras.layers import WhiteBalance
 from transfuse_keras.layers.exchange import averaged_over_processes
 from transfuse_keras.model.graph import check_shape, connect_branches, create_blocks
 from transfuse_keras.model.initial_weights import load_weights
@@ -47,6 +48,8 @@ class TransFuse(keras.Model):
             copied, and it gets images normalised with `normalization`.
         normalization: (mean, std) of image / 255, one value per channel, instead of what the
             branches' published weights expect.
+        white_balance: the mean of image / 255, one value per channel, that the graph first gives
+            every image, see `WhiteBalance`; None: images stay as they are, as in the paper.
 
     Call: images (B, H, W, C), float32, RGB / 255 normalised with `normalization` ->
     {"mask", "transformer", "fusion"}: float32 logits (B, H, W, M); of a variant whose branches are
@@ -75,6 +78,7 @@ class TransFuse(keras.Model):
         position_grid: tuple[int, int] | None = None,
         cnn: keras.Model | None = None,
         normalization: tuple[Sequence[float], Sequence[float]] | None = None,
+        white_balance: Sequence[float] | None = None,
         name: str = "transfuse",
         _blocks: dict[str, keras.layers.Layer] | None = None,
     ) -> None:
@@ -94,14 +98,21 @@ class TransFuse(keras.Model):
         cnn = cnn and as_pyramid(cnn)
         blocks = _blocks or create_blocks(spec, cnn, input_shape, classes, dropout, position_grid)
         image = keras.Input(input_shape, name="image")
-        super().__init__(image, connect_branches(blocks, image), name=name)
+        published = find_normalization(spec.cnn if cnn is None else None, spec.vit)
+        seen = image
+        if white_balance is not None:
+            white_balance = tuple(white_balance)
+            own = normalization or adapt_normalization(published, input_shape[-1])
+            seen = WhiteBalance(white_balance, *own, name="white_balance")(image)
+        super().__init__(image, connect_branches(blocks, seen), name=name)
         self.variant = variant if isinstance(variant, str) else spec
         self.classes = classes
         self.dropout = dropout
         self.position_grid = position_grid
         self.cnn_config = cnn and keras.saving.serialize_keras_object(cnn)
         self.own_normalization = normalization
-        self._normalization = find_normalization(spec.cnn if cnn is None else None, spec.vit)
+        self.white_balance = white_balance
+        self._normalization = published
         if weights is not None:
             load_weights(self, weights)
 
@@ -155,10 +166,7 @@ class TransFuse(keras.Model):
         """
         if self.own_normalization is not None:
             return self.own_normalization
-        (mean, std), channels = self._normalization, self.input_shape[-1]
-        if channels == 3:
-            return mean, std
-        return (sum(mean) / 3,) * channels, (sum(std) / 3,) * channels
+        return adapt_normalization(self._normalization, self.input_shape[-1])
 
     @cached_property
     def mask_model(self) -> keras.Model:
@@ -396,5 +404,14 @@ class TransFuse(keras.Model):
             "position_grid": self.position_grid,
             "cnn": self.cnn_config,
             "normalization": self.own_normalization,
+            "white_balance": self.white_balance,
             "name": self.name,
         }
+
+
+def adapt_normalization(normalization, channels):
+    """(mean, std) of RGB for a number of channels: any but 3 take their average."""
+    mean, std = normalization
+    if channels == 3:
+        return mean, std
+    return (sum(mean) / 3,) * channels, (sum(std) / 3,) * channels

@@ -8,7 +8,7 @@ from pathlib import Path
 from transfuse_keras.errors import InputError
 from transfuse_keras.runs.settings import Settings, plain_settings, read_settings
 from transfuse_keras.tasks import find_task
-from transfuse_keras.tasks.task import PARTLY_RANDOM, RECIPE_CHANGES, recipe_for
+from transfuse_keras.tasks.task import PARTLY_RANDOM, RECIPE_CHANGES, recipe_changes, recipe_for
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ OF_SETTINGS = (
     *("masks", "group"),
 )
 UNIT_SECONDS = {"h": 3600, "m": 60, "min": 60, "s": 1}  # seconds
+FOR_RANDOM = ("scratch", "scratch-v1")  # recipes for random weights
 CHANGED_BY_RECIPE = {name for changes in RECIPE_CHANGES.values() for name in changes}
 FOUND_ON_DATA = ("augmentation", "value_range", "dicom_range")  # of a task
 DEFAULT_FOLDS = 5
@@ -112,14 +113,14 @@ def find_plan_options(given):
     """What the options of a training ask of its plan, as arguments of `plan_folder`."""
     asked = {name: given[name] for name in OF_PLAN if name in given}
     asked["spacing"] = parse_spacing(given.get("spacing"))
-    if given.get("recipe") == "scratch":
+    if given.get("recipe") in FOR_RANDOM:
         asked.setdefault("weights", "none")  # it is the one for random weights
     return asked
 
 
 def leaves_start_open(given, task):
     """Whether neither the options of a training on data nor its task say what it starts from."""
-    chosen = "weights" in given or given.get("recipe") == "scratch" or "skip_heads" in given
+    chosen = "weights" in given or given.get("recipe") in FOR_RANDOM or "skip_heads" in given
     return bool(given.get("data")) and not chosen and task.recipe.weights is None
 
 
@@ -172,7 +173,7 @@ def parse_settings(given, task=None):
     data = given.get("data")
     own = recipe_of(task, data)
     weights = given.get("weights", own.weights)
-    changes = dict(RECIPE_CHANGES[choose_recipe(given, own)])
+    changes = recipe_changes(choose_recipe(given, own), task.field)
     changes |= {name: given[name] for name in OF_RECIPE if name in given}
     if "image_size" in changes:
         changes["image_size"] = tuple(changes["image_size"])

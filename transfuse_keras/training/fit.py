@@ -12,6 +12,7 @@ from transfuse_keras.data.cache import count_images, read_part
 from transfuse_keras.data.copies import find_copies, take_fingerprints, warn_of_lookalikes
 from transfuse_keras.data.order import Order
 from transfuse_keras.data.pipeline import batches
+from transfuse_keras.data.white_balance import balance_colours, find_mean_colour
 from transfuse_keras.devices import (
     all_devices,
     check_devices,
@@ -82,6 +83,9 @@ def fit_model(settings, splits, run, progress, distributed, trackers):
     keras.utils.set_random_seed(settings.seed)
     if progress.checkpoint is None:
         settings = replace(settings, downloads=pin_downloads(settings))
+    if settings.recipe.white_balance is True:
+        colour = find_mean_colour(splits["train"])
+        settings = replace(settings, recipe=replace(settings.recipe, white_balance=colour))
     recipe = settings.recipe
     with all_devices() if distributed else nullcontext(), computing_in(settings.precision):
         check_devices(recipe.batch_size, settings.precision, JIT[settings.jit])
@@ -178,6 +182,8 @@ def read_batches(settings, splits, normalization, order):
     else:
         log.info("Each process reads its share: `transfuse check` tells if splits share an image.")
     order.foreground = (arrays["train"][1] == 1).any(axis=(1, 2, 3))
+    if recipe.white_balance:  # before they are augmented; in validation the model does it
+        balance_colours(arrays["train"][0], recipe.white_balance)
     training = batches(*arrays["train"], task, normalization, order, augmented=True)
     if not settings.validation:
         return training, None, prints
@@ -228,6 +234,7 @@ def create_model(settings, batches, load=True):
             len(task.classes),
             dropout=recipe.dropout,
             normalization=task.normalization,
+            white_balance=recipe.white_balance or None,
         )
         if load and settings.weights is not None:
             given = settings.weights, settings.skip_heads, settings.downloads

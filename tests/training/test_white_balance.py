@@ -1,0 +1,65 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from data.files import binary_folder
+
+from transfuse_keras.data.white_balance import find_mean_colour
+from transfuse_keras.errors import InputError
+from transfuse_keras.export.export_model import export_model
+from transfuse_keras.inference.predictor import load_predictor
+from transfuse_keras.model.load import load_model
+from transfuse_keras.model.transfuse import TransFuse
+from transfuse_keras.runs.options import parse_settings
+from transfuse_keras.runs.settings import read_settings
+from transfuse_keras.tasks import skin
+from transfuse_keras.training.fit import create_order, read_batches
+from transfuse_keras.training.train import find_run_splits, train_task
+
+SMALL = {"variant": "U-Ti", "image_size": (32, 32), "epochs": 1, "batch_size": 4}
+
+
+@pytest.fixture
+def settings(tmp_path):
+    data = binary_folder(tmp_path / "data", [f"p{number}" for number in range(12)])
+    return parse_settings({"data": str(data), "recipe": "scratch", **SMALL}, skin)
+
+
+def test_training_images_have_the_colour_before_they_are_augmented(settings):
+    colour, plain = (0.3, 0.25, 0.2), ((0.0,) * 3, (1.0,) * 3)
+    never = replace(skin.augmentation, probability={"move": 0, "colour": 0})
+    settings = replace(
+        settings,
+        task=replace(skin, augmentation=never),
+        recipe=replace(settings.recipe, white_balance=colour),
+    )
+    splits = find_run_splits(settings)
+    order = create_order(settings, splits["train"])
+    training, validation, _ = read_batches(settings, splits, plain, order)
+    seen = np.asarray(next(iter(training))[0])
+    np.testing.assert_allclose(seen.mean(axis=(1, 2)), np.tile(colour, (len(seen), 1)), atol=0.01)
+    judged = np.asarray(next(iter(validation))[0])  # the model balances these itself
+    assert np.abs(judged.mean(axis=(1, 2)) - colour).max() > 0.05
+
+
+@pytest.mark.slow
+def test_a_run_keeps_the_colour_of_its_training_images(settings, tmp_path):
+    run = train_task(settings, tmp_path / "run", export=False, report=False)
+    colour = find_mean_colour(find_run_splits(settings)["train"])
+    assert read_settings(run / "config.json").recipe.white_balance == colour
+    model = load_model(run / "model.keras")
+    assert model.white_balance == colour and len(colour) == 3
+    export_model(run, ["onnx"])
+    image = 2 * np.random.default_rng(0).integers(60, 128, (1, 32, 32, 3)).astype("float32")
+    light = image * np.float32([0.5, 0.8, 0.7])
+    by_keras, by_onnx = (load_predictor(run / name).run for name in ("model.keras", "model.onnx"))
+    np.testing.assert_allclose(by_onnx(light), by_keras(image), atol=1e-5)
+    with pytest.raises(InputError, match="white balance"):
+        export_model(run, ["pytorch"])
+
+
+def test_a_start_from_other_colours_is_told(tmp_path, caplog):
+    source = TransFuse("U-Ti", (32, 32, 3), white_balance=(0.5, 0.5, 0.5))
+    source.save(tmp_path / "model.keras")
+    TransFuse("U-Ti", (32, 32, 3), weights=tmp_path / "model.keras")
+    assert "white balance (0.5, 0.5, 0.5), this model has None" in caplog.text

@@ -1,0 +1,31 @@
+"""Colours of training images as the layer `WhiteBalance` makes them, before they are augmented."""
+
+import cv2
+import numpy as np
+
+from transfuse_keras.data.samples import spread_evenly
+
+LEAST_MEAN = 0.02  # as of the layer
+SEEN = 256  # images of which the mean colour is taken
+
+
+def find_mean_colour(samples):
+    """The mean of image / 255 of samples, one value per channel, to 4 digits: the mean over their
+    images, of SEEN at most, spread evenly."""
+    chosen = spread_evenly(samples, SEEN)
+    means = [sample.read()[0].mean(axis=(0, 1)) / 255 for sample in chosen]
+    return tuple(np.mean(means, axis=0).round(4).tolist())
+
+
+def balance_colours(images, colour):
+    """Give each image a mean colour.
+
+    Args:
+        images: uint8 (N, H, W, C), changed in place.
+        colour: mean of image / 255, one value per channel.
+    """
+    levels = np.arange(256)[:, None]
+    for image in images:
+        gain = colour / np.maximum(image.mean(axis=(0, 1)) / 255, LEAST_MEAN)
+        table = np.clip(np.round(levels * gain), 0, 255).astype("uint8")[None]
+        image[...] = cv2.LUT(np.ascontiguousarray(image), table).reshape(image.shape)
