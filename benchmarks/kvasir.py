@@ -16,5 +16,5 @@ kvasir = replace(
     tasks.polyp,
     name="kvasir",
     augmentation=Augmentation(flip_horizontal=True, flip_vertical=True),
-    recipe=replace(Recipe("Ti", (128, 128), epochs=8), **RECIPE_CHANGES["scratch"]),
+    recipe=replace(Recipe("Ti", (128, 128), epochs=8), **RECIPE_CHANGES["scratch-v1"]),
 )

@@ -10,7 +10,7 @@ Paper, in mm: pelvis HD 9.81, ASD 1.09; left femur 4.44, 0.767; right femur 4.19
 
 Reached here: Dice 0.801 on 77 coronal MRI slices, a stand-in for radiographs, in 6 minutes on two
 CPU cores, from random weights (docs/results.md):
-    transfuse train --task hip --data DIR --recipe scratch \
+    transfuse train --task hip --data DIR --recipe scratch-v1 \
         --variant Ti --image-size 128 128 --epochs 30
 """
 

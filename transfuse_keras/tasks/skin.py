@@ -9,7 +9,7 @@ branches.
 
 Reached here: Jaccard 0.783, Dice 0.855, accuracy 0.934 on 200 training images of ISIC 2017 that
 were held back, in 45 minutes of processor time, from random weights (docs/results.md):
-    transfuse train --task skin --data DIR --recipe scratch --limit 640 \
+    transfuse train --task skin --data DIR --recipe scratch-v1 --limit 640 \
         --epochs 10 --threshold auto --precision mixed_bfloat16
 """
 
