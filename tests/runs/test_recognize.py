@@ -8,39 +8,77 @@ import pytest
 from data.files import disc, hip_folder, save
 from data.test_copies import scene
 
-from transfuse_keras.data.copies import take_fingerprints
+from transfuse_keras.data.copies import share_bits, take_fingerprint, take_fingerprints
 from transfuse_keras.data.layouts import find_samples
+from transfuse_keras.data.resize import resize_image
 from transfuse_keras.data.splits import find_splits
+from transfuse_keras.data.value_range import fix_ranges
 from transfuse_keras.errors import InputError
-from transfuse_keras.evaluation.evaluate_model import choose_samples, validation_samples
+from transfuse_keras.evaluation.evaluate_model import (
+    choose_for_all,
+    choose_samples,
+    validation_samples,
+)
 from transfuse_keras.files import read_json, read_table, write_json, write_table
-from transfuse_keras.runs.folder import write_split
+from transfuse_keras.runs.fitting import known_together
+from transfuse_keras.runs.folder import run_task, write_split
+from transfuse_keras.runs.metadata import keep_ranges
 from transfuse_keras.runs.samples import own_samples, recognize
-from transfuse_keras.runs.settings import Settings, plain_settings
-from transfuse_keras.tasks import Task, hip
+from transfuse_keras.runs.settings import Settings, describe_settings, plain_settings
+from transfuse_keras.tasks import Recipe, Task, hip
 
 task = Task("t", ("lesion",))
 MASK = cv2.resize(disc(), (128, 96), interpolation=cv2.INTER_NEAREST)
 
 
-def write(folder, numbers, name="x{}"):
+def body(seed):
+    """A radiograph of a chest, drawn: two lungs in a body, each patient's a little different."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:96, :128]
+    picture = 60 + 0.4 * x + 0.3 * y
+    for *shape, grey in ((64, 52, 56, 52, 110), (40, 48, 15, 30, -110), (88, 48, 15, 30, -110)):
+        left, top, width, height = shape + rng.normal(0, 1.5, 4)
+        outside = ((x - left) / width) ** 2 + ((y - top) / height) ** 2 - 1
+        picture += grey / (1 + np.exp(np.clip(12 * outside, -50, 50)))
+    texture = cv2.GaussianBlur(rng.normal(size=picture.shape), (0, 0), 4)
+    return np.clip(picture + 8 * texture / texture.std(), 0, 255).astype("uint8")
+
+
+def share_looks(*numbers):
+    """How alike two bodies are by what older runs keep."""
+    prints = [take_fingerprint(resize_image(body(i)[..., None], (64, 64))[None]) for i in numbers]
+    return share_bits(*(found.dhash for found in prints))
+
+
+def write(folder, numbers, name="x{}", draw=scene):
     for i in numbers:
-        save(folder / "images" / f"{name.format(i)}.png", scene(i))
+        save(folder / "images" / f"{name.format(i)}.png", draw(i))
         save(folder / "masks" / f"{name.format(i)}.png", MASK)
     return folder
 
 
-@pytest.fixture
-def trained(tmp_path):
-    """(run, data): what a training leaves that recognition needs."""
-    run, data = tmp_path / "run", write(tmp_path / "data", range(20))
+def leave_run(run, data, task=task, fold=None):
+    """What a training leaves that recognition needs."""
     run.mkdir()
-    recipe = {"variant": "S", "image_size": (64, 64)}
-    write_json(run / "config.json", {"data": str(data), "seed": 0, "recipe": recipe})
-    splits = find_splits(task, data)
+    task, splits = fix_ranges(task, find_splits(task, data, fold=fold))
+    settings = Settings(task, str(data), Recipe("S", (64, 64)), fold=fold)
+    write_json(run / "config.json", describe_settings(settings))
     samples = sum(splits.values(), [])
     write_split(run / "split.csv", splits, take_fingerprints(samples, size=(64, 64)))
-    return run, data
+    return run
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """(run, data) of a training."""
+    data = write(tmp_path / "data", range(20))
+    return leave_run(tmp_path / "run", data), data
+
+
+@pytest.fixture
+def trained_on_bodies(tmp_path):
+    """The run of a training on pictures of bodies."""
+    return leave_run(tmp_path / "run", write(tmp_path / "data", range(20), draw=body))
 
 
 def names(samples):
@@ -112,6 +150,69 @@ def test_other_images_of_the_same_names_are_new(trained, tmp_path):
         save(other / "images" / f"x{i}.png", scene(100 + i))
     samples, count = choose_samples(task, other, run, None)
     assert len(samples) == 20 and count == 0
+
+
+def test_other_patients_who_look_alike_are_new_under_the_same_names(trained_on_bodies, tmp_path):
+    other = write(tmp_path / "other", range(20), draw=lambda i: body(100 + i))
+    assert np.mean([share_looks(i, 100 + i) for i in range(20)]) > 0.88  # so alike are they
+    samples, count = choose_samples(task, other, trained_on_bodies, None)
+    assert len(samples) == 20 and count == 0
+
+
+@pytest.mark.parametrize("copy", ["half.jpg", "16-bit.png"])
+def test_patients_who_look_alike_are_known_in_other_kinds_of_files(
+    trained_on_bodies, tmp_path, copy
+):
+    for i in range(20):
+        half = cv2.resize(body(i), (64, 48), interpolation=cv2.INTER_AREA)
+        picture = half if "half" in copy else body(i).astype("uint16") * 257
+        mask = cv2.resize(MASK, picture.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        save(tmp_path / "copies" / "images" / f"x{i}.{copy[-3:]}", picture)
+        save(tmp_path / "copies" / "masks" / f"x{i}.png", mask)
+    samples, _ = choose_samples(task, tmp_path / "copies", trained_on_bodies, None)
+    assert names(samples) == parts(trained_on_bodies)["test"]
+
+
+def test_an_older_run_says_where_it_cannot_tell(trained_on_bodies, tmp_path, caplog):
+    rows = read_table(trained_on_bodies / "split.csv")
+    older = [{key: row[key] for key in row if key != "details"} for row in rows]
+    write_table(trained_on_bodies / "split.csv", older)
+    other = write(tmp_path / "other", range(20), draw=lambda i: body(100 + i))
+    samples, count = choose_samples(task, other, trained_on_bodies, None)
+    alike = sum(0.85 < share_looks(i, 100 + i) < 0.98 for i in range(20))
+    assert len(samples) == 20 and count == 0 and alike > 5
+    assert f"of {alike} images" in caplog.text and "split.csv" in caplog.text
+    samples, _ = choose_samples(task, tmp_path / "data", trained_on_bodies, None)
+    assert names(samples) == parts(trained_on_bodies)["test"]
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_folds_know_deep_images_each_with_its_own_range(tmp_path, everything):
+    def deep(i):
+        return body(i).astype("uint16") * 8 + 300 + 10 * i
+
+    of_grey = Task("t", ("lesion",), channels=1)
+    data = write(tmp_path / "data", range(20), draw=deep)
+    runs = [leave_run(tmp_path / f"fold-{k}", data, of_grey, (k, 2)) for k in range(2)]
+    moved = write(tmp_path / "moved", range(20), "y{}", draw=deep)
+    known = known_together(runs)
+    assert len({run_task(run).value_range for run in runs}) == 2
+    together = keep_ranges(known[0], known), moved, runs, None, everything, None, None
+    if everything:
+        assert choose_for_all(*together)[1] == 20
+    else:
+        with pytest.raises(InputError, match="--all"):
+            choose_for_all(*together)
+
+
+def test_a_run_on_deep_images_takes_arrays_for_new(tmp_path):
+    data = write(tmp_path / "data", range(20), draw=lambda i: body(i).astype("uint16") * 8)
+    run = leave_run(tmp_path / "run", data, Task("t", ("lesion",), channels=1))
+    (tmp_path / "arrays").mkdir()
+    for kind, pictures in (("data", [body(30)[..., None]]), ("mask", [MASK])):
+        np.save(tmp_path / "arrays" / f"{kind}_test.npy", np.stack(pictures))
+    samples, count = choose_samples(run_task(run), tmp_path / "arrays", run, None)
+    assert names(samples) == {"test-0"} and count == 0
 
 
 def test_new_images_among_those_trained_on_are_what_is_scored(trained, tmp_path):

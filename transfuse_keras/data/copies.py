@@ -32,11 +32,13 @@ class Fingerprint:
         digest: of its pixels at training size: equal only for equal images.
         dhash: 64 bits, 16 hexadecimal digits, most of which alike images share; of a volume those
             of the mean of its slices, as another processor may round its z-scores otherwise.
+        details: 256 bits, 64 digits, without slow shades: different radiographs share fewer.
         thumbnail: uint8 (64, 64), grey; None of volumes.
     """
 
     digest: str
     dhash: str = ""
+    details: str = ""
     thumbnail: np.ndarray | None = None
 
 
@@ -44,16 +46,20 @@ def take_fingerprint(images):
     """The Fingerprint of a sample at training size: (D, H, W, C), D = 1 of an image."""
     pixels = np.ascontiguousarray(images)
     digest = hashlib.blake2b(pixels.data, digest_size=16).hexdigest()
-    if images.dtype != np.uint8:
-        return Fingerprint(digest, hash_differences(images[..., 0].mean(axis=0)))
-    grey = cv2.cvtColor(images[0], cv2.COLOR_RGB2GRAY) if images.shape[3] == 3 else images[0]
+    volume = images.dtype != np.uint8
+    if volume:
+        grey = images[..., 0].mean(axis=0)
+    else:
+        grey = cv2.cvtColor(images[0], cv2.COLOR_RGB2GRAY) if images.shape[3] == 3 else images[0]
     shrunk = cv2.resize(grey, (THUMBNAIL,) * 2, interpolation=cv2.INTER_AREA)
-    return Fingerprint(digest, hash_differences(grey), shrunk)
+    details = hash_differences(highlight(shrunk.astype("float32"), 3), 16)
+    return Fingerprint(digest, hash_differences(grey, 8), details, None if volume else shrunk)
 
 
-def hash_differences(picture):
-    """The difference hash of Krawetz of a picture (H, W): 16 hexadecimal digits."""
-    small = cv2.resize(picture, (9, 8), interpolation=cv2.INTER_AREA)
+def hash_differences(picture, count):
+    """The difference hash of Krawetz of a picture (H, W): `count` rows of `count` bits, as
+    hexadecimal digits."""
+    small = cv2.resize(picture, (count + 1, count), interpolation=cv2.INTER_AREA)
     return np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex()
 
 
@@ -74,7 +80,7 @@ def share_bits(first, second):
     """The share of equal bits of two difference hashes; 0 where one is not known."""
     if not first or not second:
         return 0.0
-    return 1 - (int(first, 16) ^ int(second, 16)).bit_count() / 64
+    return 1 - (int(first, 16) ^ int(second, 16)).bit_count() / (4 * len(first))
 
 
 def find_copies(splits, prints):

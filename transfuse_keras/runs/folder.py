@@ -22,6 +22,7 @@ from transfuse_keras.tasks.task import as_task
 log = logging.getLogger(__name__)
 
 CONFIG, SPLIT, COMPLETE = "config.json", "split.csv", "metrics.json"
+MARKS = ("digest", "dhash", "details")  # columns of split.csv: what a sample is recognised by
 MAX_DEPTH = 3  # a model is at most two folders deep in its run: checkpoints/best.keras
 
 
@@ -137,19 +138,16 @@ def write_split(path, splits, prints=None):
     rows = split_rows(splits)
     for row in rows:
         known = (prints or {}).get(row["sample"])
-        row["digest"], row["dhash"] = (known.digest, known.dhash) if known else ("", "")
+        row |= {name: getattr(known, name, "") for name in MARKS}
     write_table(path, rows)
 
 
 def read_split(run):
-    """The rows of a run's split.csv; those of older runs lack digest and dhash."""
+    """The rows of a run's split.csv; MARKS that older runs lack are empty."""
     with blaming(run / SPLIT, "does not tell the split of the run"):
         rows = read_table(run / SPLIT)
         known = ("split", "group", "sample")
-        return [
-            {"digest": "", "dhash": "", **row, **{name: row[name] for name in known}}
-            for row in rows
-        ]
+        return [{**dict.fromkeys(MARKS, ""), **row, **{x: row[x] for x in known}} for row in rows]
 
 
 def refuse_other_split(run, splits):

@@ -60,8 +60,8 @@ def check_arrays(images, masks, path, mask_path, task):
         )
 
 
-def read_item(images, masks, index, path, ignore=None):
-    """Image and masks number `index`."""
+def read_item(images, masks, index, path, ignore=None, value_range=None, dicom_range=None):
+    """Image and masks number `index`; every reader of images takes both ranges."""
     mask = np.asarray(masks[index])
     mask = mask if mask.ndim == 3 else mask[..., None]
     where = path.with_name(f"{path.name}[{index}]")
