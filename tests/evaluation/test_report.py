@@ -231,9 +231,9 @@ def test_header_tells_what_was_run(page):
 
 def test_patients_are_counted_where_something_tells_them():
     rows = [{"split": "train", "group": x, "sample": x} for x in ("a", "b")]
-    assert count_split(rows) == (2, 0) and describe_split(rows) == "training 2 images"
+    assert count_split(rows) == (2, 0) and describe_split([rows]) == "training 2 images"
     rows.append({"split": "test", "group": "P", "sample": "c"})
-    assert count_split(rows) == (2, 2) and describe_split(rows).endswith("1 image of 1 patient")
+    assert count_split(rows) == (2, 2) and describe_split([rows]).endswith("1 image of 1 patient")
 
 
 def test_an_evaluation_tells_of_the_run_that_it_lies_in(run):
@@ -401,6 +401,19 @@ def test_it_says_what_the_model_is_not_for(run, page):
     assert "Seen in training" not in page and "Seen in training" in report(run, trained_on=4)
 
 
+def test_models_that_are_averaged_are_each_told_of(run):
+    config = json.loads((run / "config.json").read_text()) | {"data": "/data/old"}
+    (run / "config.json").write_text(json.dumps(config))
+    other = shutil.copytree(run, run.with_name("other"))
+    changed = config | {"recipe": config["recipe"] | {"epochs": 77}, "data": "/data/new"}
+    (other / "config.json").write_text(json.dumps(changed))
+    page = report(run, averaged=[str(run), str(other)], folds=None)
+    said = " ".join(re.sub("<[^>]+>", " ", page).split())
+    assert "Each of its 2 models was trained on 3 images of 2 patients" in said
+    assert "/data/old and /data/new" in said and "model 1: epochs 77, " in said
+    assert "The mean of the probabilities of 2 models" in said
+
+
 def test_calibration_shows_the_error(page):
     assert {"organ: ECE 0.0123", "left lesion: ECE 0.0223"} <= set(Page(page).texts["p"])
 
@@ -500,7 +513,9 @@ def test_a_damaged_file_of_a_run_is_named_and_the_report_stays(run, name, conten
     assert (run / "report.html").read_text(encoding="utf-8") == before
 
 
-@pytest.mark.parametrize("name", ["distributions", "learning_curves", "facts", "summarize_classes"])
+@pytest.mark.parametrize(
+    "name", ["distributions", "learning_curves", "facts_together", "summarize_classes"]
+)
 def test_a_mistake_in_the_drawing_is_not_told_as_a_damaged_file(run, monkeypatch, name):
     def mistaken(*arguments):
         raise TypeError("ours")

@@ -1,5 +1,7 @@
 import json
 import math
+import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -18,7 +20,8 @@ from transfuse_keras.metrics.calibration import (
     measure_calibration,
     pool_calibration,
 )
-from transfuse_keras.tasks import Task
+from transfuse_keras.runs.settings import Settings, describe_settings
+from transfuse_keras.tasks import Task, hip
 from transfuse_keras.training.cross_validation import (
     average_class_dice,
     cross_validate,
@@ -147,6 +150,37 @@ def test_each_fold_states_its_own_thresholds(tmp_path):
     assert [fold["thresholds"]["b"] for fold in metrics["folds"]] == pytest.approx([0.3, 0.4, 0.5])
     page = (folder / "report.html").read_text()
     assert "b 0.4" in page
+
+
+def test_facts_of_each_fold_are_told_as_such(tmp_path):
+    """How many images, how long: of all folds, not of the first."""
+
+    def train(run, fold, resume):
+        Trainer()(run, fold, resume)
+        settings = Settings(hip, fold=fold, recipe=replace(hip.recipe, epochs=10 + fold[0]))
+        split = [f"Fold {fold[0] + 1} of 3 by image."]
+        write_json(run / "config.json", {**describe_settings(settings), "split": split})
+        counts = {"train": 5 + fold[0], "val": 2, "test": 3}
+        rows = [
+            {"split": part, "group": f"{part}{i}", "sample": f"{part}{i}"}
+            for part, count in counts.items()
+            for i in range(count)
+        ]
+        write_table(run / "split.csv", rows)
+        session = {"begun": "2026-11-28T14:03:00+00:00", "seconds": 100 * (fold[0] + 1)}
+        session |= {"devices": ["CPU"], "command": "transfuse train", "versions": {}}
+        write_json(run / "sessions.json", [session])
+
+    cross_validate(train, SETTINGS, tmp_path / "cv", 3)
+    page = (tmp_path / "cv" / "report.html").read_text()
+    said = " ".join(re.sub("<[^>]+>", " ", page).split())
+    images = "of each fold: training 5 to 7 images, validation 2 images, test 3 images"
+    split = "Fold 1 of 3 by image. Fold 2 of 3 by image. Fold 3 of 3 by image."
+    assert said.count(images) == 2 and said.count(split) == 2  # also in the checklist
+    assert "10 min 0 s, in 3 sessions, begun 2026-11-28 14:03 UTC, of all 3 folds" in said
+    assert "Each of its 3 models was trained on 5 to 7 images, in " in said
+    assert "fold 0: epochs 10, " in said and "fold 2: epochs 12, " in said
+    assert said.count("Command transfuse train ") == 1
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ Radiology: Artificial Intelligence 6(4), 2024, e240300. The items are told in ou
 authors' article is what counts.
 """
 
+from transfuse_keras.evaluation.facts import name_part, tell_each
+
 ITEMS = {
     "Title and abstract": (
         "Title names the kind of AI",
@@ -79,16 +81,16 @@ ITEMS = {
 }
 
 
-def fill_checklist(metrics, config, known, phantom):
+def fill_checklist(metrics, configs, known, phantom):
     """The rows of the checklist: [(number, section, item, answer)], "" where the run knows none.
 
     Args:
         metrics: content of metrics.json.
-        config: content of config.json.
-        known: {name: text} of `facts`.
+        configs: contents of config.json, of each run that was scored.
+        known: {name: text} of `facts_together`.
         phantom: whether the cases are artificial.
     """
-    answers = answer_items(metrics, config, known, phantom)
+    answers = answer_items(metrics, configs, known, phantom)
     items = [(section, item) for section, items in ITEMS.items() for item in items]
     return [
         (number, section, item, answers.get(number, ""))
@@ -96,9 +98,9 @@ def fill_checklist(metrics, config, known, phantom):
     ]
 
 
-def answer_items(metrics, config, known, phantom):
+def answer_items(metrics, configs, known, phantom):
     """Item number -> what the run knows of it; numbers are those of the 2024 update."""
-    task, groups = config.get("task") or {}, metrics.get("groups")
+    groups, kind = metrics.get("groups"), name_part(metrics)
     patients = groups and groups < metrics["n"]  # else each case counts as its own
     training = [known.get(name) for name in ("Training", "Loss", "Augmentation")]
     subgroups = list(dict.fromkeys(of["subgroup"] for of in metrics.get("subgroups") or []))
@@ -106,21 +108,21 @@ def answer_items(metrics, config, known, phantom):
     answers = {
         1: "Deep learning: segmentation by a CNN and a transformer in parallel.",
         7: "Drawn by a program; no patients." if phantom else f"Read from {metrics['data']}.",
-        9: describe_preprocessing(config, task),
+        9: tell_each([describe_preprocessing(of) for of in configs], kind),
         19: known.get("Split"),
         20: "By patient where the data tells them, else by image; see split.csv." if known else "",
         22: known.get("Model"),
         23: known.get("Versions"),
-        24: describe_initial(config),
+        24: tell_each([describe_initial(of) for of in configs], kind),
         25: "; ".join(filter(None, training)),
-        26: describe_choice(config),
-        27: "None: one model." if not metrics.get("folds") else "None: one model for each fold.",
+        26: tell_each([describe_choice(of) for of in configs], kind),
+        27: describe_ensemble(metrics),
         28: f"{metrics['protocol']}.",
         29: f"Bootstrap 95 % intervals over {'patients' if patients else 'cases'}; see Scores."
         if groups
         else "",
         30: f"Scores by {', '.join(subgroups)}; see Subgroups." if subgroups else "",
-        32: f"{scored}; see Scores." if config else "",
+        32: f"{scored}; see Scores." if any(configs) else "",
         35: known.get("Images"),
         37: f"{scored}; see Scores.",
         39: "See Cases, sorted by failure"
@@ -131,8 +133,14 @@ def answer_items(metrics, config, known, phantom):
     return {number: answer for number, answer in answers.items() if answer}
 
 
-def describe_preprocessing(config, task):
-    size = (config.get("recipe") or {}).get("image_size")
+def describe_ensemble(metrics):
+    if metrics.get("averaged"):
+        return f"The mean of the probabilities of {len(metrics['averaged'])} models."
+    return "None: one model for each fold." if metrics.get("folds") else "None: one model."
+
+
+def describe_preprocessing(config):
+    task, size = config.get("task") or {}, (config.get("recipe") or {}).get("image_size")
     if not size:
         return ""
     steps = [f"Resized to {size[0]} x {size[1]} pixels"]

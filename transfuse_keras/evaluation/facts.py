@@ -25,7 +25,7 @@ def facts(metrics, config, sessions, split):
         "Training": describe_training(recipe, config),
         "Loss": describe_loss(recipe) if recipe else "",
         "Augmentation": describe_augmentation((config.get("task") or {}).get("augmentation")),
-        "Images": describe_split(split, name_sample(config)),
+        "Images": describe_split([split], name_sample(config)),
         "Split": " ".join(config.get("split") or ()),
         "Training time": describe_time(sessions),
         "Computed on": ", ".join(dict.fromkeys(x for of in sessions for x in of["devices"])),
@@ -35,6 +35,43 @@ def facts(metrics, config, sessions, split):
         "Prediction": f"{seconds:.2g} s per case" if seconds else "",
     }
     return {name: text for name, text in found.items() if text}
+
+
+def facts_together(metrics, runs):
+    """The facts of all runs that were scored together, see `facts`: of the folds of a
+    cross-validation or of models that are averaged.
+
+    Args:
+        metrics: content of metrics.json.
+        runs: list of (config, sessions, split), one a run.
+    """
+    each = [facts(metrics, *run) for run in runs]
+    if len(runs) == 1:
+        return each[0]
+    kind = name_part(metrics)
+    configs, sessions, splits = zip(*runs, strict=True)
+    names = dict.fromkeys(name for found in each for name in found)
+    found = {name: tell_each([of.get(name, "") for of in each], kind) for name in names}
+    told = dict.fromkeys(text for config in configs for text in config.get("split") or ())
+    time, images = describe_time(sum(sessions, [])), describe_split(splits, name_sample(configs[0]))
+    pooled = {
+        "Images": images and f"of each {kind}: {images}",
+        "Split": " ".join(told),
+        "Training time": time and f"{time}, of all {len(runs)} {kind}s together",
+    }
+    return found | {name: text for name, text in pooled.items() if text}
+
+
+def name_part(metrics):
+    """What runs that were scored together are called."""
+    return "fold" if metrics.get("folds") else "model"
+
+
+def tell_each(texts, kind):
+    """What is true of each of several runs: one text if it is the same of all."""
+    if len(set(texts)) == 1:
+        return texts[0]
+    return "; ".join(f"{kind} {number}: {text or 'unknown'}" for number, text in enumerate(texts))
 
 
 def describe_loss(recipe):
@@ -91,16 +128,23 @@ def name_sample(config):
     return "volume" if (config.get("task") or {}).get("field") else "image"
 
 
-def describe_split(split, unit="image"):
-    """ "training 294 images of 12 patients, validation ...", from the rows of split.csv; without
-    patients where nothing tells them."""
-    parts = []
-    for part, name in SPLIT_NAMES.items():
-        images, patients = count_split(split, part)
-        if images:
-            of = f" of {quantity(patients, 'patient')}" if patients else ""
-            parts.append(f"{name} {quantity(images, unit)}{of}")
-    return ", ".join(parts)
+def describe_split(splits, unit="image"):
+    """ "training 294 images of 12 patients, validation ...", from the rows of split.csv of one run
+    or more; without patients where nothing tells them."""
+    texts = {name: count_part(splits, part, unit) for part, name in SPLIT_NAMES.items()}
+    return ", ".join(f"{name} {text}" for name, text in texts.items() if text)
+
+
+def count_part(splits, part, unit="image"):
+    """ "294 images of 12 patients", or of several runs "290 to 294 images of 12 patients"."""
+    images, patients = zip(*(count_split(split, part) for split in splits), strict=True)
+    texts = [spell_span(images, unit), spell_span(patients, "patient")]
+    return " of ".join(filter(None, texts))
+
+
+def spell_span(counts, noun):
+    low, high = min(counts), max(counts)
+    return ("" if low == high else f"{low} to ") + quantity(high, noun) if high else ""
 
 
 def count_split(split, part="train"):

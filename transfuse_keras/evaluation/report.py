@@ -15,7 +15,12 @@ from transfuse_keras.evaluation.case_table import (
     tabulate_cases,
 )
 from transfuse_keras.evaluation.claim import fill_checklist
-from transfuse_keras.evaluation.facts import count_split, facts, name_model, name_sample
+from transfuse_keras.evaluation.facts import (
+    count_part,
+    facts_together,
+    name_model,
+    name_sample,
+)
 from transfuse_keras.evaluation.failures import RULE
 from transfuse_keras.evaluation.figures import (
     distributions,
@@ -75,10 +80,11 @@ def write_report(run, metrics=None):
     rows = label_failures(read_case_rows(run / "cases.csv", names))
     history, exports = read_history_rows(run / "history.csv"), read_exports(run / "export.json")
     found = read_pictures(run)
-    home = find_scored_run(run, metrics)
-    config, sessions = read_facts(home / "config.json"), read_sessions(home)
-    split = read_split(home) if (home / SPLIT).is_file() else []
-    known, phantom = facts(metrics, config, sessions, split), metrics["data"] == "phantom"
+    homes = find_scored_runs(run, metrics)
+    configs = [read_facts(home / "config.json") for home in homes]
+    splits = [read_split(home) if (home / SPLIT).is_file() else [] for home in homes]
+    made = list(zip(configs, map(read_sessions, homes), splits, strict=True))
+    known, phantom = facts_together(metrics, made), metrics["data"] == "phantom"
     scores = rank_cases(rows)
     pictures = embed_pictures({case: found[case] for case in scores if case in found})
     page = load_report_template().render(
@@ -93,9 +99,10 @@ def write_report(run, metrics=None):
         unpictured=len(found) - len(pictures),
         failed=sum(bool(row["failure"]) for row in rows),
         facts=known,
-        trained=count_split(split),
-        sample=name_sample(config),
-        claim=fill_checklist(metrics, config, known, phantom),
+        trained=count_part(splits, "train", name_sample(configs[0])),
+        origins=list(dict.fromkeys(of.get("data", metrics["data"]) for of in configs)),
+        models=len(homes),
+        claim=fill_checklist(metrics, configs, known, phantom),
         tables=[(columns, score_groups(metrics, columns)) for columns in divide_columns(names)],
         paper=beside_paper(metrics),
         subgroups=subgroup_rows(metrics),
@@ -125,12 +132,15 @@ def load_report_template():
     return jinja.get_template("report.html")
 
 
-def find_scored_run(folder, metrics):
-    """The run that was scored: the folder itself, the one it lies in, that of the model, or the
-    first fold of a cross-validation."""
+def find_scored_runs(folder, metrics):
+    """The runs that were scored: the folds of a cross-validation, the models that were averaged, or
+    one: the folder itself, the one it lies in, or that of the model."""
     if (folder / "fold-0").is_dir():
-        return folder / "fold-0"
-    return find_run(folder) or find_run(str(metrics.get("model", folder))) or folder
+        return [folder / f"fold-{part['fold']}" for part in metrics["folds"]]
+    averaged = [find_run(path) for path in metrics.get("averaged") or ()]
+    if averaged and all(averaged):
+        return averaged
+    return [find_run(folder) or find_run(str(metrics.get("model", folder))) or folder]
 
 
 def list_worst(scores, rows, pictures):
