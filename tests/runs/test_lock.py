@@ -136,6 +136,9 @@ def test_what_a_killed_process_left_is_no_content(tmp_path):
         ("// a comment is no JSON\n{}", False),
         ('["task", "recipe"]', False),
         ('{"schema": 1, "name": "of another program"}', False),
+        ('{"task": "segmentation", "schema": "https://schema.org"}', False),
+        ('{"task": "segmentation", "recipe": "conda"}', False),
+        ('{"task": {}, "recipe": "conda"}', False),
         ('{"schema": 99, "task": {}}', True),  # of a version to come
         ('{"task": {}, "recipe": {}}', True),
     ],
@@ -146,3 +149,12 @@ def test_only_the_config_of_a_run_makes_a_run_folder(tmp_path, content, found):
     model.parent.mkdir()
     model.write_bytes(b"")
     assert find_run(model) == (tmp_path if found else None)
+
+
+def test_a_damaged_config_is_a_runs_where_its_split_is_beside_it(tmp_path):
+    (tmp_path / "config.json").write_bytes(b"\xff\xfe{")
+    (tmp_path / "model.keras").write_bytes(b"")
+    (tmp_path / "checkpoints").mkdir()
+    assert find_run(tmp_path / "model.keras") is None
+    (tmp_path / "split.csv").write_text("split,group,sample\n")
+    assert find_run(tmp_path / "model.keras") == tmp_path

@@ -193,16 +193,18 @@ def find_run(path):
 def is_run(folder):
     """Whether the config.json in a folder is that of a run: many programs write such a file.
 
-    One that is damaged counts if another file of a run is beside it.
+    One that is damaged counts if the split of a run is beside it.
     """
     if not (folder / CONFIG).is_file():
         return False
     try:
         content = read_json(folder / CONFIG)
     except InputError:
-        return any((folder / name).exists() for name in (SPLIT, "checkpoints", "model.keras"))
-    own = {"schema", "recipe"}  # the first form had no schema; later ones may have no recipe
-    return isinstance(content, dict) and "task" in content and bool(own & set(content))
+        return (folder / SPLIT).exists()
+    if not isinstance(content, dict) or not isinstance(content.get("task"), dict):
+        return False
+    # the first form had no schema; later ones may have no recipe
+    return isinstance(content.get("schema"), int) or isinstance(content.get("recipe"), dict)
 
 
 def run_task(run):
