@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from data.files import hip_folder
+from data.files import binary_folder, hip_folder
 from sklearn.model_selection import StratifiedGroupKFold
 
 from transfuse_keras.data.layouts import find_samples
@@ -18,7 +18,7 @@ from transfuse_keras.data.splits import (
     split_fold,
 )
 from transfuse_keras.errors import InputError
-from transfuse_keras.tasks import hip
+from transfuse_keras.tasks import Task, hip
 
 
 def samples(count, each=2, words=("p",)):
@@ -85,6 +85,17 @@ def test_a_folder_is_split_by_patient_and_says_how_many(tmp_path):
     for part, members in groups.items():
         assert f"{len(members)} patient{'s' * (len(members) > 1)} in {part}" in splits.notes[0]
     assert list(find_splits(hip, tmp_path)) == list(splits)
+
+
+def test_too_few_images_of_which_nothing_tells_the_patient_are_called_images(tmp_path):
+    few = binary_folder(tmp_path / "few", ["IMG_0001", "IMG_0002"])
+    task = Task("t", ("lesion",))
+    with pytest.raises(InputError, match=r"^2 images \(IMG_0001, IMG_0002\) .* at least 3\.$"):
+        find_splits(task, few)
+    with pytest.raises(InputError, match="^2 images cannot be divided into 5 folds"):
+        find_splits(task, few, fold=(0, 5))
+    with pytest.raises(InputError, match="^2 patients .* --group none"):
+        find_splits(hip, hip_folder(tmp_path / "hip", patients=2), group=r"p\d")
 
 
 # folds -----------------------------------------------------------------------------------------

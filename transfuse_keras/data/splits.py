@@ -43,7 +43,7 @@ def complete_splits(listing):
     A data set that names no split, or training only, is divided 7:1:2. Without validation, an
     eighth of the training patients is held out; without a test set the validation set is scored.
 
-    Raises: InputError if there are too few patients.
+    Raises: InputError if there are too few of them.
     """
     samples, unit = listing.samples, name_unit(listing)
     named = {
@@ -52,11 +52,12 @@ def complete_splits(listing):
         if any(sample.split == part for sample in samples)
     }
     if set(named) <= {"train"}:
-        parts = split_by_group(samples)
+        parts = split_by_group(samples, unit=unit)
         note = f"Split 7:1:2 by {unit}: {count_groups(parts, unit)}."
         return Splits(parts, [note], [CAUTION] if unit == "image" else [])
     if set(named) == {"train", "test"}:
-        parts = {**split_by_group(named["train"], {"train": 7, "val": 1}), "test": named["test"]}
+        divided = split_by_group(named["train"], {"train": 7, "val": 1}, unit=unit)
+        parts = {**divided, "test": named["test"]}
         note = (
             f"The data names no validation split: an eighth of the training {unit}s is held out: "
             f"{count_groups(parts, unit)}."
@@ -107,7 +108,7 @@ def count_groups(parts, unit):
     return ", ".join(f"{quantity(n, unit)} in {name}" for name, n in counts.items())
 
 
-def split_fold(samples, index, count):
+def split_fold(samples, index, count, unit="patient"):
     """The splits of one fold of a cross-validation.
 
     Volumes: the sorted groups are divided by scikit-learn's KFold with nnU-Net's seed, so that
@@ -119,19 +120,18 @@ def split_fold(samples, index, count):
         samples: list of Sample.
         index: from 0 to count - 1.
         count: number of folds.
+        unit: what the groups are, for messages.
 
     Returns: {"train", "val", "test"} -> list of Sample.
 
-    Raises: InputError if there are too few patients.
+    Raises: InputError if there are too few groups.
     """
     groups = sorted({sample.group for sample in samples})
     if len(groups) < max(count, 2) or count < 2:
-        raise InputError(
-            f"{quantity(len(groups), 'patient')} cannot be divided into {count} folds."
-        )
+        raise InputError(f"{quantity(len(groups), unit)} cannot be divided into {count} folds.")
     held_out = fold_groups(samples, groups, count)[index]
     rest = [sample for sample in samples if sample.group not in held_out]
-    parts = split_by_group(rest, {"train": 7, "val": 1})
+    parts = split_by_group(rest, {"train": 7, "val": 1}, unit=unit)
     return {**parts, "test": [sample for sample in samples if sample.group in held_out]}
 
 
@@ -157,7 +157,7 @@ def kinds_of(samples, count):
     return [kind if found[kind] >= count else common for kind in kinds]
 
 
-def split_by_group(samples, ratio=SPLITS, seed=0):
+def split_by_group(samples, ratio=SPLITS, seed=0, unit="patient"):
     """Divide samples by group, in about the given ratio.
 
     The part of a group depends on its name and the seed alone: samples that are added later move
@@ -169,6 +169,7 @@ def split_by_group(samples, ratio=SPLITS, seed=0):
         samples: list of Sample.
         ratio: part -> its share.
         seed: of the split.
+        unit: what the groups are, for messages.
 
     Returns: part -> list of Sample, in the order given.
 
@@ -176,10 +177,10 @@ def split_by_group(samples, ratio=SPLITS, seed=0):
     """
     groups = {sample.group for sample in samples}
     if len(groups) < len(ratio):
+        remedy = ", or --group none to divide by image" if unit == "patient" else ""
         raise InputError(
-            f"{quantity(len(groups), 'patient')} ({', '.join(sorted(groups))}) cannot be split "
-            f"into {', '.join(ratio)}; give at least {len(ratio)}, or --group none to divide by "
-            "image."
+            f"{quantity(len(groups), unit)} ({', '.join(sorted(groups))}) cannot be split into "
+            f"{', '.join(ratio)}; give at least {len(ratio)}{remedy}."
         )
     total = sum(ratio.values())
     ends = [end / total for end in itertools.accumulate(ratio.values(), initial=0)]
@@ -264,7 +265,7 @@ def find_splits(
             unit = name_unit(listing)
             note = f"Fold {fold[0] + 1} of {fold[1]} by {unit}."
             warnings = [CAUTION] if unit == "image" else []
-            splits = Splits(split_fold(listing.samples, *fold), [note], warnings)
+            splits = Splits(split_fold(listing.samples, *fold, unit), [note], warnings)
         splits.notes[:0] = listing.notes
         for note in [*splits.notes, describe_spacing(listing.samples)]:
             log.info(note)
