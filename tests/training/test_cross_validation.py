@@ -152,6 +152,14 @@ def test_each_fold_states_its_own_thresholds(tmp_path):
     assert "b 0.4" in page
 
 
+def test_a_case_in_two_folds_is_refused(tmp_path):
+    def train(run, fold, resume):
+        Trainer()(run, (fold[0] % 2, 2), resume)  # the third fold has the cases of the first
+
+    with pytest.raises(InputError, match=r"5 cases, such as 0, in more than one fold"):
+        cross_validate(train, SETTINGS, tmp_path / "cv", 3)
+
+
 def test_facts_of_each_fold_are_told_as_such(tmp_path):
     """How many images, how long: of all folds, not of the first."""
 

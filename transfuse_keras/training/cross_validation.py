@@ -1,10 +1,11 @@
 """Cross-validation: every case is scored by a model that has not seen it."""
 
 import logging
+from collections import Counter
 
 import numpy as np
 
-from transfuse_keras.errors import blaming
+from transfuse_keras.errors import InputError, blaming, quantity
 from transfuse_keras.evaluation.pooling import pool_confusion, pool_overlays, read_all_cases
 from transfuse_keras.evaluation.protocols import pool_protocols
 from transfuse_keras.evaluation.report import write_report
@@ -54,9 +55,12 @@ def pool(folder, runs):
 
     Writes: cases.csv and overlays/. Returns: the content of metrics.json; "thresholds" holds those
     of all folds only where they are the same, each fold's stand with the fold.
+
+    Raises: InputError if a case was tested in two folds.
     """
     folds = [read_metrics(run / "metrics.json") for run in runs]
     rows = read_all_cases(runs, "cases.csv")
+    refuse_shared_cases(folder, rows)
     if (runs[0] / "cases-cleaned.csv").is_file():
         cleaned, cut = read_all_cases(runs, "cases-cleaned.csv"), False
         if all((run / "cases-region.csv").is_file() for run in runs):
@@ -89,6 +93,18 @@ def pool(folder, runs):
         "subgroups": summarize_subgroups(rows),
         "seconds_per_case": float(np.median([fold["seconds_per_case"] for fold in folds])),
     }
+
+
+def refuse_shared_cases(folder, rows):
+    """Raise InputError if rows of several folds tell of a case twice."""
+    found = Counter((row["case"], row["class"]) for row in rows)
+    shared = sorted({case for (case, _), count in found.items() if count > 1})
+    if shared:
+        raise InputError(
+            f"{folder}: {quantity(len(shared), 'case')}, such as {shared[0]}, in more than one "
+            "fold; the data or the version of scikit-learn has changed between them, so train all "
+            "folds in a new folder."
+        )
 
 
 def average_class_dice(rows):
