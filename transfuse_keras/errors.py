@@ -21,6 +21,12 @@ class Failure(RuntimeError):
     """The input was read, but the work on it failed; the message says how in one sentence."""
 
 
+def refuse_all(faults):
+    """Raise one InputError with all sentences of a list, if it has any."""
+    if faults:
+        raise InputError(" ".join(faults))
+
+
 def quantity(count, noun):
     """Such as "1 image" or "2 images"."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -137,6 +137,37 @@ def test_all_options_that_differ_from_the_run_are_named_at_once(trained, tmp_pat
     assert "give --processes too" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            [
+                *("--time-limit", "1h", "--epochs", 3, "--auto-batch", "--batch-size", 4),
+                *("--val", "none", "--patience", 3),
+            ],
+            ["leave out --epochs", "leave out --batch-size", "--threshold auto and --patience"],
+        ),
+        (
+            ["--epochs", -1, "--batch-size", -2, "--lr", -3, "--seed", -4],
+            ["epochs must", "not -1.", "size must", "not -2.", "rate must", "not -3", "seed must"],
+        ),
+        (
+            [
+                *("--threshold", 3, "--time-limit", "soon", "--spacing", -1, "--context", 1),
+                *("--fold", 9),
+            ],
+            ["--threshold 3", "--time-limit soon", "--spacing", "--context 1", "--fold 9"],
+        ),
+        (["--folds", 3, "--auto-batch", "--limit", 0], ["--auto-batch", "limit must be positive"]),
+        (["--devices", "all", "--auto-batch", "--limit", 0], ["--auto-batch", "limit must"]),
+    ],
+)
+def test_all_options_that_cannot_be_are_named_at_once(trained, capsys, asked, said):
+    assert train("--task", "hip", *asked) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and all(part in error for part in said) and not trained
+
+
 def test_a_process_that_comes_later_finds_the_run_that_the_first_began(
     trained, monkeypatch, tmp_path
 ):

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, refuse_all
 from transfuse_keras.runs.settings import Settings, plain_settings, read_settings
 from transfuse_keras.tasks import find_task
 from transfuse_keras.tasks.task import PARTLY_RANDOM, RECIPE_CHANGES, recipe_changes, recipe_for
@@ -149,27 +149,29 @@ def recipe_of(task, data):
     return task.recipe if data else task.phantom_recipe or task.recipe
 
 
-def parse_settings(given, task=None):
+def parse_settings(given, task=None, faults=()):
     """The Settings that options ask for.
 
     Args:
         given: {attribute: value} of the options that were given.
         task: Task where --task was not given.
+        faults: sentences on what is wrong with other options, for the same error.
 
-    Raises: InputError if an option is missing or its value cannot be used.
+    Raises: InputError, with all options that are missing or whose values cannot be used.
     """
     if "task" in given:
         task = find_task(given["task"])
     if task is None:
         raise InputError("Give --task, or --data alone to have a task planned for it.")
-    if {"time_limit", "epochs"} <= given.keys():
-        raise InputError("--time-limit chooses the epochs; leave out --epochs.")
-    if given.get("auto_batch") and (asked := {"batch_size", "learning_rate"} & given.keys()):
-        raise InputError(
-            "--auto-batch chooses the batch and, with it, the learning rate; leave out "
-            f"{spell_all(sorted(asked))}."
-        )
-    task = with_context(task, given.get("context", task.context))
+    faults = [*faults, *find_conflicts(given)]
+
+    def read(parse, *values, **named):
+        try:
+            return parse(*values, **named)
+        except InputError as error:
+            faults.append(str(error))
+
+    task = read(with_context, task, given.get("context", task.context)) or task
     data = given.get("data")
     own = recipe_of(task, data)
     weights = given.get("weights", own.weights)
@@ -178,18 +180,33 @@ def parse_settings(given, task=None):
     if "image_size" in changes:
         changes["image_size"] = tuple(changes["image_size"])
     judged = given.get("val") != "none"  # without validation images nothing chooses a threshold
-    return Settings(
+    settings = Settings(
         task,
         data=data,
         recipe=replace(own, **changes),
         weights=None if weights == "none" else weights,
-        spacing=parse_spacing(given.get("spacing")),
-        threshold=parse_threshold(given.get("threshold", task.threshold if judged else None)),
+        spacing=read(parse_spacing, given.get("spacing")),
+        threshold=read(parse_threshold, given.get("threshold", task.threshold if judged else None)),
         validation=judged,
-        time_limit=parse_duration(given.get("time_limit")),
-        fold=parse_fold(**{name: given[name] for name in ("fold", "folds") if name in given}),
+        time_limit=read(parse_duration, given.get("time_limit")),
+        fold=read(parse_fold, **{x: given[x] for x in ("fold", "folds") if x in given}),
         **{name: given[name] for name in OF_SETTINGS if name in given},
     )
+    refuse_all([*faults, *settings.find_faults()])
+    return settings
+
+
+def find_conflicts(given):
+    """A sentence on each option that chooses what others have given."""
+    faults = []
+    if {"time_limit", "epochs"} <= given.keys():
+        faults.append("--time-limit chooses the epochs; leave out --epochs.")
+    if given.get("auto_batch") and (asked := {"batch_size", "learning_rate"} & given.keys()):
+        faults.append(
+            "--auto-batch chooses the batch and, with it, the learning rate; leave out "
+            f"{spell_all(sorted(asked))}."
+        )
+    return faults
 
 
 def with_context(task, context):
@@ -204,17 +221,17 @@ def with_context(task, context):
     return replace(task, context=context)
 
 
-def find_settings(given, source=None):
+def find_settings(given, source=None, faults=()):
     """The Settings that options ask for, or those in a file with the fold of the options.
 
     Args:
-        given: as of `parse_settings`.
+        given, faults: as of `parse_settings`.
         source: the config.json of a run to repeat, or None.
 
     Raises: InputError; it names all options that do not go with --from.
     """
     if source is None:
-        return parse_settings(given)
+        return parse_settings(given, faults=faults)
     others = [name for name in given if name not in ("fold", "folds")]
     if others:
         raise InputError(f"--from takes all settings from {source}; leave out {spell_all(others)}.")

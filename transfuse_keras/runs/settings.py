@@ -4,7 +4,7 @@ import logging
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from transfuse_keras.errors import InputError, blaming
+from transfuse_keras.errors import InputError, blaming, refuse_all
 from transfuse_keras.files import read_json
 from transfuse_keras.tasks.task import Recipe, Task, as_task, tuples
 from transfuse_keras.versions import backend, versions
@@ -78,8 +78,12 @@ class Settings:
             object.__setattr__(self, "recipe", recipe)  # how a frozen dataclass does it
 
     def check(self):
-        """Raise InputError if a number cannot be trained with."""
-        recipe = self.recipe
+        """Raise InputError, with all that cannot be trained with."""
+        refuse_all(self.find_faults())
+
+    def find_faults(self):
+        """A sentence on each value that cannot be trained with."""
+        recipe, faults = self.recipe, []
         numbers = {
             "epochs": recipe.epochs,
             "batch size": recipe.batch_size,
@@ -91,36 +95,34 @@ class Settings:
         }
         for name, number in numbers.items():
             if not number > 0:
-                raise InputError(f"The {name} must be positive, not {number}.")
-        if recipe.warm_up is not None and not 0 <= recipe.warm_up < 1:
-            raise InputError(
-                f"The recipe's warm_up must be from 0 to below 1, not {recipe.warm_up}."
-            )
+                faults.append(f"The {name} must be positive, not {number}.")
         shares = {
+            "recipe's warm_up": recipe.warm_up,
             "weight decay": recipe.weight_decay,
             "decay of the mean weights (ema)": recipe.ema,
             "share of foreground": recipe.foreground,
         }
         for name, share in shares.items():
             if share is not None and not 0 <= share < 1:
-                raise InputError(f"The {name} must be from 0 to below 1, not {share}.")
+                faults.append(f"The {name} must be from 0 to below 1, not {share}.")
         weights = recipe.class_weights
         if weights is not None and (
             len(weights) != len(self.task.classes) or not all(x > 0 for x in weights)
         ):
-            raise InputError(
+            faults.append(
                 f"The recipe's class_weights are a positive number for each of "
                 f"{', '.join(self.task.classes)}, not {weights}."
             )
         if recipe.focal is not None and not recipe.focal >= 1:
-            raise InputError(f"The recipe's focal must be 1 or more, not {recipe.focal}.")
+            faults.append(f"The recipe's focal must be 1 or more, not {recipe.focal}.")
         if not self.validation and (self.threshold == "auto" or recipe.patience):
-            raise InputError(
+            faults.append(
                 "Without validation images there is nothing to choose thresholds or the end of the "
                 "training by: leave out --threshold auto and --patience."
             )
         if not 0 <= self.seed < 2**32:
-            raise InputError(f"The seed must be between 0 and {2**32 - 1}, not {self.seed}.")
+            faults.append(f"The seed must be between 0 and {2**32 - 1}, not {self.seed}.")
+        return faults
 
 
 def plain_settings(settings):

@@ -50,6 +50,9 @@ log = logging.getLogger(__name__)
 
 # by what processes were started -> the backends on which they find each other; by others JAX
 ABLE = {TORCHRUN: ["torch"], TF_CONFIG: ["jax", "tensorflow"]}
+AUTO_BATCH_OF_FOLDS = (
+    "--auto-batch: train one --fold with it, then give its --batch-size and --lr to all."
+)
 
 
 def begin(out=None, resume=False, source=None, devices=None, **given):
@@ -68,13 +71,14 @@ def begin(out=None, resume=False, source=None, devices=None, **given):
     find_trackers(wanted["track"], [run] if run else [])
     if run is None:
         plan_if_asked(given, save_task, source, job)
+        faults = []
+        if given.get("auto_batch") and (job or devices):
+            faults.append("--auto-batch: is for one device; give --batch-size for several.")
+        if job and "time_limit" in given:
+            faults.append("--time-limit: is for one machine; give --epochs for several.")
         if source is None and not job:
-            choose_start(given)
-        settings = find_settings(given, source)
-        if settings.auto_batch and (job or devices):
-            raise InputError("--auto-batch: is for one device; give --batch-size for several.")
-        if job and settings.time_limit:
-            raise InputError("--time-limit: is for one machine; give --epochs for several.")
+            choose_start(given, faults)
+        settings = find_settings(given, source, faults)
         if not job or job[2] == 0:  # the others find what process 0 has begun
             refuse_taken(out)
         own = recipe_of(settings.task, settings.data)
@@ -124,15 +128,12 @@ def train_folds(given, out, resume, source, devices, job, wanted):
             return
     else:
         plan_if_asked(given, save_task, source)
+        faults = [AUTO_BATCH_OF_FOLDS] if given.get("auto_batch") else []
         if source is None:
-            choose_start(given)
-        settings, count = find_settings(given, source), given["folds"]
+            choose_start(given, faults)
+        settings, count = find_settings(given, source, faults), given["folds"]
         plain = {**plain_settings(settings), "folds": count}
         refuse_taken(out, FOLDS_FILE)
-    if settings.auto_batch:
-        raise InputError(
-            "--auto-batch: train one --fold with it, then give its --batch-size and --lr to all."
-        )
     settings.check()
     refuse_missing_data(settings.data)
     import_tensorflow()
@@ -164,12 +165,11 @@ def plan_if_asked(given, save_task, source, job=None):
         raise InputError("--save-task: a plan is made of --data, without --task.")
 
 
-def choose_start(given):
+def choose_start(given, faults):
     """Let a training on data start from published weights, if they can be had and neither options
     nor task say from what: `given` names the weights then."""
-    settings = find_settings(given)
+    settings = find_settings(given, faults=faults)
     if leaves_start_open(given, settings.task):
-        settings.check()
         refuse_missing_data(settings.data)
         import_tensorflow()
         from transfuse_keras.training.planning import choose_weights
