@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from transfuse_keras import files
+from transfuse_keras.runs.members import find_members
 
 
 class Killed(BaseException):
     """Stands for SIGKILL: nothing of ours runs after it."""
+
+
+OLD, NEW = ({"a": text, "b": text} for text in ("old", "new"))
 
 
 def kill_before(monkeypatch, number):
@@ -41,7 +45,7 @@ def content(folder):
 
 
 @pytest.mark.parametrize("number", range(1, 8))
-@pytest.mark.parametrize("entry", ["the next replacement", "a resumed run"])
+@pytest.mark.parametrize("entry", ["the next replacement", "a resumed run", "a reader"])
 def test_a_folder_is_the_old_or_the_new_one_wherever_it_is_killed(tmp_path, number, entry):
     folder = tmp_path / "saved_model"
     write(folder, "old")
@@ -52,17 +56,45 @@ def test_a_folder_is_the_old_or_the_new_one_wherever_it_is_killed(tmp_path, numb
                 write(temporary, "new")
         except Killed:
             pass
+    if entry == "a reader":
+        assert content(files.settle(folder)) in (OLD, NEW)
+        return
     if entry == "a resumed run":
         files.remove_leftovers(tmp_path)
-        assert content(folder) in ({"a": "old", "b": "old"}, {"a": "new", "b": "new"})
+        assert content(folder) in (OLD, NEW)
     else:
         with pytest.raises(OSError), files.replacing(folder):
             raise OSError(28, "No space left on device")
-        assert content(folder) in ({"a": "old", "b": "old"}, {"a": "new", "b": "new"})
+        assert content(folder) in (OLD, NEW)
         with files.replacing(folder) as temporary:  # what was left is not in the way
             write(temporary, "newer")
         assert content(folder) == {"a": "newer", "b": "newer"}
     assert [path.name for path in tmp_path.iterdir()] == ["saved_model"]
+
+
+@pytest.mark.parametrize("number", [*range(1, 16), 99])
+def test_a_graph_is_never_beside_the_weights_of_another(tmp_path, number):
+    def write_both(path, text):
+        path.write_text(text)
+        path.with_suffix(".bin").write_text(text)
+
+    write_both(path := tmp_path / "model.xml", "old")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        try:
+            kill_before(monkeypatch, number)
+            with files.replacing_with_weights(path) as temporary:
+                write_both(temporary, "new")
+        except Killed:
+            pass
+    assert not path.exists() or path.read_text() == path.with_suffix(".bin").read_text()
+    if number == 99:  # nothing was killed
+        assert path.read_text() == "new" and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_model_that_was_moved_aside_is_found(tmp_path):
+    write(tmp_path / ".old.saved_model", "old")
+    assert find_members(tmp_path / "saved_model") == [tmp_path / "saved_model"]
+    assert content(tmp_path / "saved_model") == OLD
 
 
 def test_folders_that_are_made_at_once_are_different(tmp_path, monkeypatch):

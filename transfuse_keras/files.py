@@ -49,6 +49,15 @@ def replacing(path):
         remove(temporary)
 
 
+@contextmanager
+def replacing_with_weights(path):
+    """`replacing` of a graph whose weights are a file of their own, `.bin`: in between there is no
+    graph, never one beside the weights of another."""
+    with replacing(path) as temporary, replacing(Path(path).with_suffix(".bin")):
+        yield temporary
+        remove(Path(path))
+
+
 def recover(old):
     """Put back what was moved aside to be replaced, or remove it if its replacement is there."""
     path = old.with_name(old.name.removeprefix(OLD_PREFIX))
@@ -56,6 +65,14 @@ def recover(old):
         remove(old)
     elif old.exists():
         insist(os.rename, old, path)
+
+
+def settle(path):
+    """`path`, where a folder is put back if a process was killed between moving it aside and
+    putting its replacement there."""
+    if not path.exists():
+        recover(path.with_name(OLD_PREFIX + path.name))
+    return path
 
 
 def insist(change, *paths):

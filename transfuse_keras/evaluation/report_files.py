@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from transfuse_keras.errors import EXPORT_AGAIN, SCORE_AGAIN, InputError, blaming
-from transfuse_keras.files import read_json, read_table
+from transfuse_keras.files import read_json, read_table, settle
 
 EXPORT_FIGURES = ("largest_difference", "mask_dice", "dice", "keras_dice")
 STATISTICS = ("n", "std", "median", "low", "high")
@@ -130,7 +130,7 @@ def read_pictures(folder):
     """
     pictures = {}
     for part in (folder, *sorted(folder.glob("fold-*"))):
-        path = part / "pictures" / "index.json"
+        path = settle(part / "pictures") / "index.json"
         entries = read_json(path, SCORE_AGAIN) or []
         with blaming(path, "damaged", SCORE_AGAIN):
             for entry in entries:

@@ -1,7 +1,5 @@
 """A trained model as files that run without this package."""
 
-from pathlib import Path
-
 import keras
 import numpy as np
 from safetensors.numpy import save
@@ -13,7 +11,7 @@ from transfuse_keras.export.budgets import QUANTIZATIONS
 from transfuse_keras.export.onnx_by_torch import write_onnx_by_torch
 from transfuse_keras.export.resizing import resize_maps, resize_pixels
 from transfuse_keras.export.web import write_page
-from transfuse_keras.files import replacing
+from transfuse_keras.files import replacing, replacing_with_weights
 from transfuse_keras.layers.upsampling import resizing_by
 from transfuse_keras.runs.embedded import IN_REPOSITORY, SETTINGS
 from transfuse_keras.weights import official_state
@@ -321,7 +319,7 @@ def export_openvino(model, path, quantize="none"):
     serve, _ = serving_function(model)
     with builtin_resizing():
         graph = openvino.convert_model(serve.get_concrete_function())
-    with replacing(Path(path).with_suffix(".bin")), replacing(path) as temporary:
+    with replacing_with_weights(path) as temporary:
         openvino.save_model(graph, temporary, compress_to_fp16=quantize == "float16")
 
 

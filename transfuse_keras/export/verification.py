@@ -1,7 +1,6 @@
 """Is an exported file the same model? Compared on held-out images where it is made."""
 
 import logging
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from transfuse_keras.errors import quantity
 from transfuse_keras.export.averaging import Averaged
 from transfuse_keras.export.budgets import BUDGETS, OverBudget
 from transfuse_keras.export.formats import FORMATS
-from transfuse_keras.files import read_json, replacing, write_json
+from transfuse_keras.files import read_json, replacing, replacing_with_weights, write_json
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predict import AT_ONCE
 from transfuse_keras.inference.predictor import as_predictor, load_predictor
@@ -172,10 +171,8 @@ def export_verified(model, path, name, quantize, against, origin, arguments=None
     thresholds = [origin.thresholds[x] for x in origin.task.classes]
     file = path.parent / "export.json"
     known = read_json(file) or {}
-    with ExitStack() as stack:
-        if name == "openvino":  # its weights are a file of their own
-            stack.enter_context(replacing(path.with_suffix(".bin")))
-        temporary = stack.enter_context(replacing(path))
+    beside = replacing_with_weights if name == "openvino" else replacing
+    with beside(path) as temporary:
         export(model, temporary, **(arguments or {}))
         write_embedded(temporary, about)
         # in one expression: on Windows no file is renamed that a runtime holds open

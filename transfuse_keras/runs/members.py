@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from transfuse_keras.errors import InputError, blaming
-from transfuse_keras.files import read_json
+from transfuse_keras.files import read_json, settle
 from transfuse_keras.runs.folder import COMPLETE, find_run
 from transfuse_keras.runs.settings import FOLDS_FILE
 
@@ -25,7 +25,7 @@ def find_members(given):
     """
     members = []
     for path in map(Path, given if isinstance(given, (list, tuple)) else [given]):
-        if not path.exists():
+        if not settle(path).exists():
             raise InputError(f"{path}: no such model; give a run folder or the file of a model.")
         members += find_folds(path) if is_cross_validation(path) else [path]
     if len({path.resolve() for path in members}) < len(members):
