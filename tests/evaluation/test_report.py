@@ -14,6 +14,7 @@ from scored_run import CASES, CLASSES, METRICS, PICTURED, SQUARE, case_rows, mak
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation import figures
 from transfuse_keras.evaluation.facts import count_split, describe_split
+from transfuse_keras.evaluation.paper import beside_paper
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.subgroups import find_worst, spell, summarize_subgroups
 from transfuse_keras.files import read_table, write_table
@@ -126,6 +127,18 @@ def test_only_the_same_variant_protocol_and_data_stand_beside_the_paper(run):
     # one test set alone is known by its folder
     alone = {"sets": None, "data": "/data/TestDataset/CVC-ColonDB", "mean": figures}
     assert paper_rows(run, **alone) == ["ColonDB, PraNet Dice 60 0.773 0.800 +0.027"]
+
+
+def test_a_part_of_what_a_run_was_trained_on_is_no_test_set_of_the_paper():
+    scores = {"n": 5, "mean": {"pranet_dice": 0.8}}
+    metrics = {**scores, "data": "/d/CVC-ClinicDB", "variant": "S", "classes": {}}
+    metrics["paper"] = polyp.paper
+    own, other = {"data": "/d/CVC-ClinicDB"}, {"data": "/d/mine"}
+    assert [row[0] for row in beside_paper(metrics, [other])] == ["ClinicDB"]
+    assert not beside_paper(metrics, [own]) and not beside_paper(metrics, [other, own])
+    metrics["sets"] = {"CVC-ClinicDB": scores, "TestDataset/CVC-300": scores}
+    assert [row[0] for row in beside_paper(metrics, [own])] == ["EndoScene"]
+    assert not beside_paper(metrics, [own | {"fold": [0, 5]}])
 
 
 def test_hips_are_beside_the_paper_in_mm_alone(run):
