@@ -177,10 +177,12 @@ def test_gamma_keeps_mean_and_deviation_and_bends_the_middle():
     assert np.abs(inverted - bent).max() > 0.1
 
 
-def test_noise_has_the_variance_drawn():
+def test_noise_has_the_standard_deviation_drawn():
+    """As in batchgenerators 0.25 and batchgeneratorsv2 0.3, nnU-Net's: uniform from 0 to 0.1."""
     rng = np.random.default_rng(0)
-    noises = [add_noise(np.zeros((64, 64, 2), "float32"), 0.1, rng).var() for _ in range(50)]
-    assert 0 < min(noises) < 0.02 and 0.08 < max(noises) < 0.105
+    noises = [add_noise(np.zeros((64, 64, 2), "float32"), 0.1, rng).std() for _ in range(200)]
+    assert 0 < min(noises) < 0.01 and 0.09 < max(noises) < 0.102
+    assert abs(np.mean(noises) - 0.05) < 0.006  # three standard errors
 
 
 def test_blur_and_low_resolution_take_detail_away_but_no_brightness():

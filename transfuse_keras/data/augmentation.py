@@ -120,7 +120,7 @@ def shift_colour(image, a, rng):
 
 
 def add_noise(image, largest, rng):
-    deviation = math.sqrt(rng.uniform(0, largest))
+    deviation = rng.uniform(0, largest)  # nnU-Net calls it a variance, but takes it as this
     return image + deviation * rng.standard_normal(image.shape, "float32")
 
 

@@ -18,7 +18,7 @@ class Augmentation:
         brightness, contrast: factors drawn from [1 - x, 1 + x].
         saturation, hue: for colour images; a factor from [1 - saturation, 1 + saturation] and
             a turn of the colour circle by up to `hue` (1 is a full turn).
-        noise: largest variance of Gaussian noise, in the units of a z-scored image.
+        noise: largest standard deviation of Gaussian noise, in the units of a z-scored image.
         blur: (smallest, largest) standard deviation of a Gaussian blur in pixels.
         low_resolution: smallest factor of shrinking and enlarging again.
         gamma: (smallest, largest) exponent on the image scaled to 0-1, mean and standard
