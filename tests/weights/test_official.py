@@ -1,4 +1,5 @@
 import json
+import re
 from types import SimpleNamespace
 
 import keras
@@ -13,7 +14,7 @@ from transfuse_keras.export.formats import export_pytorch
 from transfuse_keras.layers.patch_embedding import PatchEmbedding
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.weights import load_official, official_state
-from transfuse_keras.weights.assign import keras_layout, resize_positions
+from transfuse_keras.weights.assign import describe_resizing, keras_layout, resize_positions
 from transfuse_keras.weights.official import official_names
 
 SPECS = json.loads((FIXTURES / "official_state_spec.json").read_text())
@@ -173,6 +174,22 @@ def test_position_grids():
     np.testing.assert_allclose(told[[0, 0, -1], [0, -1, 0]], [0, 23, 168])
     with pytest.raises(ValueError, match="no grid of 8x23"):
         resize_positions(positions, (16, 16), stored=(8, 23))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "own", "stored", "said"),
+    [
+        (144, (9, 16), None, "144 positions, taken .* own grid of 9x16, not for 12x12"),
+        (192, (16, 12), None, "own grid of 16x12, not for 12x16"),
+        (144, (9, 16), (9, 16), None),
+        (144, (12, 12), None, None),
+        (96, (8, 12), None, None),
+        (144, (10, 16), None, "resized from 12x12 to 10x16"),
+    ],
+)
+def test_it_is_said_which_of_two_grids_was_taken(tokens, own, stored, said):
+    found = describe_resizing("pos_embed", tokens, own, stored)
+    assert re.search(said, found) if said else found is None
 
 
 SIZES = [(144, 256), (288, 512), (256, 192), (512, 384), (192, 256), (384, 512), (224, 224)]

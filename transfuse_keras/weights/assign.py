@@ -100,15 +100,19 @@ def find_grid(tokens, own, stored=None):
     Raises: ValueError if `stored` has another number, or if no grid can be told.
     """
     if stored is None:
-        side = round(tokens**0.5)
-        square = (side, side) if side * side == tokens else None
-        stored = tuple(own) if own[0] * own[1] == tokens else GRIDS.get(tokens, square)
+        stored = tuple(own) if own[0] * own[1] == tokens else usual_grid(tokens)
     if stored is None or stored[0] * stored[1] != tokens:
         raise ValueError(
             f"{tokens} position embeddings are no grid of {'x'.join(map(str, stored or own))}; "
             "give the rows and columns they were made for as position_grid."
         )
     return tuple(stored)
+
+
+def usual_grid(tokens):
+    """The grid of the authors' models, or the square, of so many embeddings; None without one."""
+    side = round(tokens**0.5)
+    return GRIDS.get(tokens, (side, side) if side * side == tokens else None)
 
 
 def resize_positions(positions, grid, stored=None):
@@ -128,8 +132,11 @@ def describe_resizing(name, tokens, own, stored):
     (rows, columns), found = own, find_grid(tokens, own, stored)
     if found != tuple(own):
         return f"{name}: resized from {found[0]}x{found[1]} to {rows}x{columns} positions."
-    if stored is None and tokens in GRIDS and GRIDS[tokens] != found:
-        return f"{name}: {tokens} positions, taken for the model's own grid of {rows}x{columns}."
+    if stored is None and (other := usual_grid(tokens)) not in (None, found):
+        return (
+            f"{name}: {tokens} positions, taken for the model's own grid of {rows}x{columns}, not "
+            f"for {other[0]}x{other[1]}; position_grid decides it."
+        )
     return None
 
 
