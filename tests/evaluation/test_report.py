@@ -16,7 +16,12 @@ from transfuse_keras.evaluation import figures
 from transfuse_keras.evaluation.facts import count_split, describe_split
 from transfuse_keras.evaluation.paper import beside_paper
 from transfuse_keras.evaluation.report import write_report
-from transfuse_keras.evaluation.subgroups import find_worst, spell, summarize_subgroups
+from transfuse_keras.evaluation.subgroups import (
+    divide_numbers,
+    find_worst,
+    spell,
+    summarize_subgroups,
+)
 from transfuse_keras.files import read_table, write_table
 from transfuse_keras.tasks import hip, polyp, prostate, skin
 
@@ -229,6 +234,28 @@ def test_many_numbers_are_divided_in_thirds_and_single_cases_are_no_subgroup():
     worst = find_worst([x for x in found if x["subgroup"] in ("hospital", "stage")])
     assert worst["value"] == "1"  # one patient is not a subgroup to be named
     assert [spell(x) for x in (47486.3, 0.0312, 12.0)] == ["47,490", "0.0312", "12"]
+
+
+@pytest.mark.parametrize(
+    ("value", "divided"),
+    [
+        (lambda i: f"{101 + i % 8}", False),  # hospitals
+        (lambda i: f"{101.5 + i % 8}", True),
+        (lambda i: f"{20 + i % 40}", True),  # ages
+        (lambda i: f"{20 + i % 60}", True),
+        (lambda i: f"{i % 6 / 2}", False),
+    ],
+)
+def test_codes_are_a_subgroup_each_and_amounts_are_divided(value, divided):
+    values = {str(i): value(i) for i in range(200)}
+    found = divide_numbers(values, {case: case for case in values})
+    assert (len(set(found.values())) == 3) == divided == (found != values)
+
+
+def test_ages_of_patients_with_many_images_are_no_codes():
+    groups = {str(i): f"p{i % 8}" for i in range(200)}
+    ages = {case: f"4{group[1]}" for case, group in groups.items()}
+    assert len(set(divide_numbers(ages, groups).values())) == 3
 
 
 def test_header_tells_what_was_run(page):

@@ -9,7 +9,9 @@ from transfuse_keras.evaluation.statistics import summarize_scores
 
 SIZE = "size of the truth"
 FEWEST_DIVIDED = 9  # cases that are divided into thirds
-MOST_NUMBERS = 6  # as codes of hospitals or devices may be
+# Codes of hospitals or devices, which are not divided: at most so many numbers, or whole ones
+# that so many patients share on average.
+MOST_NUMBERS, MOST_CODES, SHARED = 6, 30, 3
 
 
 def summarize_subgroups(rows):
@@ -17,7 +19,7 @@ def summarize_subgroups(rows):
 
     Subgroups are the columns "subgroup_<name>" with two values or more, of which one at least has
     two cases, and the thirds of the cases by the area or volume of their truth, all classes
-    together. A column of more than MOST_NUMBERS numbers, such as ages, is divided in thirds too.
+    together. So is a column of many numbers, such as ages, but not one of codes, see `are_codes`.
 
     Args:
         rows: see `Evaluation`.
@@ -34,7 +36,8 @@ def summarize_subgroups(rows):
         key.removeprefix(SUBGROUP): {case: of[0][key] for case, of in by_case.items()}
         for key in names
     }
-    labels = {name: divide_numbers(values) for name, values in labels.items()}
+    groups = {case: of[0].get("group", case) for case, of in by_case.items()}
+    labels = {name: divide_numbers(values, groups) for name, values in labels.items()}
     labels |= {SIZE: divide_by_size(by_case)} if "truth_size" in rows[0] else {}
     metrics = choose_headline(list_metrics(rows[0]))
     found = []
@@ -66,18 +69,27 @@ def divide_by_size(by_case):
     return divide_in_thirds(sizes, "small", "medium", "large")
 
 
-def divide_numbers(values):
+def divide_numbers(values, groups):
     """Case -> third of its number instead of this, where the values, but for those that are not
-    given, are many numbers; else as they are."""
+    given, are numbers and no codes; else as they are. `groups`: case -> patient."""
     given = {case: text for case, text in values.items() if text}
     try:
         numbers = {case: float(text) for case, text in given.items()}
     except ValueError:
         return values
-    if len(set(numbers.values())) <= MOST_NUMBERS:
+    if are_codes(numbers, groups):
         return values
     thirds = divide_in_thirds(numbers, "low", "medium", "high")
     return {**values, **thirds} if thirds else values
+
+
+def are_codes(numbers, groups):
+    """Whether numbers of cases stand for names, as of hospitals: few, or whole and shared."""
+    different = set(numbers.values())
+    patients = len({groups[case] for case in numbers})
+    shared = patients >= SHARED * len(different) and len(different) <= MOST_CODES
+    whole = all(number.is_integer() for number in different)
+    return len(different) <= MOST_NUMBERS or (whole and shared)
 
 
 def divide_in_thirds(numbers, small, medium, large):
