@@ -29,7 +29,7 @@ CNN, VIT = "resnet18", "deit_tiny_patch16_224"
 class Hub(BaseHTTPRequestHandler):
     """What huggingface_hub asks of a hub to fetch one file."""
 
-    files = {}
+    files, etags = {}, {}
 
     def do_HEAD(self):
         self.answer(send=False)
@@ -43,7 +43,7 @@ class Hub(BaseHTTPRequestHandler):
         content = self.files.get(repository)
         self.send_response(200 if content else 404)
         self.send_header("X-Repo-Commit", "0" * 40 if revision == "main" else revision)
-        self.send_header("ETag", f'"{repository}"')
+        self.send_header("ETag", f'"{self.etags.get(repository, repository)}"')
         self.send_header("Content-Length", str(len(content or b"")))
         self.end_headers()
         if send and content:
@@ -79,14 +79,32 @@ def cache(tmp_path, monkeypatch):
     return SimpleNamespace(asked=asked, file=file)
 
 
-def test_the_hub_is_asked_for_weights_without_fetching_them(hub, tmp_path, monkeypatch):
+@pytest.fixture
+def used(hub, tmp_path, monkeypatch):
+    """The stand-in, used by this process, whose cache is `tmp_path`."""
     address = f"http://127.0.0.1:{hub.server_port}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    return hub
+
+
+def test_a_file_that_is_not_what_the_hub_told_of_is_refused(used, monkeypatch):
+    name, told = f"{CNN}.tv_in1k", hashlib.sha256(b"weights").hexdigest()
+    monkeypatch.setattr(Hub, "etags", {name: told})
+    monkeypatch.setattr(Hub, "files", {name: b"other weights"})
+    with pytest.raises(ValueError, match=f"blobs/{told}: .*SHA-256") as error:
+        download([name])
+    Path(str(error.value).partition(": ")[0]).unlink()  # as the error says
+    monkeypatch.setattr(Hub, "files", {name: b"weights"})
+    (file,) = download([name])
+    assert file.read_bytes() == b"weights"
+
+
+def test_the_hub_is_asked_for_weights_without_fetching_them(used, tmp_path):
     names = [f"{CNN}.tv_in1k", f"{VIT}.fb_in1k"]
     Hub.files = dict.fromkeys(names[:1], b"weights")
     assert can_fetch(names[:1]) and not can_fetch(names)
-    assert {request for request, *_ in hub.asked} == {"HEAD"}
+    assert {request for request, *_ in used.asked} == {"HEAD"}
     revision = PUBLISHED[names[1]].revision
     cached = tmp_path / f"models--timm--{names[1]}" / "snapshots" / revision / "model.safetensors"
     cached.parent.mkdir(parents=True)

@@ -51,10 +51,18 @@ def download(names, pins=None):
                 f"The weights {name} could not be downloaded ({reason}); save {files} in one "
                 "folder and give that folder as weights (--weights DIR)."
             ) from error
+        check_digest(path.resolve(), read_etag(path))
         check_digest(path, row.sha256)
         check_digest(path, (pins or {}).get(name, {}).get("sha256"))
         paths.append(path)
     return paths
+
+
+def read_etag(path):
+    """The SHA-256 that the hub told of a file, by which its cache names large files; None where it
+    does not, as on a system without links."""
+    name = path.resolve().name
+    return name if re.fullmatch("[0-9a-f]{64}", name) else None
 
 
 def can_fetch(names):
@@ -96,8 +104,8 @@ def pin(names):
         pins[name] = {"revision": revision, "sha256": compute_digest(path)}
         if PUBLISHED[name].sha256 is None:
             log.info(
-                f"{name}: revision {revision}, SHA-256 {pins[name]['sha256']}; no digest of it is "
-                "known to this package, so it is trusted, and recorded in the run's config.json."
+                f"{name}: revision {revision}, SHA-256 {pins[name]['sha256']}; this package knows "
+                "no digest of it, so the hub is trusted, and this is recorded in config.json."
             )
     return pins
 
