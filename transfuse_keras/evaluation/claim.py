@@ -140,14 +140,16 @@ def describe_ensemble(metrics):
 
 
 def describe_preprocessing(config):
-    task, size = config.get("task") or {}, (config.get("recipe") or {}).get("image_size")
-    if not size:
+    task, recipe = config.get("task") or {}, config.get("recipe") or {}
+    if not (size := recipe.get("image_size")):
         return ""
     steps = [f"Resized to {size[0]} x {size[1]} pixels"]
     if task.get("field"):
         steps = [f"{steps[0]} that show {task['field']} mm, z-scored"]
     if task.get("value_range"):
         steps.append("values from {:g} to {:g} shown".format(*task["value_range"]))
+    if recipe.get("white_balance"):
+        steps.append("the mean colour of the training images given to each")
     return ", ".join(steps) + "."
 
 
