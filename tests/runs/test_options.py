@@ -14,7 +14,7 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json
 from transfuse_keras.runs import settings
 from transfuse_keras.runs.folder import find_unfinished, run_task
-from transfuse_keras.runs.options import refuse_other_settings
+from transfuse_keras.runs.options import parse_settings, refuse_other_settings
 from transfuse_keras.runs.settings import SCHEMA, Settings, plain_settings, read_settings
 from transfuse_keras.tasks import find_task, hip, prostate, skin
 
@@ -121,6 +121,26 @@ def test_a_repeated_run_goes_on_by_the_same_command_line(trained, tmp_path, caps
     assert train("--from", config, "--folds", 2, "--out", "folds") == 0
     assert trained[-1][0] == replace(cosine, fold=(1, 2))
     assert train("--from", config, "--out", config.parent, "--resume") == 0
+
+
+def test_a_run_whose_white_balance_was_found_on_its_data_goes_on_by_the_same_command(
+    trained, tmp_path, capsys
+):
+    command = [
+        "--task",
+        "skin",
+        "--data",
+        str(hip_folder(tmp_path / "data")),
+        "--recipe",
+        "scratch",
+    ]
+    asked = parse_settings({"task": "skin", "data": command[3], "recipe": "scratch"})
+    for colour, code in (((0.7, 0.6, 0.5), 0), (False, 2)):  # the second is of an older release
+        found = replace(asked, recipe=replace(asked.recipe, white_balance=colour))
+        run = begin(tmp_path / str(code), found)
+        assert train(*command, "--out", run, "--resume") == code
+    assert "--recipe" in capsys.readouterr().err
+    assert [x[0].recipe.white_balance for x in trained] == [(0.7, 0.6, 0.5)]
 
 
 def test_all_options_that_differ_from_the_run_are_named_at_once(trained, tmp_path, capsys):

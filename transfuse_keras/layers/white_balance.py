@@ -1,7 +1,6 @@
 """The same mean colour for every image, whatever lamp and camera made it."""
 
 import keras
-import numpy as np
 from keras import layers, ops
 
 LEAST_MEAN = 0.02  # of 1: a channel that is darker is made brighter by no more than this one
@@ -41,7 +40,10 @@ class WhiteBalance(layers.Layer):
     def call(self, x, training=None):
         if training:
             return x
-        colour, mean, std = (np.float32(values) for values in (self.colour, self.mean, self.std))
+        colour, mean, std = (
+            ops.convert_to_tensor(values, "float32")
+            for values in (self.colour, self.mean, self.std)
+        )
         shades = x * std + mean
         found = ops.mean(shades, axis=(1, 2), keepdims=True)
         balanced = shades * (colour / ops.maximum(found, LEAST_MEAN))

@@ -280,6 +280,8 @@ def refuse_other_settings(run, settings, given, source=None, folds=None):
     for name in FOUND_ON_DATA:  # where the task leaves them open, training has decided
         if ours["task"][name] is None:
             ours["task"][name] = theirs["task"][name]
+    if ours["white_balance"] is True and theirs["white_balance"]:  # its colour is found on the data
+        ours["white_balance"] = theirs["white_balance"]
     if "context" not in given and not ours["context"]:  # the run was begun with the option
         ours["task"]["context"] = theirs["task"]["context"]
     for name in CHANGED_BY_RECIPE - set(given):
