@@ -8,11 +8,12 @@
 For each run and peer it leaves the folder OUT/<run>/<peer>, which `transfuse compare` takes:
 cases.csv by our protocol, history.csv, weights.pt and, last, metrics.json. A peer has the run's
 images, split, size, batches with their augmentation bit for bit, recipe, loss, seed and choice of
-the best epoch; it begins from random weights and computes in float32. nnU-Net has its own loss,
-optimiser and augmentation. With --seconds the schedule of the learning rate follows the time: of
-the processor on a CPU, by the clock on a GPU; "auto" is as long as the run of ours was trained.
-Called again it trains what is missing, and prints the table of all: of each case the mean over the
-runs, which differ in their seed.
+the best epoch; it begins from random weights and computes in float32. Where the recipe has white
+balance, it gets balanced images. nnU-Net has its own loss, optimiser, augmentation and colours.
+With --seconds the schedule of the learning rate follows the time: of the processor on a CPU, by the
+clock on a GPU; "auto" is as long as the run of ours was trained. Called again it trains what is
+missing, and prints the table of all: of each case the mean over the runs, which differ in their
+seed.
 
 Needs, besides transfuse-keras[torch]; no TensorFlow is imported:
     pip install segmentation_models_pytorch==0.6.0   # MIT: U-Net, U-Net++, FPN, SegFormer

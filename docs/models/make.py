@@ -33,7 +33,7 @@ def make(name, data=None):
     """Write the folder of a model here; its run goes to savedmodels/NAME-mini."""
     run = ROOT / "savedmodels" / f"{name}-mini"
     task = str(ROOT / "examples" / "hippocampus.py") if data else name
-    options = ["--variant", "Mini", "--recipe", "scratch", "--epochs", str(EPOCHS[name])]
+    options = ["--variant", "Mini", "--recipe", "scratch-v1", "--epochs", str(EPOCHS[name])]
     options += ["--no-export", "--resume", "--out", str(run)] + ["--data", data] * bool(data)
     command(["train", "--task", task, *options])
     command(["export", "--model", str(run), "--format", "litert", "--quantize", "int8"])

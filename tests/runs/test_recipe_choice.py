@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from transfuse_keras.errors import InputError
 from transfuse_keras.runs.options import choose_recipe, describe_recipe, parse_settings
-from transfuse_keras.tasks import hip
+from transfuse_keras.tasks import hip, prostate
 from transfuse_keras.weights.efficientnet import PACKAGE
 
 
@@ -34,7 +35,7 @@ def test_random_weights_on_data_train_with_warm_up_and_no_dropout():
     assert parse_settings({"task": "hip"}).recipe == hip.phantom_recipe
 
 
-def test_colours_are_balanced_from_random_weights_but_of_volumes():
+def test_colours_are_balanced_from_random_weights_but_not_of_volumes():
     def asked(task, **given):
         return parse_settings({"task": task, "data": "d", **given}).recipe
 
@@ -43,6 +44,19 @@ def test_colours_are_balanced_from_random_weights_but_of_volumes():
     assert not asked("skin", recipe="paper").white_balance
     before = asked("skin", recipe="scratch-v1")
     assert before == replace(asked("skin"), white_balance=False)
+    planned = replace(hip, recipe=replace(hip.recipe, white_balance=True))
+    given = {"data": "d", "recipe": "scratch-v1"}
+    assert not parse_settings(given, planned).recipe.white_balance
+
+
+@pytest.mark.parametrize("colour", [(0.5, 0.5), (140, 120, 110), (0.0, 0.5, 0.5)])
+def test_a_white_balance_that_cannot_be_is_refused(colour):
+    task = replace(hip, recipe=replace(hip.recipe, weights="none", white_balance=colour))
+    with pytest.raises(InputError, match="white_balance is True, False or a mean"):
+        parse_settings({"data": "d"}, task).check()
+    volumes = replace(prostate, recipe=replace(task.recipe, white_balance=True))
+    with pytest.raises(InputError, match="volumes have no colours"):
+        parse_settings({"data": "d"}, volumes).check()
 
 
 def test_a_recipe_that_names_its_weights_starts_from_them_and_stays_as_it_is():

@@ -345,7 +345,7 @@ def export_pytorch(model, path):
     if model.white_balance:
         raise InputError(
             "--format pytorch: the model has white balance, which the authors' code has not; "
-            "train with --recipe paper for it."
+            "train with --recipe scratch-v1 for it."
         )
     with replacing(path) as temporary:
         temporary.write_bytes(save(official_state(model), official_metadata(model)))

