@@ -33,7 +33,8 @@ def trained(monkeypatch, tmp_path):
 
     def cross_validate(train, plain, folder, folds, resume):
         for k in range(folds):
-            train(folder / f"fold-{k}", (k, folds), resume)
+            run = folder / f"fold-{k}"
+            train(run, (k, folds), resume and (run / "config.json").is_file())
 
     modules = {"train": train, "cross_validation": cross_validate}
     names = {"train": "train_task", "cross_validation": "cross_validate"}
@@ -251,6 +252,17 @@ def test_what_was_measured_for_a_run_is_not_measured_again(trained, tmp_path):
     assert train("--from", run / "config.json", "--out", tmp_path / "again") == 0
     assert [call[0].recipe for call in trained] == [recipe, recipe]
     assert not trained[1][0].auto_batch and trained[1][0].time_limit is None
+
+
+def test_a_fold_that_was_begun_keeps_what_was_found_on_its_data(trained, tmp_path):
+    folder = tmp_path / "cv"
+    folder.mkdir()
+    write_json(folder / "cross-validation.json", {**plain_settings(TUNED), "folds": 2})
+    found = {"task": replace(hip, value_range=(5.0, 900.0)), "fold": (0, 2)}
+    begun = replace(TUNED, **found, recipe=replace(TUNED.recipe, white_balance=(0.7, 0.6, 0.5)))
+    begin(folder / "fold-0", begun)
+    assert train("--folds", 2, "--out", folder, "--resume") == 0
+    assert [call[0] for call in trained] == [begun, replace(TUNED, fold=(1, 2))]
 
 
 def test_folds_take_the_settings_of_the_run(trained, tmp_path, capsys):

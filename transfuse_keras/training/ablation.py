@@ -14,8 +14,8 @@ from transfuse_keras.files import format_table, replacing
 from transfuse_keras.model.flops import count_flops
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.model.variants import ABLATIONS, resolve_variant
-from transfuse_keras.runs.folder import COMPLETE
-from transfuse_keras.runs.settings import ABLATION_FILE
+from transfuse_keras.runs.folder import COMPLETE, CONFIG
+from transfuse_keras.runs.settings import ABLATION_FILE, read_settings
 from transfuse_keras.training.paper_tables import TABLES
 from transfuse_keras.training.series import begin_series, train_series
 from transfuse_keras.training.train import train_task
@@ -86,7 +86,8 @@ def ablate(settings, numbers, folder, seeds=2, rows=None, resume=False):
 
     def train_row(run, begun):
         row, seed = trainings[run]
-        train_task(replace(row_settings(settings, row), seed=seed), run, begun)
+        asked = replace(row_settings(settings, row), seed=seed)
+        train_task(read_settings(run / CONFIG) if begun else asked, run, begun)
         write_paper_tables(folder, settings, seeds)
 
     count = len(trainings)

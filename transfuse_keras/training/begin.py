@@ -143,10 +143,14 @@ def train_folds(given, out, resume, source, devices, job, wanted):
     if settings.time_limit:
         settings = replace(settings, time_limit=settings.time_limit / count)
     folder = Path(out) if out else choose_run_folder(None, f"{settings.task.name}-folds")
+
+    def train_fold(run, fold, begun):
+        # what was found on the data of a fold that was begun is in its own settings alone
+        own = read_settings(run / CONFIG) if begun else replace(settings, fold=fold)
+        train_task(own, run, begun, devices, **wanted)
+
     cross_validate(
-        lambda run, fold, resume: train_task(
-            replace(settings, fold=fold), run, resume, devices, **wanted
-        ),
+        train_fold,
         plain,
         folder,
         count,
