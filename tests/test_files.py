@@ -57,7 +57,9 @@ def test_a_folder_is_the_old_or_the_new_one_wherever_it_is_killed(tmp_path, numb
         except Killed:
             pass
     if entry == "a reader":
-        assert content(files.settle(folder)) in (OLD, NEW)
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(files, "SETTLED", -1)  # as if it were long ago
+            assert content(files.settle(folder)) in (OLD, NEW)
         return
     if entry == "a resumed run":
         files.remove_leftovers(tmp_path)
@@ -91,8 +93,12 @@ def test_a_graph_is_never_beside_the_weights_of_another(tmp_path, number):
         assert path.read_text() == "new" and len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_model_that_was_moved_aside_is_found(tmp_path):
+def test_a_model_that_was_moved_aside_is_found_but_not_taken_from_a_living_writer(
+    tmp_path, monkeypatch
+):
     write(tmp_path / ".old.saved_model", "old")
+    assert not files.settle(tmp_path / "saved_model").exists()
+    monkeypatch.setattr(files, "SETTLED", -1)  # as if it were long ago
     assert find_members(tmp_path / "saved_model") == [tmp_path / "saved_model"]
     assert content(tmp_path / "saved_model") == OLD
 

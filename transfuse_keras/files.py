@@ -9,13 +9,14 @@ import re
 import shutil
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from transfuse_keras.errors import blaming
 
 TEMPORARY_PREFIX = ".part."  # begins the name of what is not complete
 OLD_PREFIX = ".old."  # begins the name of what is being replaced
+SETTLED = 5  # seconds after which nobody is in the middle of replacing a folder
 WINDOWS = sys.platform == "win32"
 PAUSES = (0.01, 0.1, 1)  # seconds
 
@@ -69,9 +70,11 @@ def recover(old):
 
 def settle(path):
     """`path`, where a folder is put back if a process was killed between moving it aside and
-    putting its replacement there."""
-    if not path.exists():
-        recover(path.with_name(OLD_PREFIX + path.name))
+    putting its replacement there, some seconds ago: a living one needs no longer."""
+    old = path.with_name(OLD_PREFIX + path.name)
+    if not path.exists() and old.exists() and time.time() - old.stat().st_ctime > SETTLED:
+        with suppress(OSError):  # a folder that only its owner may change
+            recover(old)
     return path
 
 

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from transfuse_keras.data.volumes import read_slices
 from transfuse_keras.errors import InputError
-from transfuse_keras.files import write_json
+from transfuse_keras.files import read_json, write_json
 from transfuse_keras.inference import predict_files as module
 from transfuse_keras.inference.predict_files import predict_files
 from transfuse_keras.inference.predictor import Predictor
@@ -178,7 +178,7 @@ def test_all_folds_on_volumes_clean_up_as_their_cross_validation_did(tmp_path, m
     assert pieces(folds[0])[0] == [2, 2]  # a fold alone is a model as any other
 
 
-def test_flips_and_tiles_reach_the_model(run_folder, tmp_path, monkeypatch):
+def test_flips_and_tiles_reach_the_model(run_folder, tmp_path, monkeypatch, caplog):
     shapes = []
 
     def run(images):
@@ -192,6 +192,11 @@ def test_flips_and_tiles_reach_the_model(run_folder, tmp_path, monkeypatch):
     # 40 x 60 in tiles of 16 x 32 that overlap by half
     assert shapes == [(n, *SIZE, 3) for n in (8, 4) for _ in range(4)]
     np.testing.assert_array_equal(read(tmp_path / "out" / "a.png"), blocks()[..., 0])
+    assert "white balance" not in caplog.text
+    balanced = {**read_json(model / "config.json"), "recipe": {"white_balance": [0.7, 0.6, 0.5]}}
+    write_json(model / "config.json", balanced)
+    predict_files(model, [tmp_path / "a.png"], tmp_path / "again", flips="hv", tile=True)
+    assert "each tile gets its white balance by itself" in caplog.text
 
 
 def test_unreadable_files_do_not_stop_the_others(run_folder, tmp_path, capsys):

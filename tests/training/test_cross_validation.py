@@ -1,7 +1,7 @@
 import json
 import math
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import cv2
@@ -21,12 +21,13 @@ from transfuse_keras.metrics.calibration import (
     pool_calibration,
 )
 from transfuse_keras.runs.settings import Settings, describe_settings
-from transfuse_keras.tasks import Task, hip
+from transfuse_keras.tasks import Recipe, Task, hip
 from transfuse_keras.training.cross_validation import (
     average_class_dice,
     cross_validate,
     improves_all,
 )
+from transfuse_keras.training.series import begin_series
 
 SETTINGS = {"seed": 0, "size": (2, 3)}
 
@@ -222,6 +223,16 @@ def test_the_mean_that_decides_is_that_of_nnunet():
     assert average_class_dice(rows) == {"a": 0.4}
     assert math.isnan(average_class_dice(rows[2:])["a"])
     assert not improves_all({"a": 0.5, "b": math.nan}, {"a": 0.5, "b": math.nan})
+
+
+def test_a_series_of_an_earlier_release_goes_on_with_the_defaults_of_what_is_new(tmp_path):
+    asked = json.loads(json.dumps({"recipe": asdict(Recipe()), "seed": 1}))
+    before = {**asked, "recipe": {k: v for k, v in asked["recipe"].items() if k != "white_balance"}}
+    write_json(tmp_path / "series.json", before)
+    begin_series(tmp_path, "series.json", asked, resume=True)
+    changed = {**asked, "recipe": {**asked["recipe"], "white_balance": True}}
+    with pytest.raises(InputError, match="other settings"):
+        begin_series(tmp_path, "series.json", changed, resume=True)
 
 
 def test_folds_are_resumed_one_by_one(tmp_path):

@@ -58,8 +58,8 @@ def test_a_run_keeps_the_colour_of_its_training_images(settings, tmp_path):
         export_model(run, ["pytorch"])
 
 
-def test_a_start_from_other_colours_is_told(tmp_path, caplog):
+def test_a_start_that_loses_the_white_balance_is_told(tmp_path, caplog):
     source = TransFuse("U-Ti", (32, 32, 3), white_balance=(0.5, 0.5, 0.5))
     source.save(tmp_path / "model.keras")
     TransFuse("U-Ti", (32, 32, 3), weights=tmp_path / "model.keras")
-    assert "white balance (0.5, 0.5, 0.5), this model has None" in caplog.text
+    assert "was trained with white balance, and this training has none" in caplog.text

@@ -91,7 +91,10 @@ def add_training(command, weights, seed=True):
     add_weights(add, f"the task's, else {weights}")
     add("--skip-heads", action="store_true", help="do not load the weights of the three heads")
     add = command.add_argument_group("training").add_argument
-    recipe = "paper (default with pretrained weights) or scratch (default on data without them)"
+    recipe = (
+        "paper (default with pretrained weights), scratch (default on data without them) or "
+        "scratch-v1, without white balance"
+    )
     add("--recipe", choices=list(RECIPE_CHANGES), help=recipe)
     seen = "how often each image is seen (default: the task's)"
     add("--epochs", type=int, metavar="N", help=seen)

@@ -1,19 +1,23 @@
 """Colours of training images as the layer `WhiteBalance` makes them, before they are augmented."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 
 from transfuse_keras.data.samples import spread_evenly
+from transfuse_keras.data.threads import one_thread_each
 
 LEAST_MEAN = 0.02  # as of the layer
-SEEN = 256  # images of which the mean colour is taken
+SEEN = 64  # images of which the mean colour is taken
 
 
 def find_mean_colour(samples):
     """The mean of image / 255 of samples, one value per channel, to 4 digits: the mean over their
     images, of SEEN at most, spread evenly."""
     chosen = spread_evenly(samples, SEEN)
-    means = [sample.read()[0].mean(axis=(0, 1)) / 255 for sample in chosen]
+    with one_thread_each(), ThreadPoolExecutor() as pool:
+        means = list(pool.map(lambda sample: sample.read()[0].mean(axis=(0, 1)) / 255, chosen))
     return tuple(np.mean(means, axis=0).round(4).tolist())
 
 

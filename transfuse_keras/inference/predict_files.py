@@ -13,7 +13,7 @@ import numpy as np
 from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.readers import read_image, with_channels
 from transfuse_keras.errors import InputError, quantity
-from transfuse_keras.files import write_table
+from transfuse_keras.files import read_json, write_table
 from transfuse_keras.inference.ensemble import average_predictors, refuse_other_sizes
 from transfuse_keras.inference.inputs import find_inputs
 from transfuse_keras.inference.masks import clean, to_masks
@@ -30,6 +30,7 @@ from transfuse_keras.inference.progress import with_progress
 from transfuse_keras.inference.review import Review
 from transfuse_keras.inference.video import predict_film, refuse_films, split_films
 from transfuse_keras.runs.fitting import known_together
+from transfuse_keras.runs.folder import CONFIG, find_run
 from transfuse_keras.runs.members import find_cleanup
 from transfuse_keras.runs.metadata import keep_ranges
 from transfuse_keras.runs.trust import read_trust
@@ -209,10 +210,21 @@ def settle(members, task=None, threshold=None, flips=None, tile=False):
     flips = choose_flips(flips, task)
     if tile and task.field is not None:
         raise InputError(f"The task {task.name} is on volumes, which are not cut into tiles.")
+    if tile and any(map(has_white_balance, members)):
+        log.warning(
+            "--tile: each tile gets its white balance by itself; one that shows little but a "
+            "lesion gets other colours than in training."
+        )
     if threshold is None and known is not None:
         threshold = known[1]
     threshold = check_thresholds(0.5 if threshold is None else threshold, task.classes)
     return task, threshold, flips
+
+
+def has_white_balance(path):
+    """Whether the run that a model is of says so."""
+    run = find_run(path)
+    return bool(run and (read_json(run / CONFIG) or {}).get("recipe", {}).get("white_balance"))
 
 
 def describe_origin(members, threshold, flips, tile, seg):

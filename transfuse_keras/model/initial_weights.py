@@ -65,10 +65,10 @@ def load_weights(
         load_branches(model, lambda names: [find_weights(path, name) for name in names], context)
     elif path.is_dir() or path.suffix == ".keras":
         own = read_model(path)
-        if own.white_balance != model.white_balance:
+        if own.white_balance and not model.white_balance:
             log.warning(
-                f"{source}: was trained with the white balance {own.white_balance}, this model "
-                f"has {model.white_balance}."
+                f"{source}: was trained with white balance, and this training has none; --recipe "
+                "scratch gives it that of its own images."
             )
         try:
             load_official(model, official_state(own), skip_heads, own.position_grid, context)

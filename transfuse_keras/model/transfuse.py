@@ -48,8 +48,9 @@ class TransFuse(keras.Model):
             copied, and it gets images normalised with `normalization`.
         normalization: (mean, std) of image / 255, one value per channel, instead of what the
             branches' published weights expect.
-        white_balance: the mean of image / 255, one value per channel, that the graph first gives
-            every image, see `WhiteBalance`; None: images stay as they are, as in the paper.
+        white_balance: the mean of image / 255, one value per channel, that the graph gives every
+            image before it predicts, see `WhiteBalance`; for training `dataset` gives it, with
+            `white_balance=model.white_balance`. None: images stay as they are, as in the paper.
 
     Call: images (B, H, W, C), float32, RGB / 255 normalised with `normalization` ->
     {"mask", "transformer", "fusion"}: float32 logits (B, H, W, M); of a variant whose branches are

@@ -85,6 +85,9 @@ def fit_model(settings, splits, run, progress, distributed, trackers):
         settings = replace(settings, downloads=pin_downloads(settings))
     if settings.recipe.white_balance is True:
         colour = find_mean_colour(splits["train"])
+        log.info(
+            f"White balance: every image gets the mean colour of the training images, {colour}."
+        )
         settings = replace(settings, recipe=replace(settings.recipe, white_balance=colour))
     recipe = settings.recipe
     with all_devices() if distributed else nullcontext(), computing_in(settings.precision):

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from dataclasses import asdict
 
 import keras
 
@@ -10,6 +11,7 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.files import read_json, write_json
 from transfuse_keras.runs.folder import COMPLETE, CONFIG, is_used
 from transfuse_keras.runs.lock import locked
+from transfuse_keras.tasks.task import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ def begin_series(folder, name, settings, resume):
     path = folder / name
     settings = json.loads(json.dumps(settings))  # as they come back: lists for tuples
     if path.is_file() and resume:
-        if read_json(path) != settings:
+        if with_new_fields(read_json(path)) != settings:
             raise InputError(f"{path}: was made with other settings; repeat those, or give --out.")
         return
     if folder.exists() and not folder.is_dir() or is_used(folder):
@@ -35,6 +37,13 @@ def begin_series(folder, name, settings, resume):
         raise InputError(f"{folder}: already holds something else; {remedy}.")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, settings)
+
+
+def with_new_fields(plain):
+    """Settings of an earlier release, with the defaults of what its recipes did not have."""
+    if not isinstance(plain, dict) or not isinstance(plain.get("recipe"), dict):
+        return plain
+    return {**plain, "recipe": {**json.loads(json.dumps(asdict(Recipe()))), **plain["recipe"]}}
 
 
 def train_series(folder, runs, train):
