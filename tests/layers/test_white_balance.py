@@ -28,7 +28,14 @@ def test_every_image_gets_the_same_mean_colour():
 def test_another_light_changes_nothing_and_a_black_channel_stays_dark():
     images = np.random.default_rng(0).uniform(0.2, 1, (1, 8, 8, 3))
     np.testing.assert_allclose(balanced(images * [0.5, 0.9, 0.7]), balanced(images), atol=1e-6)
-    assert balanced(np.full((1, 8, 8, 3), 0.002)).max() < 0.07
+    np.testing.assert_allclose(balanced(np.full((1, 8, 8, 3), 0.002)), 0.02, atol=1e-6)
+
+
+def test_dark_images_of_one_colour_stay_as_they_are():
+    """As fluorescence: a mean of 0.01 in one channel and nothing in the others."""
+    images = np.random.default_rng(0).uniform(0, 0.02, (1, 64, 64, 3)) * [0, 1, 0]
+    layer = WhiteBalance(images.mean(axis=(0, 1, 2)), (0.0,) * 3, (1.0,) * 3)
+    np.testing.assert_allclose(np.asarray(layer(images)), images, atol=1e-6)
 
 
 def test_what_would_be_brighter_than_white_is_white():

@@ -49,7 +49,7 @@ def test_colours_are_balanced_from_random_weights_but_not_of_volumes():
     assert not parse_settings(given, planned).recipe.white_balance
 
 
-@pytest.mark.parametrize("colour", [(0.5, 0.5), (140, 120, 110), (0.0, 0.5, 0.5)])
+@pytest.mark.parametrize("colour", [(0.5, 0.5), (140, 120, 110), (-0.1, 0.5, 0.5)])
 def test_a_white_balance_that_cannot_be_is_refused(colour):
     task = replace(hip, recipe=replace(hip.recipe, weights="none", white_balance=colour))
     with pytest.raises(InputError, match="white_balance is True, False or a mean"):

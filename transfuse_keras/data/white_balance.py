@@ -8,7 +8,7 @@ import numpy as np
 from transfuse_keras.data.samples import spread_evenly
 from transfuse_keras.data.threads import one_thread_each
 
-LEAST_MEAN = 0.02  # as of the layer
+MOST = 10.0  # as of the layer
 SEEN = 64  # images of which the mean colour is taken
 
 
@@ -30,6 +30,7 @@ def balance_colours(images, colour):
     """
     levels = np.arange(256)[:, None]
     for image in images:
-        gain = colour / np.maximum(image.mean(axis=(0, 1)) / 255, LEAST_MEAN)
+        found = np.maximum(image.mean(axis=(0, 1)) / 255, 1e-6)
+        gain = np.minimum(np.divide(colour, found), MOST)
         table = np.clip(np.round(levels * gain), 0, 255).astype("uint8")[None]
         image[...] = cv2.LUT(np.ascontiguousarray(image), table).reshape(image.shape)

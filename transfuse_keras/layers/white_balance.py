@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-LEAST_MEAN = 0.02  # of 1: a channel that is darker is made brighter by no more than this one
+MOST = 10.0  # times: a black image is not made bright
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
@@ -46,7 +46,8 @@ class WhiteBalance(layers.Layer):
         )
         shades = x * std + mean
         found = ops.mean(shades, axis=(1, 2), keepdims=True)
-        balanced = shades * (colour / ops.maximum(found, LEAST_MEAN))
+        gain = ops.minimum(colour / ops.maximum(found, 1e-6), MOST)
+        balanced = shades * gain
         return (ops.minimum(balanced, 1.0) - mean) / std
 
     def compute_output_shape(self, input_shape):

@@ -119,11 +119,11 @@ class Settings:
         if colour and self.task.field is not None:
             faults.append("The recipe's white_balance is for images; volumes have no colours.")
         elif isinstance(colour, tuple) and (
-            len(colour) != self.task.inputs or not all(0 < x <= 1 for x in colour)
+            len(colour) != self.task.inputs or not all(0 <= x <= 1 for x in colour)
         ):
             faults.append(
-                "The recipe's white_balance is True, False or a mean of image / 255, above 0 and "
-                f"up to 1, for each of {self.task.inputs} channels, not {colour}."
+                "The recipe's white_balance is True, False or a mean of image / 255, from 0 to 1, "
+                f"for each of {self.task.inputs} channels, not {colour}."
             )
         if not self.validation and (self.threshold == "auto" or recipe.patience):
             faults.append(
