@@ -42,11 +42,11 @@ def probabilities_by(model):
     from transfuse_keras.devices import exact_products
 
     def run(images):
-        if model.mask_model.predict_function is None:
-            trace_for_any_batch(model.mask_model)
         normalize = normalizer(model.normalization, images.dtype)
         inputs = np.stack([normalize(image) for image in images])
         with exact_products():
+            if model.mask_model.predict_function is None:
+                trace_for_any_batch(model.mask_model)
             return expit(np.asarray(model.mask_model.predict_on_batch(inputs)))
 
     return run
