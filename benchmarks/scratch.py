@@ -5,10 +5,9 @@
 
 DIR are folders as `transfuse train --data` takes them for the tasks skin and hip, and Kvasir-SEG
 with its official split for polyp. The first candidates add one to another up to the recipe
-"scratch-v1"; each of the others changes one thing in that, white balance being what makes it the
-recipe "scratch". Trains every candidate with every seed for
-the same number of epochs and prints a markdown table of the best validation Dice. Called again with
-the same --out it goes on where it was stopped.
+"scratch-v1"; each of the others changes one thing in that; with white balance it is "scratch".
+Trains every candidate with every seed for the same number of epochs and prints a markdown table of
+the best validation Dice. Called again with the same --out it goes on where it was stopped.
 """
 
 import argparse

@@ -1,9 +1,12 @@
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from data.files import binary_folder
 
+from transfuse_keras.data.pipeline import dataset
 from transfuse_keras.data.white_balance import find_mean_colour
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.export_model import export_model
@@ -16,6 +19,7 @@ from transfuse_keras.tasks import skin
 from transfuse_keras.training.fit import create_order, read_batches
 from transfuse_keras.training.train import find_run_splits, train_task
 
+ROOT = Path(__file__).parents[2]
 SMALL = {"variant": "U-Ti", "image_size": (32, 32), "epochs": 1, "batch_size": 4}
 
 
@@ -40,6 +44,32 @@ def test_training_images_have_the_colour_before_they_are_augmented(settings):
     np.testing.assert_allclose(seen.mean(axis=(1, 2)), np.tile(colour, (len(seen), 1)), atol=0.01)
     judged = np.asarray(next(iter(validation))[0])  # the model balances these itself
     assert np.abs(judged.mean(axis=(1, 2)) - colour).max() > 0.05
+
+
+def test_a_dataset_balances_training_images_alone(tmp_path):
+    data = binary_folder(tmp_path, [f"p{number}" for number in range(12)])
+    colour, plain = (0.3, 0.25, 0.2), ((0.0,) * 3, (1.0,) * 3)
+
+    def means(split, white_balance):
+        batches = dataset(
+            *(skin, data, split, (32, 32)),
+            augment=False,
+            normalization=plain,
+            white_balance=white_balance,
+        )
+        return np.asarray(next(iter(batches))[0]).mean(axis=(1, 2))
+
+    found = means("train", colour)
+    np.testing.assert_allclose(found, np.tile(colour, (len(found), 1)), atol=0.01)
+    np.testing.assert_array_equal(means("val", colour), means("val", None))
+
+
+def test_the_lines_of_the_page_run():
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(block, names := {})
+    assert names["model"].white_balance == (0.72, 0.62, 0.57)
+    assert next(iter(names["data"]))[0].shape[1:] == names["model"].input_shape[1:]
 
 
 @pytest.mark.slow

@@ -8,9 +8,14 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std of RGB /
 
 def default_normalization(channels):
     """ImageNet's for RGB, its average for grayscale."""
+    return adapt_normalization(IMAGENET, channels)
+
+
+def adapt_normalization(normalization, channels):
+    """(mean, std) of RGB for a number of channels: any but 3 take their average."""
     if channels == 3:
-        return IMAGENET
-    return tuple((sum(values) / 3,) * channels for values in IMAGENET)
+        return normalization
+    return tuple((sum(values) / 3,) * channels for values in normalization)
 
 
 def keeps_z_scores(normalization):

@@ -8,7 +8,7 @@ import numpy as np
 from transfuse_keras.data.samples import spread_evenly
 from transfuse_keras.data.threads import one_thread_each
 
-MOST = 10.0  # as of the layer
+MOST_GAIN = 10.0  # as of the layer
 SEEN = 64  # images of which the mean colour is taken
 
 
@@ -31,6 +31,6 @@ def balance_colours(images, colour):
     levels = np.arange(256)[:, None]
     for image in images:
         found = np.maximum(image.mean(axis=(0, 1)) / 255, 1e-6)
-        gain = np.minimum(np.divide(colour, found), MOST)
+        gain = np.minimum(np.divide(colour, found), MOST_GAIN)
         table = np.clip(np.round(levels * gain), 0, 255).astype("uint8")[None]
         image[...] = cv2.LUT(np.ascontiguousarray(image), table).reshape(image.shape)

@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-MOST = 10.0  # times: a black image is not made bright
+MOST_GAIN = 10.0  # times: a black image is not made bright
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
@@ -46,7 +46,7 @@ class WhiteBalance(layers.Layer):
         )
         shades = x * std + mean
         found = ops.mean(shades, axis=(1, 2), keepdims=True)
-        gain = ops.minimum(colour / ops.maximum(found, 1e-6), MOST)
+        gain = ops.minimum(colour / ops.maximum(found, 1e-6), MOST_GAIN)
         balanced = shades * gain
         return (ops.minimum(balanced, 1.0) - mean) / std
 

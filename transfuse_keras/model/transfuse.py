@@ -10,6 +10,7 @@ import keras
 
 from transfuse_keras.backbones import as_pyramid
 from transfuse_keras.backbones.vit import PATCH_SIZE
+from transfuse_keras.data.normalization import adapt_normalization
 from transfuse_keras.devices import has_processes, replicas, resolve_jit
 from transfuse_keras.layers import WhiteBalance
 from transfuse_keras.layers.exchange import averaged_over_processes
@@ -408,11 +409,3 @@ class TransFuse(keras.Model):
             "white_balance": self.white_balance,
             "name": self.name,
         }
-
-
-def adapt_normalization(normalization, channels):
-    """(mean, std) of RGB for a number of channels: any but 3 take their average."""
-    mean, std = normalization
-    if channels == 3:
-        return mean, std
-    return (sum(mean) / 3,) * channels, (sum(std) / 3,) * channels
