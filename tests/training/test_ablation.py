@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from conftest import SMALLEST
@@ -7,7 +8,7 @@ from transfuse_keras.cli import main
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json, write_table
 from transfuse_keras.model.variants import VARIANTS
-from transfuse_keras.runs.settings import Settings
+from transfuse_keras.runs.settings import Settings, describe_settings
 from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import Recipe
 from transfuse_keras.training import ablation
@@ -77,6 +78,27 @@ def test_intervals_are_over_patients(tmp_path):
     leave_run(tmp_path / "E.1-seed0", cases, {case: case[0] for case in cases})
     found = ablation.read_scores(tmp_path, "E.1", 1, ("dice",))
     assert found == {"dice": "0.600 [0.500, 0.700] (0.600)"}
+
+
+@pytest.mark.slow
+def test_a_row_that_was_begun_keeps_what_was_found_on_its_data(tmp_path, monkeypatch):
+    trained = []
+
+    def train(asked, run, resume):
+        trained.append(asked.recipe.white_balance)
+        if not resume:
+            run.mkdir(parents=True)
+            found = replace(asked.recipe, white_balance=(0.7, 0.6, 0.5))
+            write_json(run / "config.json", describe_settings(replace(asked, recipe=found)))
+            raise KeyboardInterrupt
+        write_json(run / "metrics.json", {})
+
+    monkeypatch.setattr(ablation, "train_task", train)
+    monkeypatch.setattr(ablation, "write_paper_tables", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        ablate(settings(), [6], tmp_path / "out", seeds=1, rows=["F.2"])
+    ablate(settings(), [6], tmp_path / "out", seeds=1, rows=["F.2"], resume=True)
+    assert trained == [False, (0.7, 0.6, 0.5)]
 
 
 @pytest.mark.slow
