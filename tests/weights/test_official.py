@@ -236,6 +236,16 @@ def test_an_exported_model_comes_back_with_its_probabilities(tmp_path, smallest,
     np.testing.assert_allclose(found[0, ::3, ::3], corners, atol=1e-6)
 
 
+@pytest.mark.release
+def test_the_same_probabilities_come_back_at_every_input_size(tmp_path, smallest):
+    for size in SIZES:
+        model, again = (smallest((*size, 3)) for _ in range(2))
+        export_pytorch(model, tmp_path / "own.safetensors")
+        load_official(again, tmp_path / "own.safetensors")
+        image = input_image((1, 3, *size))
+        np.testing.assert_array_equal(again.mask_model(image), model.mask_model(image), str(size))
+
+
 def test_a_grid_that_is_none_is_refused(tmp_path, smallest):
     model, path = smallest(), tmp_path / "own.safetensors"
     for grid, word in (("2x4", "2x4"), ("two", "two")):
