@@ -17,8 +17,9 @@ from transfuse_keras.files import format_table
 log = logging.getLogger(__name__)
 
 CAPTION = """\
-Difference: second - first, with its bootstrap 95 % interval. p: permutation test; patients are
-resampled and permuted, each with all its cases. Holm: p corrected for all rows of this table.
+Difference: second - first, with its bootstrap 95 % interval. p: permutation test; groups are
+resampled and permuted, each with all its cases: patients, or cases where no patient is known.
+Holm: p corrected for all rows of this table.
 A distance with penalty is the image's diagonal where the prediction alone is empty."""
 
 
@@ -128,4 +129,4 @@ def format_comparison(rows):
         )
         for row in rows
     ]
-    return [*format_table((*heads, "cases", "patients"), cells, 2), "", *CAPTION.splitlines()]
+    return [*format_table((*heads, "cases", "groups"), cells, 2), "", *CAPTION.splitlines()]
