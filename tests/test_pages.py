@@ -67,6 +67,7 @@ LEFT = {  # how commands begin that are not run here -> why
     "python benchmarks/gpu.py": "a GPU, or minutes; test_gpu.py",
     "python benchmarks/peers.py": "trains three models; test_peers.py",
     "python benchmarks/devices.py": "minutes",
+    "python benchmarks/pretrain.py": "half an hour of training",
     "python benchmarks/scratch.py": "hours of trainings",
     "python benchmarks/scaling.py": "minutes",
     "python docs/models/make.py": "trains for minutes",
