@@ -44,6 +44,7 @@ def test_differences_are_paired_by_case(tmp_path, capsys):
     assert head.split()[:2] == ["metric", "class"] and "Holm" in head
     assert first_row.split()[:2] == ["dice", "mean"]
     assert f"{rows['mean']['difference']:+.4f} [" in first_row
+    assert head.split()[-2:] == ["cases", "groups"] and first_row.split()[-2:] == ["20", "20"]
 
 
 def write_images(folder, dice, patients, distances=None):
