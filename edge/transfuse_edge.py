@@ -49,13 +49,15 @@ class Segmenter:
         classes: names of the M classes.
         thresholds: list of M floats.
         exclusive: whether a pixel belongs to one class at most.
+        single: names of the classes of which an image shows one connected component at most.
         value_range: (black, white) of images of more than 8 bits, or None.
 
     Raises: InputError if a file is missing, damaged or of a task on volumes.
     """
 
     def __init__(self, path, threads=None):
-        self.classes, self.thresholds, self.exclusive, self.value_range = read_about(path)
+        about = read_about(path)
+        self.classes, self.thresholds, self.exclusive, self.single, self.value_range = about
         threads = os.cpu_count() if threads is None else threads
         if threads < 1:
             raise InputError(f"threads must be 1 or more, not {threads}.")
@@ -99,7 +101,8 @@ class Segmenter:
         """Masks of an image, given as to `probabilities`: uint8 0/1 (H, W, M) at its own size.
 
         A mask is 1 where its probability reaches the threshold of its class; with `exclusive`,
-        only the most probable class of a pixel can be.
+        only the most probable class of a pixel can be. Of a `single` class only the connected
+        component with the highest mean probability stays.
         """
         probabilities = self.probabilities(image)
         # compared in the precision of the probabilities, so that 0.3 reaches 0.3
@@ -107,11 +110,24 @@ class Segmenter:
         if self.exclusive:
             best = probabilities.argmax(axis=-1)[..., None]
             masks &= best == np.arange(len(self.classes))
-        return masks.astype("uint8")
+        masks = masks.astype("uint8")
+        for k in map(self.classes.index, self.single):
+            masks[..., k] = surest_component(masks[..., k], probabilities[..., k])
+        return masks
+
+
+def surest_component(mask, probabilities):
+    """Of a mask uint8 (H, W) only the connected component with the highest mean probability."""
+    count, labels = cv2.connectedComponents(np.ascontiguousarray(mask), connectivity=4)
+    if count <= 2:  # the background is one of them
+        return mask
+    sums = np.bincount(labels.ravel(), probabilities.ravel())
+    return (labels == 1 + (sums / np.bincount(labels.ravel()))[1:].argmax()).astype("uint8")
 
 
 def read_about(path):
-    """Classes, thresholds, exclusive and value range of a .tflite by the .json beside it."""
+    """Classes, thresholds, exclusive, single classes and value range of a .tflite by the .json
+    beside it."""
     file = Path(f"{path}.json")
     for part in (Path(path), file):
         if not part.is_file():
@@ -120,7 +136,10 @@ def read_about(path):
         about = json.loads(file.read_text(encoding="utf-8"))
         classes, exclusive, values = about["classes"], about["exclusive"], about["input"]["values"]
         thresholds = [float(x) for _, x in zip(classes, about["thresholds"], strict=True)]
-        value_range = about["input"].get("value_range")  # files of former versions lack it
+        # files of former versions lack these
+        single, value_range = about.get("single", []), about["input"].get("value_range")
+        if not set(single) <= set(classes):
+            raise ValueError(f"single is {single}")
         if value_range is not None:
             low, high = value_range = [float(x) for x in value_range]
             if not low < high:
@@ -129,7 +148,7 @@ def read_about(path):
         raise InputError(f"{file}: damaged ({error}); export the model again.") from error
     if values != "RGB, 0-255":
         raise InputError(f"{path}: takes no images, but slices of volumes, {values}.")
-    return classes, thresholds, exclusive, value_range
+    return classes, thresholds, exclusive, single, value_range
 
 
 def resize(image, size):

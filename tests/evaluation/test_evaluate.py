@@ -9,6 +9,7 @@ from sklearn.calibration import calibration_curve
 from transfuse_keras.evaluation.cases import read_cases
 from transfuse_keras.evaluation.evaluate import evaluate, score_case
 from transfuse_keras.evaluation.protocols import describe_protocol
+from transfuse_keras.evaluation.results import score_samples
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.files import write_table
 from transfuse_keras.inference.predictor import Predictor
@@ -90,7 +91,7 @@ def test_a_volume_is_scored_in_three_dimensions(tmp_path):
     task = Task("blocks", ("block",), channels=1, field=(16.0, 16.0))
     model = brightness((32, 16), 1, 1, gain=1)
     result = evaluate(model, [sample], task, folder=tmp_path)
-    (row,), ((cleaned,),) = result.rows, result.cleaned.values()
+    (row,), ((cleaned,),) = result.rows, result.others.values()
     assert row["case"] == "volume" and 0.9 < row["dice"] < cleaned["dice"] == 1
     assert row["hd_mm"] > cleaned["hd_mm"] == 0  # the clean-up takes the speck away
     path, masks = sample.saved
@@ -120,11 +121,35 @@ def square_sample():
     return StubSample(255 * masks, masks)
 
 
+def two_lesions():
+    """A lesion of 4 x 4 pixels, its truth; and another spot, as large and less bright."""
+    image, truth = np.zeros((16, 16, 3), "uint8"), np.zeros((16, 16, 1), "uint8")
+    image[2:6, 2:6], image[10:14, 10:14], truth[2:6, 2:6] = 255, 200, 1
+    return StubSample(image, truth)
+
+
+def test_of_a_single_class_the_surest_component_is_scored_and_all_beside_it(tmp_path, caplog):
+    caplog.set_level("INFO")
+    task, model = replace(skin, protocols=()), brightness((16, 16), classes=1)
+    found = score_samples(tmp_path, model, task, [two_lesions()], {"lesion": 0.5})
+    assert found["mean"]["dice"] == 1 and "cases-uncut.csv" in found["protocol"]
+    (uncut,) = read_cases(tmp_path / "cases-uncut.csv")
+    assert uncut["dice"] == pytest.approx(2 / 3)
+    assert "mean Dice 1.0000, with all of them 0.6667" in caplog.text
+    assert "single=()" not in caplog.text  # where it helps there is nothing to change
+    several = two_lesions()
+    several.masks[10:14, 10:14] = 1
+    score_samples(tmp_path, model, task, [several], {"lesion": 0.5})
+    assert "single=()" in caplog.text
+    every = replace(task, single=())
+    assert score_samples(tmp_path, model, every, [several], {"lesion": 0.5})["mean"]["dice"] == 1
+
+
 def test_cases_are_scored_at_their_own_size(tmp_path):
     result = evaluate(brightness((8, 8)), [square_sample()], hip)
     assert [row["class"] for row in result.rows] == list(hip.classes)
     assert all(row["case"] == "case" and row["dice"] > 0.9 for row in result.rows)
-    assert all(row["hd_mm"] < 1.5 for row in result.rows) and not result.cleaned
+    assert all(row["hd_mm"] < 1.5 for row in result.rows) and not result.others
     write_table(tmp_path / "cases.csv", result.rows)
     with (tmp_path / "cases.csv").open() as file:
         dices = [float(row["dice"]) for row in csv.DictReader(file)]

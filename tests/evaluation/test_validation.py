@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
@@ -9,6 +10,7 @@ from sklearn.metrics import f1_score
 from transfuse_keras.evaluation.evaluate import evaluate
 from transfuse_keras.evaluation.validation import GRID, choose_thresholds, count_validation
 from transfuse_keras.files import read_json
+from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predictor import Predictor
 from transfuse_keras.metrics.temperature import count_logits
 from transfuse_keras.tasks import Task, polyp
@@ -66,6 +68,26 @@ def test_dice_at_every_threshold_is_the_f1_score_of_its_mask(exclusive):
                 ]
                 np.testing.assert_array_equal(merged, wanted[:, k])
     assert [validation.cases[name][0].shown for name in CLASSES] == [True, True, False]
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_of_a_single_class_the_surest_component_is_counted(exclusive):
+    """What is left out, the first rows, may belong to it and connect its parts."""
+    task, (image, truth) = Task("noise", CLASSES, exclusive=exclusive, single=("a",)), noise(0)
+    image[..., 0] = cv2.GaussianBlur(image[..., 0], (5, 5), 2)
+    validation = count_validation(brightness(3), [case(image, truth)], task, GRID)
+    maps, several = np.float32(image) / np.float32(255), 0
+    for j, threshold in enumerate(GRID):
+        masks = to_masks(maps, threshold, exclusive, [0])
+        several += not np.array_equal(masks, to_masks(maps, threshold, exclusive))
+        own = count_logits(maps[4:].reshape(-1, 3), masks[4:].reshape(-1, 3))
+        for k, name in enumerate(CLASSES):
+            (counts,) = validation.cases[name]
+            f1 = f1_score(truth[4:, :, k].ravel(), masks[4:, :, k].ravel(), zero_division=1)
+            assert counts.dices[j] == pytest.approx(f1, abs=1e-12)
+            inside = validation.counter.merge(counts.cut.get(j, counts.eligible), j)
+            np.testing.assert_array_equal(inside, own[1, k])
+    assert several > 2 and not validation.cases["b"][0].cut
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.2, 0.35, 1.0])

@@ -58,7 +58,9 @@ def test_an_exported_file_tells_the_size_that_it_takes(form, any_size):
         "input": {"size": [32, 48], "channels": 3, "values": "RGB, 0-255"},
         **{"quantize": "none", "scores": None, "data": "phantom", "versions": {"keras": "3"}},
     }
-    found = describe_exported("model.onnx", about)
+    assert describe_exported("model.onnx", about)["classes"] == "a from 0.5"  # a former version
+    found = describe_exported("model.onnx", about | {"single": ["a"]})
+    assert found["classes"] == "a from 0.5 (the surest component alone)"
     assert "32x48" in found["input"] and ("any size" in found["input"]) == any_size
     assert found["scores"] == "not scored" and "artificial" in found["trained on"]
 

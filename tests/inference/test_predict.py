@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from transfuse_keras.data.pictures import outline, overlay
 from transfuse_keras.data.resize import crop_field, uncrop_field
@@ -205,6 +206,32 @@ def test_the_largest_component_stays():
     kept = largest_component(np.stack([mask, tie, empty], axis=-1))
     np.testing.assert_array_equal(kept, np.stack([wanted, upper, empty], axis=-1))
     assert kept.dtype == np.uint8
+
+
+def test_of_a_single_class_the_surest_component_stays():
+    """Components by SciPy: a large one, one that touches it at a corner alone and is surer, and a
+    surer one of another class, which keeps all of its own."""
+    rng = np.random.default_rng(0)
+    mask = drawn("###... ###... ...##. ......")
+    probabilities = np.where(mask, rng.uniform(0.5, 0.8, mask.shape), 0.1).astype("float32")
+    probabilities[2, 3:5] = 0.75, 0.95  # the mean is the highest,
+    probabilities[0, 0] = 0.99  # not the maximum
+    labels, count = ndimage.label(mask)
+    means = ndimage.mean(probabilities, labels, range(1, count + 1))
+    wanted = labels == 1 + np.argmax(means)
+    np.testing.assert_array_equal(wanted, drawn("...... ...... ...##. ......"))
+    maps = np.stack([probabilities, probabilities], axis=-1)
+    masks = to_masks(maps, 0.5, single=[0])
+    np.testing.assert_array_equal(masks, np.stack([wanted, mask], axis=-1))
+    assert masks.dtype == np.uint8
+    np.testing.assert_array_equal(to_masks(maps, 0.98, single=[0, 1]), maps > 0.98)  # only one
+    assert not to_masks(maps, 1.0, single=[0, 1]).any()
+
+
+def test_of_equally_sure_components_the_first_stays():
+    maps = drawn("#..# #...").astype("float32")[..., None]
+    kept = to_masks(maps, 0.5, single=[0])[..., 0]
+    np.testing.assert_array_equal(kept, drawn("#... #..."))
 
 
 def test_the_largest_component_of_a_volume_spans_slices():

@@ -108,7 +108,7 @@ def test_a_task_and_its_thresholds_come_back(task, tmp_path):
     )
     found, kept = read_metadata(tmp_path / "model.tflite")
     assert kept == thresholds and not found.channel_suffixes
-    for name in ("name", "classes", "channels", "exclusive", "mirror_pairs", "field"):
+    for name in ("name", "classes", "channels", "exclusive", "single", "mirror_pairs", "field"):
         assert getattr(found, name) == getattr(task, name)
     assert found.mirrored_classes == task.mirrored_classes
 

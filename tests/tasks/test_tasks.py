@@ -129,6 +129,16 @@ def test_real_folders_are_found(name, counts):
     assert image.shape[-1] == task.channels and masks.any()
 
 
+def test_single_classes_are_classes_of_images():
+    assert replace(hip, single=("pelvis", "right_femur")).single_maps == [0, 2]
+    with pytest.raises(ValueError, match="single names hand"):
+        replace(hip, single=("hand",))
+    with pytest.raises(ValueError, match="single"):
+        replace(hip, single="pelvis")
+    with pytest.raises(ValueError, match="on images"):
+        replace(prostate, single=prostate.classes[:1])
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [

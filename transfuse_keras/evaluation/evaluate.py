@@ -25,7 +25,8 @@ class Evaluation:
     Attributes:
         rows: one dict per case and class: "case", "group" (its patient), "subgroup_<name>" for
             every attribute of the samples, then what `score_case` gives.
-        cleaned: the same of volumes after each way of `clean_up`, by its name; else empty.
+        others: the same of other masks, by their name: of volumes after each way of `clean_up`, of
+            a task with `single` classes with all their components, "uncut"; else empty.
         calibration: class -> {"ece", "bins"}, see `measure_calibration`.
         confusion: `count_confusion` of all cases together; None for a single class, and where the
             classes of a truth overlap.
@@ -33,7 +34,7 @@ class Evaluation:
     """
 
     rows: list[dict] = field(default_factory=list)
-    cleaned: dict[str, list[dict]] = field(default_factory=dict)
+    others: dict[str, list[dict]] = field(default_factory=dict)
     calibration: dict = field(default_factory=dict)
     confusion: list | None = None
     seconds: list[float] = field(default_factory=list)
@@ -66,7 +67,7 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, vi
         found, "Scoring", len(samples), disable=hidden
     ):
         result.seconds.append(seconds)
-        masks = to_masks(maps, thresholds, task.exclusive)
+        masks = to_masks(maps, thresholds, task.exclusive, task.single_maps)
         counted = (truth != IGNORED).all(axis=-1)
         histograms += count_reliability(maps[counted], truth[counted])
         overlapping |= bool((truth[counted].sum(axis=-1) > 1).any())
@@ -84,11 +85,13 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, vi
             rows = [{**row, **more} for row, more in zip(rows, scores, strict=True)]
         case = describe_case(sample, attributes)
         result.rows += [case | row for row in rows]
-        if task.field is not None:
-            for name, kept in clean_up(masks).items():
-                same = np.array_equal(kept, masks)
-                rows = scored if same else with_truth(kept, spacing)
-                result.cleaned.setdefault(name, []).extend(case | row for row in rows)
+        others = clean_up(masks) if task.field is not None else {}
+        if task.single:
+            others["uncut"] = to_masks(maps, thresholds, task.exclusive)
+        for name, other in others.items():
+            same = np.array_equal(other, masks)
+            rows = scored if same else with_truth(other, spacing)
+            result.others.setdefault(name, []).extend(case | row for row in rows)
     result.calibration = measure_calibration(histograms, task.classes)
     result.confusion = None if overlapping else confusion.tolist()
     return result

@@ -70,7 +70,10 @@ PROTOCOLS = {
         "S-measure, weighted F, E-measure and MAE as PySODMetrics defines them",
         score_like_pranet,
     ),
-    "isic": ("columns named 192x256 with image and truth at that size", score_like_isic),
+    "isic": (
+        "columns named 192x256 with image and truth at that size, and all components",
+        score_like_isic,
+    ),
 }
 
 
@@ -84,8 +87,14 @@ def describe_protocol(task, thresholds, unit, flips):
     surfaces = []
     if task.tolerance is not None and unit == "mm":
         surfaces = [f"nsd is the share of both surfaces within {task.tolerance:g} mm of the other"]
+    single = []
+    if task.single:
+        names = ", ".join(task.single)
+        single = [f"of {names} only the surest component counts, with all it is cases-uncut.csv"]
     mirrored = [f"mean over mirror images ({', '.join(flips)})"] if flips else []
-    return "; ".join([text, *surfaces, *(PROTOCOLS[name][0] for name in task.protocols), *mirrored])
+    return "; ".join(
+        [text, *surfaces, *single, *(PROTOCOLS[name][0] for name in task.protocols), *mirrored]
+    )
 
 
 def describe_thresholds(thresholds):

@@ -47,8 +47,9 @@ def score_samples(folder, predictor, task, samples, thresholds, flips="", trust=
         flips: average over mirror images, see `predict`.
         trust: Trust of the model, which is then checked on these samples; or None.
 
-    Writes: cases.csv, with a Trust quality.csv, of volumes predictions/ and a cases-<name>.csv for
-    each way of `clean_up`, overlays/ of a few cases and pictures/ of all, see `write_picture`.
+    Writes: cases.csv, with a Trust quality.csv, a cases-<name>.csv for the other masks of an
+    `Evaluation`, of volumes predictions/, overlays/ of a few cases and pictures/ of all, see
+    `write_picture`.
 
     Returns: what metrics.json says of the scores: `summarize`, "scored": the day, "protocol",
     "thresholds", "size_unit": of the sizes in cases.csv, "calibration", "confusion", "paper",
@@ -76,10 +77,12 @@ def score_samples(folder, predictor, task, samples, thresholds, flips="", trust=
     write_table(folder / "cases.csv", result.rows)
     if check and check.rows:
         write_table(folder / "quality.csv", check.rows)
-    for name, rows in result.cleaned.items():
+    for name, rows in result.others.items():
         write_table(folder / f"cases-{name}.csv", rows)
     write_overlays(folder / "overlays", samples, result.rows, packed)
     summary = summarize(result.rows)
+    if "uncut" in result.others:
+        tell_cut(task, summary, summarize(result.others["uncut"]))
     return {
         **summary,
         "scored": datetime.date.today().isoformat(),
@@ -97,6 +100,24 @@ def score_samples(folder, predictor, task, samples, thresholds, flips="", trust=
         **({"trust": check.summarize()} if check else {}),
         **summarize_sets(result.rows),
     }
+
+
+def tell_cut(task, kept, uncut):
+    """Log what it changed that of the `single` classes of a task one component stays.
+
+    Args:
+        task: Task.
+        kept, uncut: as of `summarize`, with it and without.
+    """
+    scores = [summary["mean"]["dice"] for summary in (kept, uncut)]
+    names = ", ".join(task.single)
+    if None not in scores:
+        lower = scores[0] < scores[1]
+        (log.warning if lower else log.info)(
+            "Of {} only the surest component is kept: mean Dice {:.4f}, with all of them {:.4f} "
+            "(cases-uncut.csv).".format(names, *scores)
+            + " If an image may show several, give single=() in a task file." * lower
+        )
 
 
 def summarize_sets(rows):

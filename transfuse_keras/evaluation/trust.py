@@ -36,7 +36,7 @@ def fit_trust(validation, train, thresholds):
         p = 1 / (1 + np.exp(-LOGITS / temperature[name]))
         threshold, expected, true = validation.grid.index(thresholds[name]), [], []
         for case in cases:
-            inside = merge(case.eligible, threshold)
+            inside = merge(case.cut.get(threshold, case.eligible), threshold)
             if inside.any():
                 size = inside.sum() + merge(case.pixels) @ p
                 expected.append(2 * (inside @ p) / size)

@@ -1,10 +1,11 @@
 """The validation cases, predicted once and counted, for thresholds and for trust."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from transfuse_keras.data.resize import IGNORED
+from transfuse_keras.inference.masks import surest_component
 from transfuse_keras.inference.predict import predict_samples
 from transfuse_keras.metrics.temperature import LOGIT_BINS, find_bins
 
@@ -20,12 +21,15 @@ class CaseCounts:
             those that become part of the mask if they reach its threshold.
         dices: Dice of the mask at each threshold.
         shown: whether the truth is not empty.
+        cut: index of a threshold -> the same as `eligible`, where the mask had several components
+            of which one stays.
     """
 
     pixels: np.ndarray
     eligible: np.ndarray
     dices: np.ndarray
     shown: bool
+    cut: dict[int, np.ndarray] = field(default_factory=dict)
 
 
 class Counter:
@@ -90,9 +94,9 @@ def count_validation(predictor, samples, task, grid, flips=""):
     """
     counter, cases = Counter(grid), {name: [] for name in task.classes}
     total = np.zeros((2, len(task.classes), LOGIT_BINS))
-    for _, _, truth, maps, _ in predict_samples(predictor, samples, task, flips):
+    for _, _, truth, whole, _ in predict_samples(predictor, samples, task, flips):
         counted = (truth != IGNORED).all(axis=-1)
-        maps, truth = maps[counted], truth[counted] == 1
+        maps, truth = whole[counted], truth[counted] == 1
         best, places = maps.argmax(axis=-1), counter.place(maps)
         for k, name in enumerate(task.classes):
             own = places[:, k]
@@ -100,10 +104,34 @@ def count_validation(predictor, samples, task, grid, flips=""):
             pixels, true = counter.count(own), counter.count(own[truth[:, k]])
             eligible, hit = counter.count(own[can]), counter.count(own[can & truth[:, k]])
             size, hits, found = true.sum(), counter.reached(hit), counter.reached(eligible)
-            dices = np.where(size + found, 2 * hits / np.maximum(size + found, 1), 1.0)
-            cases[name].append(CaseCounts(pixels, eligible, dices, bool(size)))
+            dices, cut = np.where(size + found, 2 * hits / np.maximum(size + found, 1), 1.0), {}
+            if k in task.single_maps:
+                masks = to_single(whole[..., k], whole.argmax(axis=-1) == k, counter.grid, task)
+                for t, mask in masks:
+                    kept = mask[counted]
+                    cut[t], both = counter.count(own[kept]), size + kept.sum()
+                    dices[t] = 2 * (kept & truth[:, k]).sum() / both if both else 1.0
+            cases[name].append(CaseCounts(pixels, eligible, dices, bool(size), cut))
             total[:, k] += counter.merge(pixels), counter.merge(true)
     return Validation(tuple(grid), counter, cases, total)
+
+
+def to_single(probabilities, best, grid, task):
+    """The masks of which one component stays, where there are several: pairs of (index of the
+    threshold, bool (H, W)).
+
+    Args:
+        probabilities: (H, W) of one class.
+        best: bool (H, W), where it is the most probable class.
+        grid: thresholds.
+        task: Task.
+    """
+    for t, threshold in enumerate(grid):
+        mask = probabilities >= threshold
+        mask = (mask & best if task.exclusive else mask).astype("uint8")
+        kept = surest_component(mask, probabilities)
+        if kept is not mask:
+            yield t, kept.astype(bool)
 
 
 def choose_thresholds(validation):

@@ -78,6 +78,11 @@ def export_model(path, formats, quantizations=("none",), out=None, data=None, fl
     calibration = None
     if any(quantize == "int8" for _, _, quantize in jobs):
         calibration = calibration_images(model, task, splits["train"])
+    if task.single and "onnx-any-size" in formats:
+        log.warning(
+            f"The masks in model-any-size.onnx keep all components of {', '.join(task.single)}; "
+            "transfuse predict keeps the surest alone, by its probabilities."
+        )
     out.mkdir(parents=True, exist_ok=True)
     for name, file, quantize in jobs:
         arguments = {"quantize": quantize} if len(FORMATS[name][2]) > 1 else {}

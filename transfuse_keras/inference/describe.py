@@ -75,7 +75,9 @@ def describe_exported(source, about):
             "format": FORMAT_NAMES[about["format"]],
             "variant": about["variant"],
             "task": about["task"],
-            "classes": describe_class_thresholds(about["classes"], about["thresholds"]),
+            "classes": describe_classes(
+                about["classes"], about["thresholds"], about.get("single", ())
+            ),
             "input": f"{size}, {quantity(about['input']['channels'], 'channel')}"
             f"{describe_context(about.get('context'))}, {about['input']['values']}",
             **({"averages": about["averaged"]} if about.get("averaged") else {}),
@@ -109,7 +111,8 @@ def describe_own(path):
     task = run_task(run)
     config, metrics = read_json(run / CONFIG), read_json(run / COMPLETE)
     found["task"] = task.name
-    found["classes"] = describe_class_thresholds(task.classes, run_thresholds(run, task.classes))
+    thresholds = run_thresholds(run, task.classes)
+    found["classes"] = describe_classes(task.classes, thresholds, task.single)
     with blaming(run / CONFIG, "does not tell what the run was trained on"):
         height, width = config["recipe"]["image_size"]
         found.setdefault("variant", config["recipe"]["variant"])
@@ -161,10 +164,12 @@ def describe_weights(path):
     return {**found, "classes": f"{classes.size} without names", "task": "not told by this format"}
 
 
-def describe_class_thresholds(names, thresholds):
-    """Each class, with its threshold."""
-    pairs = zip(names, thresholds, strict=True)
-    return ", ".join(f"{name} from {threshold:g}" for name, threshold in pairs)
+def describe_classes(names, thresholds, single):
+    """Each class, with its threshold, and whether its surest component alone stays."""
+    return ", ".join(
+        f"{name} from {threshold:g}" + " (the surest component alone)" * (name in single)
+        for name, threshold in zip(names, thresholds, strict=True)
+    )
 
 
 def describe_data(data):

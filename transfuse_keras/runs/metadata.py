@@ -70,6 +70,7 @@ def compose_description(model, origin, kind, quantize):
         "classes": task.classes,
         "thresholds": [origin.thresholds[name] for name in task.classes],
         "exclusive": task.exclusive,
+        "single": task.single,  # of whose masks only the surest component stays
         "mirror_pairs": task.mirror_pairs,
         "field": task.field,
         "context": task.context,  # the channels of 2 * context + 1 slices are the input's
@@ -182,6 +183,7 @@ def read_metadata(path):
             channels=content["input"]["channels"] // (2 * context + 1),
             context=context,
             exclusive=content["exclusive"],
+            single=tuple(content.get("single", ())),
             mirror_pairs=tuple(map(tuple, content["mirror_pairs"])),
             field=content["field"] and tuple(content["field"]),
             channel_suffixes=tuple(content.get("channel_suffixes", ())),

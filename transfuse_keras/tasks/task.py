@@ -166,6 +166,9 @@ class Task:
         channels: of the image.
         exclusive: a pixel belongs to one class at most: True for a label map of organs; False, the
             default, where maps may overlap, as the bones of a radiograph do.
+        single: classes of which an image shows one connected component at most, as a dermoscopy
+            shows one lesion: of each mask only the surest component stays, that with the highest
+            mean probability. For tasks on images.
         mirror_pairs: pairs of classes that a horizontal flip exchanges: (("left", "right"),).
         field: (height, width) in mm for tasks on volumes, (160.0, 160.0) for a prostate: their
             slices are resampled in plane so that the image shows this field, padded and cropped
@@ -216,6 +219,7 @@ class Task:
     augmentation: Augmentation | None = None
     channels: int = 3
     exclusive: bool = False
+    single: tuple[str, ...] = ()
     mirror_pairs: tuple[tuple[str, str], ...] = ()
     field: tuple[float, float] | None = None
     context: int = 0
@@ -232,9 +236,15 @@ class Task:
     paper: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        unknown = {name for pair in self.mirror_pairs for name in pair} - set(self.classes)
-        if unknown:
-            raise ValueError(f"Task {self.name}: mirror_pairs names {min(unknown)}, not a class.")
+        paired = {name for pair in self.mirror_pairs for name in pair}
+        for field, named in (("mirror_pairs", paired), ("single", {*self.single})):
+            if unknown := named - set(self.classes):
+                raise ValueError(f"Task {self.name}: {field} names {min(unknown)}, not a class.")
+        if isinstance(self.single, str) or (self.single and self.field is not None):
+            raise ValueError(
+                f"Task {self.name}: single is a tuple of classes, of a task on images; volumes are "
+                "cleaned up as their cross-validation finds best."
+            )
         if isinstance(self.classes, str) or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"Task {self.name}: classes must be a tuple of different names.")
         if len(self.channel_suffixes) not in (0, self.channels):
@@ -271,6 +281,11 @@ class Task:
         """For each map of a flipped image, the index of the map it comes from."""
         partner = {a: b for pair in self.mirror_pairs for a, b in (pair, pair[::-1])}
         return [self.classes.index(partner.get(name, name)) for name in self.classes]
+
+    @property
+    def single_maps(self) -> list[int]:
+        """The indices of the maps of which one component stays."""
+        return [self.classes.index(name) for name in self.single]
 
     @property
     def inputs(self) -> int:

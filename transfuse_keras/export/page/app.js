@@ -74,7 +74,9 @@ function update() {
   const {size} = model.about.input;
   const [h, w] = [picture.height, picture.width];
   const thresholds = rows.map((row) => row.threshold());
-  masks = toMasks(probabilities, [...size, rows.length], [h, w], thresholds, model.about.exclusive);
+  const {exclusive} = model.about;
+  const single = (model.about.single ?? []).map((name) => model.about.classes.indexOf(name));
+  masks = toMasks(probabilities, [...size, rows.length], [h, w], thresholds, exclusive, single);
   rows.forEach((row, k) => {
     const count = masks[k].reduce((sum, value) => sum + value, 0);
     row.area.textContent = `${count.toLocaleString("en")} pixels (${((100 * count) / (h * w)).toFixed(1)} %)`;

@@ -139,8 +139,11 @@ export function withChannels(pixels, from, to) {
   return out;
 }
 
-/** Probabilities (h, w, M) as M masks of 0 and 1, each Uint8Array (H, W), of the picture's size. */
-export function toMasks(probabilities, [h, w, M], [H, W], thresholds, exclusive) {
+/**
+ * Probabilities (h, w, M) as M masks of 0 and 1, each Uint8Array (H, W), of the picture's size. Of
+ * the classes `single`, by their index, only the surest component stays.
+ */
+export function toMasks(probabilities, [h, w, M], [H, W], thresholds, exclusive, single) {
   const maps = resize(probabilities, [h, w, M], [H, W]);
   const masks = thresholds.map(() => new Uint8Array(H * W));
   const limits = thresholds.map(round32);
@@ -151,5 +154,33 @@ export function toMasks(probabilities, [h, w, M], [H, W], thresholds, exclusive)
       masks[k][i] = maps[i * M + k] >= limits[k] && (!exclusive || k === best) ? 1 : 0;
     }
   }
+  for (const k of single) keepSurest(masks[k], W, (i) => maps[i * M + k]);
   return masks;
+}
+
+/** Clear a mask of width W but for the component, connected by sides, with the highest mean. */
+function keepSurest(mask, W, probability) {
+  const seen = new Uint8Array(mask.length);
+  let [surest, highest] = [[], -1];
+  for (let start = 0; start < mask.length; start++) {
+    if (!mask[start] || seen[start]) continue;
+    const component = [start];
+    seen[start] = 1;
+    let sum = 0;
+    for (let at = 0; at < component.length; at++) {
+      const i = component[at];
+      sum += probability(i);
+      const x = i % W;
+      for (const next of [i - W, i + W, x ? i - 1 : -1, x < W - 1 ? i + 1 : -1]) {
+        if (mask[next] && !seen[next]) {
+          seen[next] = 1;
+          component.push(next);
+        }
+      }
+    }
+    const mean = sum / component.length;
+    if (mean > highest) [surest, highest] = [component, mean];
+  }
+  mask.fill(0);
+  for (const i of surest) mask[i] = 1;
 }
