@@ -25,6 +25,7 @@ import argparse
 import os
 import sys
 import traceback
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -46,11 +47,16 @@ from transfuse_keras.evaluation.compare import read_case_table, select_values
 from transfuse_keras.evaluation.evaluate_model import choose_samples
 from transfuse_keras.evaluation.results import score_samples
 from transfuse_keras.evaluation.statistics import paired
-from transfuse_keras.evaluation.validation import GRID, choose_thresholds, count_validation
+from transfuse_keras.evaluation.validation import (
+    GRID,
+    choose_sure,
+    choose_thresholds,
+    count_validation,
+)
 from transfuse_keras.files import format_table, read_json, replacing, write_json, write_table
 from transfuse_keras.inference.predictor import Predictor
 from transfuse_keras.model.variants import resolve_variant
-from transfuse_keras.runs.folder import COMPLETE, CONFIG, refuse_other_split
+from transfuse_keras.runs.folder import COMPLETE, CONFIG, refuse_other_split, run_task
 from transfuse_keras.runs.sessions import read_sessions
 from transfuse_keras.runs.settings import read_settings
 from transfuse_keras.training.ablation import describe_seeds
@@ -71,16 +77,19 @@ def train_peer(name, run, folder, seconds=None):
     train = train_nnunet if name == NNUNET else partial(train_model, name)
     tell = partial(print, f"{run.name}, {name}:", flush=True)
     model, found, spent = train(settings, splits, folder, seconds, tell)
-    task = settings.task
+    task = run_task(run)
     predictor = Predictor(
         settings.recipe.image_size, task.inputs, len(task.classes), found, task.field is not None
     )
-    thresholds = dict.fromkeys(task.classes, 0.5)
-    if name != NNUNET and settings.threshold == "auto":
-        validation = count_validation(predictor, splits["val"], task, GRID, task.flips)
-        thresholds = choose_thresholds(validation)
-    elif name != NNUNET and settings.threshold is not None:
-        thresholds = dict.fromkeys(task.classes, settings.threshold)
+    given = 0.5 if settings.threshold in (None, "auto") or name == NNUNET else settings.threshold
+    grid = GRID if settings.threshold == "auto" and name != NNUNET else (given,)
+    thresholds = dict.fromkeys(task.classes, given)
+    # chosen as of the run, if that did it
+    task = replace(task, sure=() if task.sure is None else settings.task.sure)
+    if splits["val"]:
+        validation = count_validation(predictor, splits["val"], task, grid, task.flips)
+        task = replace(task, sure=choose_sure(validation, task))
+        thresholds = choose_thresholds(validation, task.sure)
     samples, _ = choose_samples(task, None, run, settings.spacing)
     scores = score_samples(folder, predictor, task, samples, thresholds, task.flips)
     about = {"task": task.name, "data": settings.data or "phantom", "variant": name}

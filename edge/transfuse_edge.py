@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+MARGIN = 0.05  # a component may be so much less sure than the surest
 WHITE = (255, 255, 255)
 # outlines, as RRGGBB: of one class, and of several, as the package draws them
 MAGENTA = "ff00ff"
@@ -49,7 +50,7 @@ class Segmenter:
         classes: names of the M classes.
         thresholds: list of M floats.
         exclusive: whether a pixel belongs to one class at most.
-        single: names of the classes of which an image shows one connected component at most.
+        sure: names of the classes of whose masks only sure components stay.
         value_range: (black, white) of images of more than 8 bits, or None.
 
     Raises: InputError if a file is missing, damaged or of a task on volumes.
@@ -57,7 +58,7 @@ class Segmenter:
 
     def __init__(self, path, threads=None):
         about = read_about(path)
-        self.classes, self.thresholds, self.exclusive, self.single, self.value_range = about
+        self.classes, self.thresholds, self.exclusive, self.sure, self.value_range = about
         threads = os.cpu_count() if threads is None else threads
         if threads < 1:
             raise InputError(f"threads must be 1 or more, not {threads}.")
@@ -101,8 +102,8 @@ class Segmenter:
         """Masks of an image, given as to `probabilities`: uint8 0/1 (H, W, M) at its own size.
 
         A mask is 1 where its probability reaches the threshold of its class; with `exclusive`,
-        only the most probable class of a pixel can be. Of a `single` class only the connected
-        component with the highest mean probability stays.
+        only the most probable class of a pixel can be. Of a class in `sure` only the
+        components stay that `sure_components` gives.
         """
         probabilities = self.probabilities(image)
         # compared in the precision of the probabilities, so that 0.3 reaches 0.3
@@ -111,22 +112,26 @@ class Segmenter:
             best = probabilities.argmax(axis=-1)[..., None]
             masks &= best == np.arange(len(self.classes))
         masks = masks.astype("uint8")
-        for k in map(self.classes.index, self.single):
-            masks[..., k] = surest_component(masks[..., k], probabilities[..., k])
+        for k in map(self.classes.index, self.sure):
+            masks[..., k] = sure_components(masks[..., k], probabilities[..., k])
         return masks
 
 
-def surest_component(mask, probabilities):
-    """Of a mask uint8 (H, W) only the connected component with the highest mean probability."""
+def sure_components(mask, probabilities):
+    """Of a mask uint8 (H, W) the connected component with the highest mean probability, and those
+    whose mean is lower by MARGIN at most."""
     count, labels = cv2.connectedComponents(np.ascontiguousarray(mask), connectivity=4)
     if count <= 2:  # the background is one of them
         return mask
     sums = np.bincount(labels.ravel(), probabilities.ravel())
-    return (labels == 1 + (sums / np.bincount(labels.ravel()))[1:].argmax()).astype("uint8")
+    means = sums / np.bincount(labels.ravel())
+    kept = means >= means[1:].max() - MARGIN
+    kept[0] = False
+    return kept[labels].astype("uint8")
 
 
 def read_about(path):
-    """Classes, thresholds, exclusive, single classes and value range of a .tflite by the .json
+    """Classes, thresholds, exclusive, sure classes and value range of a .tflite by the .json
     beside it."""
     file = Path(f"{path}.json")
     for part in (Path(path), file):
@@ -137,9 +142,9 @@ def read_about(path):
         classes, exclusive, values = about["classes"], about["exclusive"], about["input"]["values"]
         thresholds = [float(x) for _, x in zip(classes, about["thresholds"], strict=True)]
         # files of former versions lack these
-        single, value_range = about.get("single", []), about["input"].get("value_range")
-        if not set(single) <= set(classes):
-            raise ValueError(f"single is {single}")
+        sure, value_range = about.get("sure", []), about["input"].get("value_range")
+        if not set(sure) <= set(classes):
+            raise ValueError(f"sure is {sure}")
         if value_range is not None:
             low, high = value_range = [float(x) for x in value_range]
             if not low < high:
@@ -148,7 +153,7 @@ def read_about(path):
         raise InputError(f"{file}: damaged ({error}); export the model again.") from error
     if values != "RGB, 0-255":
         raise InputError(f"{path}: takes no images, but slices of volumes, {values}.")
-    return classes, thresholds, exclusive, single, value_range
+    return classes, thresholds, exclusive, sure, value_range
 
 
 def resize(image, size):

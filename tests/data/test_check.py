@@ -1,5 +1,4 @@
 import re
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -66,21 +65,6 @@ def test_warnings_do_not_fail(tmp_path):
         main(["check", "--task", "hip", "--data", str(tmp_path), "--out", str(tmp_path / "s.png")])
         == 0
     )
-
-
-def test_masks_in_several_pieces_contradict_a_task_that_keeps_one(tmp_path):
-    hip_folder(tmp_path)
-    two = np.zeros((30, 40), "uint8")
-    two[2:10, 2:10], two[20:28, 2:10], two[29, 39] = 1, 1, 2
-    save(tmp_path / "masks" / "p0_s0.png", two)
-    two[20:28, 2:10], two[15, 2] = 0, 1  # a lone pixel is a speck only if the rest is larger
-    two[0:12, 0:20] = 1
-    save(tmp_path / "masks" / "p0_s1.png", two)
-    several = [x for x in check(hip, tmp_path).warnings if "components" in x]
-    assert not several
-    task = replace(hip, single=hip.classes)
-    (several,) = [x for x in check(task, tmp_path).warnings if "components" in x]
-    assert several.startswith("In 1 of 12 masks pelvis has several components")
 
 
 def test_a_copy_in_another_split_is_an_error_whatever_its_file_type(tmp_path):

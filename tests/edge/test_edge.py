@@ -43,7 +43,7 @@ def test_maps_of_many_classes_are_resized_as_in_the_package(size):
     np.testing.assert_array_equal(edge.resize(maps, size), resize_image(maps, size))
 
 
-def describe(path, classes, thresholds, exclusive=False, single=(), **given):
+def describe(path, classes, thresholds, exclusive=False, sure=(), **given):
     """Write the .json of a .tflite file."""
     inputs = {"size": SIZE, "channels": 3, "dtype": "float32", "values": "RGB, 0-255", **given}
     about = {
@@ -52,7 +52,7 @@ def describe(path, classes, thresholds, exclusive=False, single=(), **given):
         "quantize": "none",
         "classes": classes,
         "thresholds": thresholds,
-        "single": list(single),
+        "sure": list(sure),
         **{"exclusive": exclusive, "mirror_pairs": [], "field": None, "flips": "", "protocols": []},
         "input": inputs,
         "output": "probabilities (batch, height, width, class)",
@@ -132,17 +132,17 @@ def test_probabilities_masks_and_outlines_are_those_of_the_package(size, exclusi
 
 
 @pytest.mark.slow
-def test_of_a_single_class_the_surest_component_stays(exported):
+def test_of_a_sure_class_sure_components_stay(exported):
     image = picture((75, 101))
     wanted = tk.predict(load_predictor(exported([0.5, 0.5, 0.5])), image)
     thresholds = [float(x) for x in np.quantile(wanted, 0.7, axis=(0, 1))]
-    segmenter = edge.Segmenter(exported(thresholds, single=["pelvis", "right_femur"]))
+    segmenter = edge.Segmenter(exported(thresholds, sure=["pelvis", "right_femur"]))
     masks, all_of_them = segmenter.masks(image), to_masks(wanted, thresholds)
-    np.testing.assert_array_equal(masks, to_masks(wanted, thresholds, single=[0, 2]))
+    np.testing.assert_array_equal(masks, to_masks(wanted, thresholds, sure=[0, 2]))
     np.testing.assert_array_equal(masks[..., 1], all_of_them[..., 1])
     assert (masks < all_of_them).any()
-    with pytest.raises(edge.InputError, match="single"):
-        edge.Segmenter(exported(thresholds, single=["hand"]))
+    with pytest.raises(edge.InputError, match="sure"):
+        edge.Segmenter(exported(thresholds, sure=["hand"]))
 
 
 def test_a_probability_that_equals_its_threshold_counts(exported, monkeypatch):

@@ -121,28 +121,20 @@ def square_sample():
     return StubSample(255 * masks, masks)
 
 
-def two_lesions():
-    """A lesion of 4 x 4 pixels, its truth; and another spot, as large and less bright."""
+def test_of_a_sure_class_sure_components_are_scored_and_all_beside_them(tmp_path, caplog):
+    """A lesion, and another spot as large and less bright."""
+    caplog.set_level("INFO")
     image, truth = np.zeros((16, 16, 3), "uint8"), np.zeros((16, 16, 1), "uint8")
     image[2:6, 2:6], image[10:14, 10:14], truth[2:6, 2:6] = 255, 200, 1
-    return StubSample(image, truth)
-
-
-def test_of_a_single_class_the_surest_component_is_scored_and_all_beside_it(tmp_path, caplog):
-    caplog.set_level("INFO")
-    task, model = replace(skin, protocols=()), brightness((16, 16), classes=1)
-    found = score_samples(tmp_path, model, task, [two_lesions()], {"lesion": 0.5})
+    task, model = replace(skin, protocols=(), sure=("lesion",)), brightness((16, 16), classes=1)
+    given = [StubSample(image, truth)], {"lesion": 0.5}
+    found = score_samples(tmp_path, model, task, *given)
     assert found["mean"]["dice"] == 1 and "cases-uncut.csv" in found["protocol"]
     (uncut,) = read_cases(tmp_path / "cases-uncut.csv")
     assert uncut["dice"] == pytest.approx(2 / 3)
-    assert "mean Dice 1.0000, with all of them 0.6667" in caplog.text
-    assert "single=()" not in caplog.text  # where it helps there is nothing to change
-    several = two_lesions()
-    several.masks[10:14, 10:14] = 1
-    score_samples(tmp_path, model, task, [several], {"lesion": 0.5})
-    assert "single=()" in caplog.text
-    every = replace(task, single=())
-    assert score_samples(tmp_path, model, every, [several], {"lesion": 0.5})["mean"]["dice"] == 1
+    assert "mean Dice 1.0000, with all 0.6667" in caplog.text
+    every = score_samples(tmp_path, model, replace(task, sure=None), *given)
+    assert every["mean"]["dice"] == pytest.approx(2 / 3)
 
 
 def test_cases_are_scored_at_their_own_size(tmp_path):

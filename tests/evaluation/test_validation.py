@@ -1,5 +1,6 @@
 """Counts of validation cases, and scikit-learn's F1 score, which is Dice, of the same masks."""
 
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import cv2
@@ -7,12 +8,20 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.evaluate import evaluate
-from transfuse_keras.evaluation.validation import GRID, choose_thresholds, count_validation
-from transfuse_keras.files import read_json
+from transfuse_keras.evaluation.results import write_sure
+from transfuse_keras.evaluation.validation import (
+    GRID,
+    choose_sure,
+    choose_thresholds,
+    count_validation,
+)
+from transfuse_keras.files import read_json, write_json
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predictor import Predictor
 from transfuse_keras.metrics.temperature import count_logits
+from transfuse_keras.runs.folder import run_task
 from transfuse_keras.tasks import Task, polyp
 from transfuse_keras.training import finish
 
@@ -71,10 +80,10 @@ def test_dice_at_every_threshold_is_the_f1_score_of_its_mask(exclusive):
 
 
 @pytest.mark.parametrize("exclusive", [False, True])
-def test_of_a_single_class_the_surest_component_is_counted(exclusive):
-    """What is left out, the first rows, may belong to it and connect its parts."""
-    task, (image, truth) = Task("noise", CLASSES, exclusive=exclusive, single=("a",)), noise(0)
-    image[..., 0] = cv2.GaussianBlur(image[..., 0], (5, 5), 2)
+def test_of_a_sure_class_the_sure_components_are_counted(exclusive):
+    """What is left out, the first rows, may belong to one and connect its parts."""
+    task, (image, truth) = Task("noise", CLASSES, exclusive=exclusive, sure=("a",)), noise(0)
+    image[..., 0] = cv2.GaussianBlur(image[..., 0], (3, 3), 1)
     validation = count_validation(brightness(3), [case(image, truth)], task, GRID)
     maps, several = np.float32(image) / np.float32(255), 0
     for j, threshold in enumerate(GRID):
@@ -84,10 +93,55 @@ def test_of_a_single_class_the_surest_component_is_counted(exclusive):
         for k, name in enumerate(CLASSES):
             (counts,) = validation.cases[name]
             f1 = f1_score(truth[4:, :, k].ravel(), masks[4:, :, k].ravel(), zero_division=1)
-            assert counts.dices[j] == pytest.approx(f1, abs=1e-12)
-            inside = validation.counter.merge(counts.cut.get(j, counts.eligible), j)
+            assert counts.sure_dices[j] == pytest.approx(f1, abs=1e-12)
+            inside = validation.counter.merge(counts.sure.get(j, counts.eligible), j)
             np.testing.assert_array_equal(inside, own[1, k])
-    assert several > 2 and not validation.cases["b"][0].cut
+    assert several > 2 and not validation.cases["b"][0].sure
+
+
+def spots(pale, found):
+    """A bright spot that is in the truth, and a pale one that is where `found`."""
+    image, truth = np.zeros((*SIZE, 3), "uint8"), np.zeros((*SIZE, 1), "uint8")
+    image[2:6, 2:6], image[9:13, 9:13] = 255, pale
+    truth[2:6, 2:6], truth[9:13, 9:13] = 1, found
+    return case(image, truth)
+
+
+def test_unsure_components_go_where_the_dice_of_validation_rises_by_it():
+    """150 / 255 is 0.59. Without the pale spot in the truth a mask of both has Dice 2/3."""
+    other = [spots(150, found=False) for _ in range(10)]
+    validation = count_validation(brightness(1), other, polyp, (0.5,))
+    assert choose_sure(validation, polyp) == ("polyp",)
+    assert choose_sure(validation, replace(polyp, sure=())) == ()
+    few = count_validation(brightness(1), other[:9], polyp, (0.5,))
+    assert choose_sure(few, polyp) == () and choose_sure(few, replace(polyp, sure=("polyp",)))
+    real = [spots(150, found=True) for _ in range(10)]
+    assert choose_sure(count_validation(brightness(1), real, polyp, (0.5,)), polyp) == ()
+    alike = [spots(250, found=False) for _ in range(10)]  # both stay, so nothing changes
+    assert choose_sure(count_validation(brightness(1), alike, polyp, (0.5,)), polyp) == ()
+    # a threshold of 0.6 leaves the pale spot out, too
+    assert choose_sure(count_validation(brightness(1), other, polyp, GRID), polyp) == ()
+
+
+def test_the_threshold_is_that_of_the_masks_that_are_made():
+    """Sure components alone: 0.5 is as good as 0.6, with all of them it is not."""
+    samples = [spots(150, found=False) for _ in range(10)]
+    validation = count_validation(brightness(1), samples, polyp, GRID)
+    assert choose_thresholds(validation) == {"polyp": 0.6}
+    assert choose_thresholds(validation, ("polyp",)) == {"polyp": 0.5}
+
+
+def test_a_run_keeps_its_sure_classes(tmp_path):
+    write_json(tmp_path / "config.json", {"schema": 1, "task": asdict(polyp)})
+    assert run_task(tmp_path).sure is None
+    validation = count_validation(brightness(1), [spots(150, False)], polyp, (0.5,))
+    write_sure(tmp_path, replace(polyp, sure=("polyp",)), validation)
+    assert run_task(tmp_path) == replace(polyp, sure=("polyp",))
+    rise = read_json(tmp_path / "components.json")["validation_dice"]["polyp"]
+    assert rise == pytest.approx([2 / 3, 1])
+    (tmp_path / "components.json").write_text("[]")
+    with pytest.raises(InputError, match="components.json"):
+        run_task(tmp_path)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.2, 0.35, 1.0])

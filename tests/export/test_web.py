@@ -280,18 +280,18 @@ def test_a_picture_is_resized_as_the_package_resizes_it(opened):
 @pytest.mark.parametrize("exclusive", [False, True])
 def test_masks_are_made_as_the_package_makes_them(exclusive, opened):
     page, _ = opened
-    script = """async ([maps, size, thresholds, exclusive, single]) => {
+    script = """async ([maps, size, thresholds, exclusive, sure]) => {
         const {toMasks} = await import("./pixels.js");
         const [H, W] = size;
-        const given = [Float32Array.from(maps), size, [H, W], thresholds, exclusive, single];
+        const given = [Float32Array.from(maps), size, [H, W], thresholds, exclusive, sure];
         return toMasks(...given).map((mask) => [...mask]);
     }"""
     noise = np.random.default_rng(0).random((31, 47, 3))
     maps = np.clip(2 * cv2.GaussianBlur(noise, (7, 7), 2) - 0.5, 0, 1).astype("float32")
-    single, thresholds = [0, 2], [0.5, 0.5, 0.55]
-    given = [maps.ravel().tolist(), maps.shape, thresholds, exclusive, single]
+    sure, thresholds = [0, 2], [0.5, 0.5, 0.55]
+    given = [maps.ravel().tolist(), maps.shape, thresholds, exclusive, sure]
     found = np.stack([np.reshape(mask, maps.shape[:2]) for mask in page.evaluate(script, given)], 2)
-    np.testing.assert_array_equal(found, to_masks(maps, thresholds, exclusive, single))
+    np.testing.assert_array_equal(found, to_masks(maps, thresholds, exclusive, sure))
     kept, every = found.sum(axis=(0, 1)), to_masks(maps, thresholds, exclusive).sum(axis=(0, 1))
     assert 0 < kept[0] < every[0] and kept[1] == every[1] and 0 < kept[2] < every[2]
 

@@ -59,8 +59,8 @@ def test_an_exported_file_tells_the_size_that_it_takes(form, any_size):
         **{"quantize": "none", "scores": None, "data": "phantom", "versions": {"keras": "3"}},
     }
     assert describe_exported("model.onnx", about)["classes"] == "a from 0.5"  # a former version
-    found = describe_exported("model.onnx", about | {"single": ["a"]})
-    assert found["classes"] == "a from 0.5 (the surest component alone)"
+    found = describe_exported("model.onnx", about | {"sure": ["a"]})
+    assert found["classes"] == "a from 0.5 (sure components)"
     assert "32x48" in found["input"] and ("any size" in found["input"]) == any_size
     assert found["scores"] == "not scored" and "artificial" in found["trained on"]
 

@@ -53,6 +53,13 @@ def test_what_is_not_there_is_named(tmp_path):
         find_members([make_run(tmp_path / "a"), tmp_path / "gone"])
 
 
+def test_sure_components_are_kept_alone_of_classes_of_which_all_models_do(tmp_path):
+    kept = [("pelvis", "left_femur"), ("left_femur", "right_femur")]
+    runs = [make_run(tmp_path / f"{k}", replace(hip, sure=sure)) for k, sure in enumerate(kept)]
+    assert known_together(runs)[0].sure == ("left_femur",)
+    assert known_together(runs[:1] + [make_run(tmp_path / "old")])[0].sure == ()
+
+
 def test_thresholds_are_averaged_class_by_class(tmp_path):
     one = make_run(tmp_path / "a", thresholds=dict(zip(hip.classes, (0.2, 0.3, 0.9), strict=True)))
     other = make_run(tmp_path / "b")  # 0.5 of all

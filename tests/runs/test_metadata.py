@@ -101,14 +101,15 @@ def written(path, task, thresholds):
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_a_task_and_its_thresholds_come_back(task, tmp_path):
+    task = replace(task, sure=task.classes[-1:] if task.field is None else ())
     thresholds = tuple(0.1 + 0.2 * i for i in range(len(task.classes)))
     about = written(tmp_path / "model.tflite", task, thresholds)
     assert about["input"]["values"] == (
-        "z-scored by volume and channel" if task == prostate else "RGB, 0-255"
+        "RGB, 0-255" if task.field is None else "z-scored by volume and channel"
     )
     found, kept = read_metadata(tmp_path / "model.tflite")
     assert kept == thresholds and not found.channel_suffixes
-    for name in ("name", "classes", "channels", "exclusive", "single", "mirror_pairs", "field"):
+    for name in ("name", "classes", "channels", "exclusive", "sure", "mirror_pairs", "field"):
         assert getattr(found, name) == getattr(task, name)
     assert found.mirrored_classes == task.mirrored_classes
 

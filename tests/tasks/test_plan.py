@@ -23,9 +23,6 @@ LESIONS = Facts(
     widths=(120.0,),
     areas=(0.2,),
     shown=(1.0,),
-    measured=(200,),
-    several=(14,),
-    roundness=(0.6,),
     filled=1.0,
     symmetry=(0.9, 0.9),
 )
@@ -37,9 +34,6 @@ HIPS = replace(
     widths=(64.0, 40.0, 40.0),
     areas=(0.2, 0.01, 0.02),
     shown=(1.0, 0.5, 0.5),
-    measured=(200, 100, 100),
-    several=(190, 3, 3),
-    roundness=(0.1, 0.5, 0.4),
     mirror_pairs=(("left", "right"),),
     symmetry=(0.9, 0.1),
 )
@@ -142,18 +136,6 @@ def test_overlap_empty_images_and_few_judges_are_followed():
     assert plan().task.threshold == "auto" and plan(counts=(20, 3, 6)).task.threshold is None
 
 
-def test_of_a_round_class_that_is_always_in_one_piece_one_component_stays(tmp_path):
-    assert not plan().task.single  # 14 masks have several
-    made = plan(several=(0,))
-    assert made.task.single == ("lesion",) and "200 images" in reason(made, "single")
-    file = tmp_path / "task.py"
-    file.write_text(write_source(made, "d", file))
-    assert find_task(str(file)) == made.task and 'single=("lesion",)' in file.read_text()
-    for changes in ({"measured": (99,)}, {"roundness": (0.2,)}, {"field": (9.0, 9.0)}):
-        assert not plan(several=(0,), **changes).task.single
-    assert plan(HIPS, several=(9, 0, 0)).task.single == ("left", "right")
-
-
 def test_ten_lines_each_with_a_reason():
     for facts in (LESIONS, HIPS, replace(HIPS, field=(10.0, 20.0), spacing=(1.0, 1.0))):
         lines = make_plan(facts, Machine()).lines
@@ -190,7 +172,6 @@ def test_the_page_has_the_numbers_of_the_rules():
     numbers = set(re.findall(r"\d+(?:,\d{3})*(?:\.\d+)?", page))
     for scale in (rules.CPU, rules.ACCELERATOR):
         assert {str(scale.side), str(scale.largest), f"{scale.views:,}"} <= numbers
-    of_data = rules.BATCHES, rules.JUDGES, rules.ALWAYS_ONE, rules.ROUND
-    for number in (rules.SMALLEST, rules.FINEST, *rules.EPOCHS, *of_data):
+    for number in (rules.SMALLEST, rules.FINEST, *rules.EPOCHS, rules.BATCHES, rules.JUDGES):
         assert str(number) in numbers
     assert {f"{rules.PIXEL:,}", f"{rules.PROCESS / 1e9:g}", str(rules.STEEP)} <= numbers

@@ -129,14 +129,15 @@ def test_real_folders_are_found(name, counts):
     assert image.shape[-1] == task.channels and masks.any()
 
 
-def test_single_classes_are_classes_of_images():
-    assert replace(hip, single=("pelvis", "right_femur")).single_maps == [0, 2]
-    with pytest.raises(ValueError, match="single names hand"):
-        replace(hip, single=("hand",))
-    with pytest.raises(ValueError, match="single"):
-        replace(hip, single="pelvis")
+def test_sure_classes_are_classes_of_images():
+    assert hip.sure is None and hip.sure_maps == []
+    assert replace(hip, sure=("pelvis", "right_femur")).sure_maps == [0, 2]
+    with pytest.raises(ValueError, match="sure names hand"):
+        replace(hip, sure=("hand",))
+    with pytest.raises(ValueError, match="sure"):
+        replace(hip, sure="pelvis")
     with pytest.raises(ValueError, match="on images"):
-        replace(prostate, single=prostate.classes[:1])
+        replace(prostate, sure=prostate.classes[:1])
 
 
 @pytest.mark.parametrize(

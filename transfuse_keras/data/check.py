@@ -1,7 +1,6 @@
 """What would fail in training, found before training."""
 
 import sys
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from statistics import median
@@ -13,14 +12,12 @@ from transfuse_keras.data.cache import fitted
 from transfuse_keras.data.copies import find_copies, take_fingerprint, warn_of_lookalikes
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.layouts.listing import describe_spacing
-from transfuse_keras.data.measured import count_pieces, layers
 from transfuse_keras.data.readings import (
     describe_sample,
     gather,
     note_overlaps,
     read_as_trained,
     warn_of_masks,
-    warn_of_several,
 )
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.data.splits import complete_splits
@@ -40,8 +37,6 @@ class Report:
         pixels: sample name -> (pixels of the image, pixels of each class), at native size; those
             that the task ignores are not counted.
         ignored: sample name -> number of pixels that the task ignores.
-        several: class of which the task keeps one component -> number of samples whose mask has
-            several.
         overlaps: sample name -> number of pixels in which drawn objects of different classes lie
             on one another.
         readings: how masks were read, in words -> files.
@@ -53,7 +48,6 @@ class Report:
     splits: dict = field(default_factory=dict)
     pixels: dict = field(default_factory=dict)
     ignored: dict = field(default_factory=dict)
-    several: Counter = field(default_factory=Counter)
     overlaps: dict = field(default_factory=dict)
     readings: dict = field(default_factory=dict)
 
@@ -108,7 +102,6 @@ def check(task, directory, spacing=None, masks=None, group=None):
     }
     warn_of_spacing(report, listed)
     warn_of_masks(report, task)
-    warn_of_several(report)
     note_overlaps(report, task)
     report.errors, report.warnings = gather(report.errors), gather(report.warnings)
     if listed:
@@ -129,10 +122,8 @@ def inspect_all(report, samples, task):
         found = [np.count_nonzero(masks[..., i] == 1) for i in range(masks.shape[-1])]
         ignored = np.count_nonzero(masks[..., 0] == IGNORED)
         counted = masks[..., 0].size - ignored
-        single = layers(masks == 1)[task.single_maps] if task.single else ()
-        several = [name for name, x in zip(task.single, single, strict=True) if count_pieces(x) > 1]
         told, overlap = describe_sample(sample, task), sample.overlap() if sample.overlap else 0
-        return take_fingerprint(small[0]), counted, found, ignored, told, overlap, several
+        return take_fingerprint(small[0]), counted, found, ignored, told, overlap
 
     prints = {}
     with ThreadPoolExecutor() as pool:
@@ -142,9 +133,7 @@ def inspect_all(report, samples, task):
             if isinstance(result, InputError):
                 report.errors.append(str(result))
                 continue
-            prints[sample.name], size, found, ignored, phrases, overlap, several = result
-            report.ignored[sample.name] = ignored
-            report.several.update(several)
+            prints[sample.name], size, found, report.ignored[sample.name], phrases, overlap = result
             report.overlaps[sample.name] = overlap
             report.pixels[sample.name] = size, found
             for phrase in phrases:

@@ -15,7 +15,6 @@ from transfuse_keras.tasks.task import Task
 
 MOST_IMAGES, MOST_VOLUMES = 200, 40  # so many samples are read, from as many patients as can be
 SPECK = 5  # pixels; what is smaller is no object
-SPECK_SHARE = 0.01  # of the largest component; what is not larger is no component of a mask
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,6 @@ class Measured:
         deep: whether its file has more than 8 bits.
         overlap: share of the labelled pixels that are in two classes.
         objects: number of separate objects, one for each slice with any.
-        pieces: number of connected components of a mask, for slices and classes (D, M).
         widths: diameter in pixels of the largest circle in a mask, for slices and classes (D, M).
         areas: share of pixels, for slices and classes (D, M).
         maps: masks at a small size, one for each slice with any.
@@ -42,7 +40,6 @@ class Measured:
     deep: bool
     overlap: float
     objects: list[int]
-    pieces: np.ndarray
     widths: np.ndarray
     areas: np.ndarray
     maps: list[np.ndarray]
@@ -85,7 +82,6 @@ def measure_sample(sample):
         deep=bool(sample.files) and is_deep(sample.files[0]),
         overlap=(slices.sum(axis=-1) > 1).sum() / max(slices.any(axis=-1).sum(), 1),
         objects=[sum(map(count_objects, layers(one))) for one in shown],
-        pieces=np.array([list(map(count_pieces, layers(one))) for one in slices]),
         widths=np.array([list(map(measure_width, layers(one))) for one in slices]),
         areas=slices.mean(axis=(1, 2)),
         maps=[shrink(one) for one in shown],
@@ -102,13 +98,6 @@ def count_objects(mask):
     """The number of separate objects in a mask uint8 (H, W)."""
     _, _, found, _ = cv2.connectedComponentsWithStats(mask)
     return int((found[1:, cv2.CC_STAT_AREA] >= SPECK).sum())
-
-
-def count_pieces(mask):
-    """The number of connected components in a mask uint8 (H, W), without specks."""
-    _, _, found, _ = cv2.connectedComponentsWithStats(mask)
-    areas = found[1:, cv2.CC_STAT_AREA]
-    return int((areas > SPECK_SHARE * areas.max(initial=0)).sum())
 
 
 def measure_width(mask):

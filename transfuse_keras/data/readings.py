@@ -59,16 +59,6 @@ def warn_of_masks(report, task):
         )
 
 
-def warn_of_several(report):
-    """Warn of masks with several components of a class of which the task keeps one."""
-    for name, count in report.several.items():
-        report.warnings.append(
-            f"In {count} of {quantity(len(report.pixels), 'mask')} {name} has several components, "
-            "but of a predicted mask the task keeps the surest alone; if images may show several, "
-            "give single=() in a task file."
-        )
-
-
 def note_overlaps(report, task):
     """Note how many pixels objects of different classes share, and who has them."""
     shared = [pixels for pixels in report.overlaps.values() if pixels]

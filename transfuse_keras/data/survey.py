@@ -95,12 +95,9 @@ def fix_augmentation(task, samples):
 def collect_facts(task, samples, measured):
     """The Facts on a task's training samples, of which some were measured."""
     maps = stack_maps(measured)
-    areas, widths, pieces = (
-        np.concatenate(x)
-        for x in zip(*[(x.areas, x.widths, x.pieces) for x in measured], strict=True)
+    areas, widths = (
+        np.concatenate(x) for x in zip(*[(x.areas, x.widths) for x in measured], strict=True)
     )
-    pixels = np.concatenate([[np.prod(x.shape)] * len(x.areas) for x in measured])
-    circles = np.pi / 4 * widths**2 / np.maximum(areas * pixels[:, None], 1)
     spacings = [one.spacing for one in measured if one.spacing]
     return Facts(
         task.name,
@@ -113,12 +110,9 @@ def collect_facts(task, samples, measured):
         bits=16 if any(one.deep for one in measured) else 8,
         spacing=tuple(map(median, zip(*spacings, strict=True))) if spacings else None,
         objects=median(count for one in measured for count in one.objects),
-        widths=median_shown(widths),
+        widths=tuple(float(np.median(x[x > 0])) if x.any() else 0.0 for x in widths.T),
         areas=tuple(map(float, areas.mean(axis=0))),
         shown=tuple(map(float, (areas > 0).mean(axis=0))),
-        measured=tuple(map(int, (pieces > 0).sum(axis=0))),
-        several=tuple(map(int, (pieces > 1).sum(axis=0))),
-        roundness=median_shown(circles),
         filled=float(areas.any(axis=1).mean()),
         overlap=max(one.overlap for one in measured) > EDGES,
         mirror_pairs=task.mirror_pairs,
@@ -128,11 +122,6 @@ def collect_facts(task, samples, measured):
         field=task.field,
         ignore=task.ignore,
     )
-
-
-def median_shown(values):
-    """For each class the median of values (N, M) that are not 0; 0 where all are."""
-    return tuple(float(np.median(x[x > 0])) if x.any() else 0.0 for x in values.T)
 
 
 def lacks_pairs(task):

@@ -26,7 +26,7 @@ class Evaluation:
         rows: one dict per case and class: "case", "group" (its patient), "subgroup_<name>" for
             every attribute of the samples, then what `score_case` gives.
         others: the same of other masks, by their name: of volumes after each way of `clean_up`, of
-            a task with `single` classes with all their components, "uncut"; else empty.
+            a task with `sure` classes with all components, "uncut"; else empty.
         calibration: class -> {"ece", "bins"}, see `measure_calibration`.
         confusion: `count_confusion` of all cases together; None for a single class, and where the
             classes of a truth overlap.
@@ -67,7 +67,7 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, vi
         found, "Scoring", len(samples), disable=hidden
     ):
         result.seconds.append(seconds)
-        masks = to_masks(maps, thresholds, task.exclusive, task.single_maps)
+        masks = to_masks(maps, thresholds, task.exclusive, task.sure_maps)
         counted = (truth != IGNORED).all(axis=-1)
         histograms += count_reliability(maps[counted], truth[counted])
         overlapping |= bool((truth[counted].sum(axis=-1) > 1).any())
@@ -86,7 +86,7 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, vi
         case = describe_case(sample, attributes)
         result.rows += [case | row for row in rows]
         others = clean_up(masks) if task.field is not None else {}
-        if task.single:
+        if task.sure:
             others["uncut"] = to_masks(maps, thresholds, task.exclusive)
         for name, other in others.items():
             same = np.array_equal(other, masks)

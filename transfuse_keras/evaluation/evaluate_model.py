@@ -106,7 +106,8 @@ def evaluate_model(
                 f"{members[0]}: is in no run folder, so has no validation split for auto."
             )
         validation = validation_samples(task, run)
-        thresholds = choose_thresholds(count_validation(predictor, validation, task, GRID, flips))
+        counted = count_validation(predictor, validation, task, GRID, flips)
+        thresholds = choose_thresholds(counted, task.sure or ())
         write_thresholds(run, thresholds, "auto")
     elif threshold is not None:
         thresholds = dict.fromkeys(task.classes, threshold)

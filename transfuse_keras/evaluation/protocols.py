@@ -87,13 +87,13 @@ def describe_protocol(task, thresholds, unit, flips):
     surfaces = []
     if task.tolerance is not None and unit == "mm":
         surfaces = [f"nsd is the share of both surfaces within {task.tolerance:g} mm of the other"]
-    single = []
-    if task.single:
-        names = ", ".join(task.single)
-        single = [f"of {names} only the surest component counts, with all it is cases-uncut.csv"]
+    sure = []
+    if task.sure:
+        names = ", ".join(task.sure)
+        sure = [f"of {names} only sure components count, cases-uncut.csv has all"]
     mirrored = [f"mean over mirror images ({', '.join(flips)})"] if flips else []
     return "; ".join(
-        [text, *surfaces, *single, *(PROTOCOLS[name][0] for name in task.protocols), *mirrored]
+        [text, *surfaces, *sure, *(PROTOCOLS[name][0] for name in task.protocols), *mirrored]
     )
 
 

@@ -14,8 +14,10 @@ from transfuse_keras.evaluation.protocols import describe_protocol
 from transfuse_keras.evaluation.statistics import summarize
 from transfuse_keras.evaluation.subgroups import summarize_subgroups
 from transfuse_keras.evaluation.trust import TrustCheck
+from transfuse_keras.evaluation.validation import average_dices
 from transfuse_keras.files import replacing, write_json, write_table
 from transfuse_keras.inference.predict import AT_ONCE
+from transfuse_keras.runs.folder import COMPONENTS
 from transfuse_keras.runs.metadata import update_thresholds
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,20 @@ def write_thresholds(run, thresholds, chosen):
     how = "best Dice on the validation split" if chosen == "auto" else "given"
     write_json(run / "threshold.json", {"thresholds": thresholds, "chosen": how})
     update_thresholds(run, thresholds)
+
+
+def write_sure(run, task, validation):
+    """Keep with the run of which classes of a task only sure components stay, and the best mean
+    Dice of its validation images without that and with it."""
+    if task.field is not None:
+        return
+    rise = {}
+    for name, cases in validation.cases.items():
+        both = average_dices(cases), average_dices(cases, sure=True)
+        rise[name] = [None if x is None else float(x.max()) for x in both]
+    write_json(run / COMPONENTS, {"sure": task.sure, "validation_dice": rise})
+    if task.sure:
+        log.info(f"Of {', '.join(task.sure)} only sure components stay ({COMPONENTS}).")
 
 
 def score_samples(folder, predictor, task, samples, thresholds, flips="", trust=None):
@@ -103,20 +119,17 @@ def score_samples(folder, predictor, task, samples, thresholds, flips="", trust=
 
 
 def tell_cut(task, kept, uncut):
-    """Log what it changed that of the `single` classes of a task one component stays.
+    """Log what it changed that of the `sure` classes of a task only sure components stay.
 
     Args:
         task: Task.
         kept, uncut: as of `summarize`, with it and without.
     """
     scores = [summary["mean"]["dice"] for summary in (kept, uncut)]
-    names = ", ".join(task.single)
     if None not in scores:
-        lower = scores[0] < scores[1]
-        (log.warning if lower else log.info)(
-            "Of {} only the surest component is kept: mean Dice {:.4f}, with all of them {:.4f} "
-            "(cases-uncut.csv).".format(names, *scores)
-            + " If an image may show several, give single=() in a task file." * lower
+        log.info(
+            "Of {} only sure components are kept: mean Dice {:.4f}, with all {:.4f} "
+            "(cases-uncut.csv).".format(", ".join(task.sure), *scores)
         )
 
 

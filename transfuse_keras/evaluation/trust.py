@@ -20,13 +20,14 @@ LOOK = 0.1  # the share of the validation cases with the smallest predicted Dice
 FEWEST = 5  # cases that a slope is fitted on
 
 
-def fit_trust(validation, train, thresholds):
+def fit_trust(validation, train, thresholds, sure=()):
     """Fit a Trust: temperatures and quality on validation, ranges on training images.
 
     Args:
         validation: Validation of one case or more.
         train: list of Sample, not empty.
         thresholds: class -> one of the thresholds that the validation was counted at.
+        sure: the classes of which only sure components stay.
 
     Returns: Trust.
     """
@@ -36,11 +37,12 @@ def fit_trust(validation, train, thresholds):
         p = 1 / (1 + np.exp(-LOGITS / temperature[name]))
         threshold, expected, true = validation.grid.index(thresholds[name]), [], []
         for case in cases:
-            inside = merge(case.cut.get(threshold, case.eligible), threshold)
+            cut, dices = (case.sure, case.sure_dices) if name in sure else ({}, case.dices)
+            inside = merge(cut.get(threshold, case.eligible), threshold)
             if inside.any():
                 size = inside.sum() + merge(case.pixels) @ p
                 expected.append(2 * (inside @ p) / size)
-                true.append(case.dices[threshold])
+                true.append(dices[threshold])
         slope, intercept = fit_line(expected, true)
         quality[name] = slope, intercept
         worst += [np.clip(slope * x + intercept, 0, 1) for x in expected]

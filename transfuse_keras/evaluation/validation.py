@@ -1,14 +1,15 @@
-"""The validation cases, predicted once and counted, for thresholds and for trust."""
+"""The validation cases, predicted once and counted, for thresholds, sure components and trust."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from transfuse_keras.data.resize import IGNORED
-from transfuse_keras.inference.masks import surest_component
+from transfuse_keras.inference.masks import sure_components
 from transfuse_keras.inference.predict import predict_samples
 from transfuse_keras.metrics.temperature import LOGIT_BINS, find_bins
 
+FEWEST = 10  # cases that show a class, by which to choose whether unsure components go
 GRID = tuple(np.round(np.arange(0.05, 1, 0.05), 2).tolist())  # the thresholds that "auto" tries
 
 
@@ -21,15 +22,16 @@ class CaseCounts:
             those that become part of the mask if they reach its threshold.
         dices: Dice of the mask at each threshold.
         shown: whether the truth is not empty.
-        cut: index of a threshold -> the same as `eligible`, where the mask had several components
-            of which one stays.
+        sure_dices: Dice of the sure components of the mask at each threshold.
+        sure: index of a threshold -> the same as `eligible` of these, where they are not all.
     """
 
     pixels: np.ndarray
     eligible: np.ndarray
     dices: np.ndarray
     shown: bool
-    cut: dict[int, np.ndarray] = field(default_factory=dict)
+    sure_dices: np.ndarray
+    sure: dict[int, np.ndarray]
 
 
 class Counter:
@@ -104,49 +106,68 @@ def count_validation(predictor, samples, task, grid, flips=""):
             pixels, true = counter.count(own), counter.count(own[truth[:, k]])
             eligible, hit = counter.count(own[can]), counter.count(own[can & truth[:, k]])
             size, hits, found = true.sum(), counter.reached(hit), counter.reached(eligible)
-            dices, cut = np.where(size + found, 2 * hits / np.maximum(size + found, 1), 1.0), {}
-            if k in task.single_maps:
-                masks = to_single(whole[..., k], whole.argmax(axis=-1) == k, counter.grid, task)
-                for t, mask in masks:
+            dices = np.where(size + found, 2 * hits / np.maximum(size + found, 1), 1.0)
+            sure, sure_dices = {}, dices.copy()
+            if task.field is None and (task.sure is None or name in task.sure):
+                most = whole.argmax(axis=-1) == k if task.exclusive else True
+                for t, mask in cut_masks(whole[..., k], most, counter.grid):
                     kept = mask[counted]
-                    cut[t], both = counter.count(own[kept]), size + kept.sum()
-                    dices[t] = 2 * (kept & truth[:, k]).sum() / both if both else 1.0
-            cases[name].append(CaseCounts(pixels, eligible, dices, bool(size), cut))
+                    sure[t], both = counter.count(own[kept]), size + kept.sum()
+                    sure_dices[t] = 2 * (kept & truth[:, k]).sum() / both if both else 1.0
+            cases[name].append(CaseCounts(pixels, eligible, dices, bool(size), sure_dices, sure))
             total[:, k] += counter.merge(pixels), counter.merge(true)
     return Validation(tuple(grid), counter, cases, total)
 
 
-def to_single(probabilities, best, grid, task):
-    """The masks of which one component stays, where there are several: pairs of (index of the
-    threshold, bool (H, W)).
+def cut_masks(probabilities, most, grid):
+    """The sure components of the masks in which not all are sure: pairs of (index of the threshold,
+    bool (H, W)).
 
     Args:
         probabilities: (H, W) of one class.
-        best: bool (H, W), where it is the most probable class.
+        most: bool (H, W) where it is the most probable class, or True where that does not count.
         grid: thresholds.
-        task: Task.
     """
     for t, threshold in enumerate(grid):
-        mask = probabilities >= threshold
-        mask = (mask & best if task.exclusive else mask).astype("uint8")
-        kept = surest_component(mask, probabilities)
-        if kept is not mask:
+        mask = ((probabilities >= threshold) & most).astype("uint8")
+        kept = sure_components(mask, probabilities)
+        if (kept != mask).any():
             yield t, kept.astype(bool)
 
 
-def choose_thresholds(validation):
+def average_dices(cases, sure=False):
+    """The mean Dice of a class at each threshold over the CaseCounts that show it, of its sure
+    components alone or of all; None if none shows it."""
+    shown = [case.sure_dices if sure else case.dices for case in cases if case.shown]
+    return np.mean(shown, axis=0) if shown else None
+
+
+def choose_sure(validation, task):
+    """The classes of which only sure components are to stay: those of the task or, where it says
+    None, those whose best mean Dice on validation cases rises by it, of FEWEST that show it."""
+    if task.sure is not None:
+        return task.sure
+    return tuple(
+        name
+        for name, cases in validation.cases.items()
+        if sum(case.shown for case in cases) >= FEWEST
+        and average_dices(cases, sure=True).max() > average_dices(cases).max()
+    )
+
+
+def choose_thresholds(validation, sure=()):
     """The threshold of each class with the best mean Dice on validation cases.
 
     Args:
         validation: Validation.
+        sure: the classes of which only sure components stay.
 
     Returns: class -> one of its grid; the one closest to 0.5 for a class that no case shows, and
     where several are equally good.
     """
     grid, chosen = np.array(validation.grid), {}
     for name, cases in validation.cases.items():
-        values = [case.dices for case in cases if case.shown]
-        means = np.mean(values, axis=0) if values else np.ones_like(grid)
-        ties = grid[means >= means.max() - 1e-9]
+        means = average_dices(cases, name in sure)
+        ties = grid if means is None else grid[means >= means.max() - 1e-9]
         chosen[name] = float(ties[np.abs(ties - 0.5).argmin()])
     return chosen

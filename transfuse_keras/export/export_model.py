@@ -78,10 +78,10 @@ def export_model(path, formats, quantizations=("none",), out=None, data=None, fl
     calibration = None
     if any(quantize == "int8" for _, _, quantize in jobs):
         calibration = calibration_images(model, task, splits["train"])
-    if task.single and "onnx-any-size" in formats:
+    if task.sure and "onnx-any-size" in formats:
         log.warning(
-            f"The masks in model-any-size.onnx keep all components of {', '.join(task.single)}; "
-            "transfuse predict keeps the surest alone, by its probabilities."
+            f"The masks in model-any-size.onnx keep all components of {', '.join(task.sure)}; "
+            "transfuse predict keeps the sure ones alone, by their probabilities."
         )
     out.mkdir(parents=True, exist_ok=True)
     for name, file, quantize in jobs:

@@ -76,7 +76,7 @@ def describe_exported(source, about):
             "variant": about["variant"],
             "task": about["task"],
             "classes": describe_classes(
-                about["classes"], about["thresholds"], about.get("single", ())
+                about["classes"], about["thresholds"], about.get("sure", ())
             ),
             "input": f"{size}, {quantity(about['input']['channels'], 'channel')}"
             f"{describe_context(about.get('context'))}, {about['input']['values']}",
@@ -112,7 +112,7 @@ def describe_own(path):
     config, metrics = read_json(run / CONFIG), read_json(run / COMPLETE)
     found["task"] = task.name
     thresholds = run_thresholds(run, task.classes)
-    found["classes"] = describe_classes(task.classes, thresholds, task.single)
+    found["classes"] = describe_classes(task.classes, thresholds, task.sure or ())
     with blaming(run / CONFIG, "does not tell what the run was trained on"):
         height, width = config["recipe"]["image_size"]
         found.setdefault("variant", config["recipe"]["variant"])
@@ -164,10 +164,10 @@ def describe_weights(path):
     return {**found, "classes": f"{classes.size} without names", "task": "not told by this format"}
 
 
-def describe_classes(names, thresholds, single):
-    """Each class, with its threshold, and whether its surest component alone stays."""
+def describe_classes(names, thresholds, sure):
+    """Each class, with its threshold, and whether its sure components alone stay."""
     return ", ".join(
-        f"{name} from {threshold:g}" + " (the surest component alone)" * (name in single)
+        f"{name} from {threshold:g}" + " (sure components)" * (name in sure)
         for name, threshold in zip(names, thresholds, strict=True)
     )
 

@@ -1,21 +1,23 @@
-"""From probabilities to masks: thresholds, and the surest or largest component of classes."""
+"""From probabilities to masks: thresholds, and the sure or largest components of classes."""
 
 import cv2
 import numpy as np
 
+MARGIN = 0.05  # a component may be so much less sure than the surest
 
-def to_masks(probabilities, threshold=0.5, exclusive=False, single=()):
+
+def to_masks(probabilities, threshold=0.5, exclusive=False, sure=()):
     """Probabilities (..., M) as uint8 0/1 masks of the same shape.
 
     A map is 1 where its probability reaches the threshold; with `exclusive`, only the most
     probable map of a pixel can be, and none is where that one stays below its threshold. Then
-    of the `single` classes one component stays, see `surest_component`.
+    of the `sure` classes only sure components stay, see `sure_components`.
 
     Args:
-        probabilities: floats (..., M); (H, W, M) where there are `single` classes.
+        probabilities: floats (..., M); (H, W, M) where there are `sure` classes.
         threshold: a number, or one for each of the M classes.
         exclusive: whether a pixel belongs to one class at most.
-        single: indices of the classes that an image shows in one component at most.
+        sure: indices of classes.
     """
     # compared in the precision of the probabilities, so that 0.3 reaches 0.3
     masks = probabilities >= np.asarray(threshold, probabilities.dtype)
@@ -23,14 +25,14 @@ def to_masks(probabilities, threshold=0.5, exclusive=False, single=()):
         best = probabilities.argmax(axis=-1)[..., None]
         masks &= best == np.arange(probabilities.shape[-1])
     masks = masks.astype("uint8")
-    for k in single:
-        masks[..., k] = surest_component(masks[..., k], probabilities[..., k])
+    for k in sure:
+        masks[..., k] = sure_components(masks[..., k], probabilities[..., k])
     return masks
 
 
-def surest_component(mask, probabilities):
-    """Of a mask only the connected component with the highest mean probability, the first of
-    equals. Pixels are connected by a common side.
+def sure_components(mask, probabilities):
+    """Of a mask the surest connected component, that with the highest mean probability, and those
+    whose mean is lower by MARGIN at most. Pixels are connected by a common side.
 
     Args:
         mask: uint8 0/1 (H, W).
@@ -40,16 +42,18 @@ def surest_component(mask, probabilities):
 
     Example:
         >>> import numpy as np
-        >>> probabilities = np.array([[0.6, 0.7, 0.1, 0.9]])
-        >>> surest_component((probabilities > 0.5).astype("uint8"), probabilities).tolist()
-        [[0, 0, 0, 1]]
+        >>> probabilities = np.array([[0.6, 0.7, 0.1, 0.9, 0.2, 0.86]])
+        >>> sure_components((probabilities > 0.5).astype("uint8"), probabilities).tolist()
+        [[0, 0, 0, 1, 0, 1]]
     """
     count, labels = cv2.connectedComponents(np.ascontiguousarray(mask), connectivity=4)
     if count <= 2:  # the background is one of them
         return mask
     sums = np.bincount(labels.ravel(), np.ravel(probabilities))
     means = sums / np.bincount(labels.ravel())
-    return (labels == 1 + means[1:].argmax()).astype("uint8")
+    kept = means >= means[1:].max() - MARGIN
+    kept[0] = False
+    return kept[labels].astype("uint8")
 
 
 def largest_component(masks):

@@ -132,7 +132,7 @@ def predict_files(
 
     def save(item, image, spacing, maps):
         maps, deviations = np.split(maps, 2, axis=-1) if spread else (maps, None)
-        masks = clean(to_masks(maps, threshold, task.exclusive, task.single_maps), cleanup)
+        masks = clean(to_masks(maps, threshold, task.exclusive, task.sure_maps), cleanup)
         write(out, item, image, masks, task, overlays)
         if segs is not None and is_dicom(item.files[0]):
             segs.add(item, maps, masks)

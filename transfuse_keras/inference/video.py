@@ -112,7 +112,7 @@ def predict_film(film, load, out, task, threshold, tile, overlays):
                     break
                 image = with_channels(frame[..., ::-1].copy(), task.channels)
                 (maps,) = predict_images(predictor, [image], tile=tile)
-                masks = to_masks(maps, threshold, task.exclusive, task.single_maps)
+                masks = to_masks(maps, threshold, task.exclusive, task.sure_maps)
                 read += 1
                 write(folder, Input(f"{read:06}", ()), image, masks, task, overlays=False)
                 if draw is not None:

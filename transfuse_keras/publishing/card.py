@@ -162,7 +162,7 @@ def write_code(task, thresholds, repo):
     if "h" in task.flips and task.mirror_pairs:
         predict += f", mirrored_classes={list(task.mirrored_classes)}"
     masks = f"{tuple(thresholds)}" + ", exclusive=True" * task.exclusive
-    masks += f", single={task.single_maps}" if task.single else ""
+    masks += f", sure={task.sure_maps}" if task.sure else ""
     return CODE.format(repo=repo, predict=predict, masks=masks)
 
 

@@ -51,6 +51,10 @@ def known_together(members):
     changes = {name: average_ranges(members, found, name) for name in RANGES}
     if any(other.augmentation != task.augmentation for other, _ in others):
         changes["augmentation"] = None
+    if any(other.sure != task.sure for other, _ in others):
+        all_keep = set(task.classes).intersection(*(of.sure or () for of, _ in found))
+        changes["sure"] = tuple(name for name in task.classes if name in all_keep)
+        log.info(f"Sure components: of {', '.join(changes['sure']) or 'no class'}, as all models.")
     thresholds = np.array([of for _, of in found])
     if (thresholds != thresholds[0]).any():
         log.info("Thresholds: the mean of those of the models.")

@@ -3,6 +3,7 @@
 import logging
 import re
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from transfuse_keras.errors import InputError, blaming
@@ -22,6 +23,7 @@ from transfuse_keras.tasks.task import as_task
 log = logging.getLogger(__name__)
 
 CONFIG, SPLIT, COMPLETE = "config.json", "split.csv", "metrics.json"
+COMPONENTS = "components.json"  # the classes of which only sure components stay
 MARKS = ("digest", "dhash", "details")  # columns of split.csv: what a sample is recognised by
 MAX_DEPTH = 3  # a model is at most two folders deep in its run: checkpoints/best.keras
 
@@ -208,18 +210,24 @@ def is_run(folder):
 
 
 def run_task(run):
-    """The Task that a run was trained on.
+    """The Task that a run was trained on, with the sure classes that were found on its validation
+    images.
 
     Args:
         run: Path of the run folder.
 
-    Raises: InputError if its config.json is missing, damaged or of something else.
+    Raises: InputError if its config.json is missing, damaged or of something else, or its
+    components.json is damaged.
     """
     file = run / CONFIG
     config = read_json(file) or {}
     check_schema(file, config)
     with blaming(file, "does not tell the task of a run"):
-        return as_task(config["task"])
+        task = as_task(config["task"])
+    file = run / COMPONENTS
+    with blaming(file, "does not tell the sure classes of a run", "train again"):
+        content = read_json(file)
+        return task if content is None else replace(task, sure=tuple(content["sure"]))
 
 
 def run_thresholds(run, classes):

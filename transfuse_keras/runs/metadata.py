@@ -70,7 +70,7 @@ def compose_description(model, origin, kind, quantize):
         "classes": task.classes,
         "thresholds": [origin.thresholds[name] for name in task.classes],
         "exclusive": task.exclusive,
-        "single": task.single,  # of whose masks only the surest component stays
+        "sure": task.sure or (),  # classes of whose masks only sure components stay
         "mirror_pairs": task.mirror_pairs,
         "field": task.field,
         "context": task.context,  # the channels of 2 * context + 1 slices are the input's
@@ -183,7 +183,7 @@ def read_metadata(path):
             channels=content["input"]["channels"] // (2 * context + 1),
             context=context,
             exclusive=content["exclusive"],
-            single=tuple(content.get("single", ())),
+            sure=tuple(content.get("sure", ())),
             mirror_pairs=tuple(map(tuple, content["mirror_pairs"])),
             field=content["field"] and tuple(content["field"]),
             channel_suffixes=tuple(content.get("channel_suffixes", ())),
@@ -212,8 +212,8 @@ def known_task(model):
 
 
 def keep_ranges(task, known):
-    """A task with the ranges of grey levels, the augmentation and the context that a model was
-    trained with, unless it has its own.
+    """A task with the ranges of grey levels, the augmentation, the context and the sure classes of
+    a model, unless it has its own.
 
     Args:
         task: Task.
@@ -222,7 +222,8 @@ def keep_ranges(task, known):
     if known is None:
         return task
     found = (*RANGES, "augmentation", "context")
-    return replace(task, **{x: getattr(task, x) or getattr(known[0], x) for x in found})
+    sure = known[0].sure if task.sure is None else task.sure
+    return replace(task, sure=sure, **{x: getattr(task, x) or getattr(known[0], x) for x in found})
 
 
 def update_thresholds(run, thresholds):

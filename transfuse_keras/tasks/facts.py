@@ -23,10 +23,6 @@ class Facts:
             it; 0 where none does.
         areas: for each class its share of all pixels.
         shown: for each class the share of the images that show it.
-        measured: for each class the number of measured images that show it.
-        several: for each class the number of these in which it has several components.
-        roundness: for each class the share of its mask that the largest circle in it fills, median
-            over these.
         filled: share of the images that show any class.
         overlap: whether in an image more than edges are in two classes.
         mirror_pairs: pairs of classes that are mirror images of each other.
@@ -54,9 +50,6 @@ class Facts:
     widths: tuple[float, ...]
     areas: tuple[float, ...]
     shown: tuple[float, ...]
-    measured: tuple[int, ...]
-    several: tuple[int, ...]
-    roundness: tuple[float, ...]
     filled: float
     overlap: bool = False
     mirror_pairs: tuple[tuple[str, str], ...] = ()

@@ -26,7 +26,6 @@ from transfuse_keras.tasks.wording import (
     describe_finding,
     describe_pictures,
     describe_scoring,
-    describe_single,
     describe_start,
 )
 
@@ -79,9 +78,6 @@ FLIP_LIKENESS = {
 MANY_OBJECTS = 10
 STEEP = 15  # largest rotation in degrees where up and down differ
 FOREGROUND, FILLED = 0.33, 0.7  # nnU-Net's share of a batch; where fewer images show a class
-# images that show a class, always in one component, from which on a second one is no real one; and
-# how much of the mask a circle in it fills: long thin things are often predicted in parts
-ALWAYS_ONE, ROUND = 100, 0.3
 JUDGES = 10  # validation images from which on they choose thresholds
 
 
@@ -133,7 +129,7 @@ def make_plan(facts: Facts, machine: Machine) -> Plan:
             "weights": machine.weights,
         },
     )
-    judged, single = facts.counts[1] >= JUDGES, find_single(facts)
+    judged = facts.counts[1] >= JUDGES
     task = Task(
         facts.name,
         facts.classes,
@@ -141,16 +137,14 @@ def make_plan(facts: Facts, machine: Machine) -> Plan:
         augmentation=augmentation,
         channels=facts.channels,
         exclusive=len(facts.classes) > 1 and not facts.overlap,
-        single=single,
         mirror_pairs=facts.mirror_pairs,
         field=facts.field,
         ignore=facts.ignore,
         threshold="auto" if judged else None,
     )
-    lines = [
+    lines = (
         Line("data", describe_data(facts), describe_pictures(facts)),
         Line("classes", describe_classes(facts), describe_finding(facts)),
-        *([Line("single", ", ".join(single), describe_single(facts, single))] if single else []),
         Line("balance", describe_batches(recipe), describe_balance(facts)),
         Line("size", "{}x{}".format(*size), why_size),
         Line("variant", variant, why_variant),
@@ -159,20 +153,8 @@ def make_plan(facts: Facts, machine: Machine) -> Plan:
         Line("start", *describe_start(machine.weights)),
         Line("changes", describe_changes(task), f"taken for {kind}: {why_kind}"),
         Line("scores", *describe_scoring(facts, judged)),
-    ]
-    return Plan(task, tuple(lines))
-
-
-def find_single(facts):
-    """The classes of which of a predicted mask the surest component alone is to stay."""
-    if facts.field is not None:
-        return ()
-    measured = zip(facts.classes, facts.measured, facts.several, facts.roundness, strict=True)
-    return tuple(
-        name
-        for name, count, several, roundness in measured
-        if count >= ALWAYS_ONE and not several and roundness >= ROUND
     )
+    return Plan(task, lines)
 
 
 def choose_size(facts, scale):

@@ -20,7 +20,6 @@ ABNORMAL = ("49755003", "SCT", "Morphologically Abnormal Structure")
 skin = Task(
     name="skin",
     classes=("lesion",),
-    single=("lesion",),  # in 1,515 of 1,516 masks of ISIC 2017, but for specks
     protocols=("isic",),
     # the authors' code: rotation, scale and shift in half of the images, colour in half of them
     augmentation=Augmentation(

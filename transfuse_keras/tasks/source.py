@@ -9,7 +9,6 @@ LINE_WIDTH = 96
 # what a Line of a plan is about -> the field of Task or Recipe that it decides
 FIELDS = {
     "classes": "classes",
-    "single": "single",
     "changes": "augmentation",
     "size": "image_size",
     "variant": "variant",

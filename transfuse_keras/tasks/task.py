@@ -166,9 +166,9 @@ class Task:
         channels: of the image.
         exclusive: a pixel belongs to one class at most: True for a label map of organs; False, the
             default, where maps may overlap, as the bones of a radiograph do.
-        single: classes of which an image shows one connected component at most, as a dermoscopy
-            shows one lesion: of each mask only the surest component stays, that with the highest
-            mean probability. For tasks on images.
+        sure: classes of whose predicted masks only sure components stay, see `sure_components`; ()
+            for none. None: those whose Dice on the validation images rises by it, which the run
+            keeps. For tasks on images.
         mirror_pairs: pairs of classes that a horizontal flip exchanges: (("left", "right"),).
         field: (height, width) in mm for tasks on volumes, (160.0, 160.0) for a prostate: their
             slices are resampled in plane so that the image shows this field, padded and cropped
@@ -219,7 +219,7 @@ class Task:
     augmentation: Augmentation | None = None
     channels: int = 3
     exclusive: bool = False
-    single: tuple[str, ...] = ()
+    sure: tuple[str, ...] | None = None
     mirror_pairs: tuple[tuple[str, str], ...] = ()
     field: tuple[float, float] | None = None
     context: int = 0
@@ -237,12 +237,12 @@ class Task:
 
     def __post_init__(self) -> None:
         paired = {name for pair in self.mirror_pairs for name in pair}
-        for field, named in (("mirror_pairs", paired), ("single", {*self.single})):
+        for field, named in (("mirror_pairs", paired), ("sure", {*(self.sure or ())})):
             if unknown := named - set(self.classes):
                 raise ValueError(f"Task {self.name}: {field} names {min(unknown)}, not a class.")
-        if isinstance(self.single, str) or (self.single and self.field is not None):
+        if isinstance(self.sure, str) or (self.sure and self.field is not None):
             raise ValueError(
-                f"Task {self.name}: single is a tuple of classes, of a task on images; volumes are "
+                f"Task {self.name}: sure is a tuple of classes, of a task on images; volumes are "
                 "cleaned up as their cross-validation finds best."
             )
         if isinstance(self.classes, str) or len(set(self.classes)) != len(self.classes):
@@ -283,9 +283,9 @@ class Task:
         return [self.classes.index(partner.get(name, name)) for name in self.classes]
 
     @property
-    def single_maps(self) -> list[int]:
-        """The indices of the maps of which one component stays."""
-        return [self.classes.index(name) for name in self.single]
+    def sure_maps(self) -> list[int]:
+        """The indices of the classes in `sure`."""
+        return [self.classes.index(name) for name in self.sure or ()]
 
     @property
     def inputs(self) -> int:

@@ -40,15 +40,6 @@ def describe_finding(facts):
     return "; ".join(told)
 
 
-def describe_single(facts, single):
-    """Why of some classes one component stays."""
-    least = min(n for x, n in zip(facts.classes, facts.measured, strict=True) if x in single)
-    return (
-        f"in one piece in each of the {least} images or more that were read, so of a predicted "
-        "mask the surest connected component alone stays"
-    )
-
-
 def describe_batches(recipe):
     if recipe.foreground:
         return f"{100 * recipe.foreground:.0f} % of each batch shows a class"

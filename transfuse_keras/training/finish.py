@@ -1,13 +1,19 @@
 """The end of a run: scores, exported models, report."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from transfuse_keras.errors import quantity
 from transfuse_keras.evaluation.report import write_report
-from transfuse_keras.evaluation.results import score_samples, write_thresholds
+from transfuse_keras.evaluation.results import score_samples, write_sure, write_thresholds
 from transfuse_keras.evaluation.trust import fit_trust
-from transfuse_keras.evaluation.validation import GRID, choose_thresholds, count_validation
+from transfuse_keras.evaluation.validation import (
+    GRID,
+    choose_sure,
+    choose_thresholds,
+    count_validation,
+)
 from transfuse_keras.export.budgets import OF_RUNS, OverBudget
 from transfuse_keras.export.formats import FORMATS
 from transfuse_keras.export.verification import export_verified, predict_held_out
@@ -33,7 +39,8 @@ def write_results(run, model, task, splits, data, threshold=None, export=True, r
             export.json.
         report: whether to write report.html.
 
-    Writes: threshold.json where a threshold was given, trust.json if there are validation samples,
+    Writes: threshold.json where a threshold was given, trust.json and components.json if there are
+    validation samples,
     what `score` writes, the above and, last, metrics.json, which marks the run complete.
 
     Raises: OverBudget, at the very end, if an exported model is not the same as the Keras model.
@@ -46,8 +53,10 @@ def write_results(run, model, task, splits, data, threshold=None, export=True, r
         cases = quantity(len(splits["val"]), "validation case")
         log.info(f"{what} temperature and predicted Dice on {cases}")
         validation = count_validation(model, splits["val"], task, grid, task.flips)
-        thresholds = choose_thresholds(validation)
-        trust = fit_trust(validation, splits["train"], thresholds)
+        task = replace(task, sure=choose_sure(validation, task))
+        write_sure(run, task, validation)
+        thresholds = choose_thresholds(validation, task.sure)
+        trust = fit_trust(validation, splits["train"], thresholds, task.sure)
         write_trust(run, trust)
     if threshold is not None:
         write_thresholds(run, thresholds, threshold)

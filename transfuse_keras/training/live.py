@@ -78,7 +78,7 @@ class DrawCases(keras.callbacks.Callback):
         maps = predict_sample(self.model, sample, image, self.task)
         if image.ndim == 4:
             image, maps = (x[self.task.context :][:1] for x in (image, maps))
-        masks = to_masks(maps, 0.5, self.task.exclusive, self.task.single_maps)
+        masks = to_masks(maps, 0.5, self.task.exclusive, self.task.sure_maps)
         picture = overlay(*enlarge(*select_visible_slice(image, masks, truth)))
         width = max(1, round(picture.shape[1] * PICTURE_SIDE / picture.shape[0]))
         return resize_image(picture, (PICTURE_SIDE, width))

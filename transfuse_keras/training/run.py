@@ -86,7 +86,7 @@ class Run:
             if isinstance(image, (str, Path)):
                 image = read_image(Path(image), task.channels, **task.ranges)
             maps = predict(self.predictor, image)
-        return to_masks(maps, self.thresholds, task.exclusive, task.single_maps)
+        return to_masks(maps, self.thresholds, task.exclusive, task.sure_maps)
 
     def __repr__(self) -> str:
         mean, count = format_dice(self.scores["mean"]["dice"]), self.scores["n"]

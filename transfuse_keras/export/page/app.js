@@ -75,8 +75,8 @@ function update() {
   const [h, w] = [picture.height, picture.width];
   const thresholds = rows.map((row) => row.threshold());
   const {exclusive} = model.about;
-  const single = (model.about.single ?? []).map((name) => model.about.classes.indexOf(name));
-  masks = toMasks(probabilities, [...size, rows.length], [h, w], thresholds, exclusive, single);
+  const sure = (model.about.sure ?? []).map((name) => model.about.classes.indexOf(name));
+  masks = toMasks(probabilities, [...size, rows.length], [h, w], thresholds, exclusive, sure);
   rows.forEach((row, k) => {
     const count = masks[k].reduce((sum, value) => sum + value, 0);
     row.area.textContent = `${count.toLocaleString("en")} pixels (${((100 * count) / (h * w)).toFixed(1)} %)`;

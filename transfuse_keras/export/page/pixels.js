@@ -139,11 +139,13 @@ export function withChannels(pixels, from, to) {
   return out;
 }
 
+const MARGIN = 0.05; // a component may be so much less sure than the surest
+
 /**
  * Probabilities (h, w, M) as M masks of 0 and 1, each Uint8Array (H, W), of the picture's size. Of
- * the classes `single`, by their index, only the surest component stays.
+ * the classes `sure`, by their index, only sure components stay.
  */
-export function toMasks(probabilities, [h, w, M], [H, W], thresholds, exclusive, single) {
+export function toMasks(probabilities, [h, w, M], [H, W], thresholds, exclusive, sure) {
   const maps = resize(probabilities, [h, w, M], [H, W]);
   const masks = thresholds.map(() => new Uint8Array(H * W));
   const limits = thresholds.map(round32);
@@ -154,33 +156,35 @@ export function toMasks(probabilities, [h, w, M], [H, W], thresholds, exclusive,
       masks[k][i] = maps[i * M + k] >= limits[k] && (!exclusive || k === best) ? 1 : 0;
     }
   }
-  for (const k of single) keepSurest(masks[k], W, (i) => maps[i * M + k]);
+  for (const k of sure) keepSure(masks[k], W, (i) => maps[i * M + k]);
   return masks;
 }
 
-/** Clear a mask of width W but for the component, connected by sides, with the highest mean. */
-function keepSurest(mask, W, probability) {
-  const seen = new Uint8Array(mask.length);
-  let [surest, highest] = [[], -1];
+/** Clear the components of a mask of width W whose mean is lower than the highest by more than MARGIN. */
+function keepSure(mask, W, probability) {
+  const components = findComponents(mask, W);
+  const means = components.map((pixels) => pixels.reduce((sum, i) => sum + probability(i), 0) / pixels.length);
+  const least = means.reduce((highest, mean) => Math.max(highest, mean), 0) - MARGIN;
+  components.forEach((pixels, at) => means[at] < least && pixels.forEach((i) => (mask[i] = 0)));
+}
+
+/** The pixels of each component of a mask of width W, connected by sides. */
+function findComponents(mask, W) {
+  const [seen, components] = [new Uint8Array(mask.length), []];
   for (let start = 0; start < mask.length; start++) {
     if (!mask[start] || seen[start]) continue;
-    const component = [start];
+    const pixels = [start];
     seen[start] = 1;
-    let sum = 0;
-    for (let at = 0; at < component.length; at++) {
-      const i = component[at];
-      sum += probability(i);
-      const x = i % W;
+    for (let at = 0; at < pixels.length; at++) {
+      const [i, x] = [pixels[at], pixels[at] % W];
       for (const next of [i - W, i + W, x ? i - 1 : -1, x < W - 1 ? i + 1 : -1]) {
         if (mask[next] && !seen[next]) {
           seen[next] = 1;
-          component.push(next);
+          pixels.push(next);
         }
       }
     }
-    const mean = sum / component.length;
-    if (mean > highest) [surest, highest] = [component, mean];
+    components.push(pixels);
   }
-  mask.fill(0);
-  for (const i of surest) mask[i] = 1;
+  return components;
 }
