@@ -231,9 +231,10 @@ def test_what_ohif_is_built_on_reads_the_same_masks(count, run_folder, tmp_path)
             np.testing.assert_array_equal(frame[..., i], written)
 
 
-def test_another_model_or_threshold_is_another_object(run_folder, tmp_path):
+def test_another_model_threshold_or_sure_class_is_another_object(run_folder, tmp_path):
     dicom_image(tmp_path / "a.dcm", colours(2)[0, ..., 0])
     run = run_folder(hip, (16, 32), thirds)
+    (run / "model.keras").write_bytes(b"one")
 
     def predict(threshold=None):
         predict_files(run, [tmp_path / "a.dcm"], tmp_path / "out", threshold, overlays=False)
@@ -241,6 +242,10 @@ def test_another_model_or_threshold_is_another_object(run_folder, tmp_path):
 
     first = predict()
     assert predict() == first and predict(0.4) != first
+    write_json(run / "components.json", {"sure": ["pelvis"]})
+    assert predict() != first
+    write_json(run / "components.json", {"sure": []})
+    assert predict() == first
     (run / "model.keras").write_bytes(b"another")
     assert predict() != first
 

@@ -110,6 +110,23 @@ def test_a_single_class_gets_one_mask_however_often_it_is_given(run_folder, tmp_
     np.testing.assert_array_equal(read(tmp_path / "out" / "a.png"), blocks()[..., 0])
 
 
+def test_of_the_sure_classes_of_a_run_sure_components_are_written(run_folder, tmp_path):
+    image = np.zeros((32, 48, 3), "uint8")
+    image[4:14, 4:14], image[18:28, 30:44] = 250, 200
+    save(tmp_path / "a.png", image)
+    run, out = run_folder("polyp"), tmp_path / "out"
+    predict_files(run, [tmp_path / "a.png"], out, overlays=False)
+    every = read(out / "a.png") > 0
+    assert every[8, 8] and every[23, 37]
+    write_json(run / "components.json", {"sure": ["polyp"]})
+    predict_files(run, [tmp_path / "a.png"], out, overlays=False)
+    sure = read(out / "a.png") > 0
+    assert not sure[16:].any() and (sure[:16] == every[:16]).all()
+    task = replace(polyp, sure=())  # a task that is given decides
+    predict_files(run, [tmp_path / "a.png"], out, overlays=False, task=task)
+    np.testing.assert_array_equal(read(out / "a.png") > 0, every)
+
+
 def test_exclusive_classes_get_a_label_map(run_folder, tmp_path):
     image = np.repeat(np.uint8([0, 128, 255]), 20)[None].repeat(30, axis=0)
     save(tmp_path / "a.tif", image)

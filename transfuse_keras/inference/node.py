@@ -69,7 +69,7 @@ def watch(
     client = pacs.connect_service(url)
     members = model_path if isinstance(model_path, list) else [model_path]
     task, threshold, flips = settle(members, task, threshold)
-    origin = describe_origin(members, threshold, flips, False, "binary")
+    origin = describe_origin(members, task, threshold, flips, False, "binary")
     job = {"model_path": members, "threshold": threshold, "flips": flips, "task": task}
     job |= {"overlays": False, "seg": "binary", "sr": sr}
     job["predictors"] = load_members(members, None, None, task)

@@ -123,7 +123,7 @@ def predict_files(
         log.error(sentence)
     segs = None
     if seg != "none":
-        origin = describe_origin(members, threshold, flips, tile, seg)
+        origin = describe_origin(members, task, threshold, flips, tile, seg)
         segs = SegWriter(out, task, origin, seg, Counter(item.sources for item in found), sr)
     trust, rows = read_trust(members[0]) if len(members) == 1 else None, []
     review = trust and Review(trust)
@@ -227,11 +227,11 @@ def has_white_balance(path):
     return bool(run and (read_json(run / CONFIG) or {}).get("recipe", {}).get("white_balance"))
 
 
-def describe_origin(members, threshold, flips, tile, seg):
+def describe_origin(members, task, threshold, flips, tile, seg):
     """What a DICOM SEG of settled options comes from besides its images, see `compute_origin`."""
     from transfuse_keras.inference.dicom_seg import compute_origin
 
-    settings = *threshold, flips or "-", tile, seg
+    settings = *threshold, flips or "-", tile, seg, *(f"sure:{name}" for name in task.sure or ())
     return " ".join(compute_origin(Path(path), *settings) for path in members)
 
 
