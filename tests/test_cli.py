@@ -39,7 +39,7 @@ def test_the_run_folder_is_whole(run):
     assert files == {
         *("config.json", "split.csv", "log.txt", "logs", "history.csv", "model.keras"),
         "checkpoints",  # which this run keeps
-        *("trust.json", "quality.csv"),
+        *("trust.json", "quality.csv", "components.json"),
         *(
             "cases.csv",
             "overlays",

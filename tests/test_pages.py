@@ -88,7 +88,9 @@ def commands(page):
 def run(reference, tmp_path_factory):
     """A copy of the small run, in which commands may write."""
     folder = tmp_path_factory.mktemp("pages") / "run"
-    return shutil.copytree(reference[1], folder, ignore=shutil.ignore_patterns("checkpoints"))
+    shutil.copytree(reference[1], folder, ignore=shutil.ignore_patterns("checkpoints"))
+    shutil.copyfile(folder / "cases.csv", folder / "cases-uncut.csv")  # of a run with sure classes
+    return folder
 
 
 @pytest.fixture

@@ -39,6 +39,8 @@ def test_differences_are_paired_by_case(tmp_path, capsys):
     for row in rows.values():
         assert row["second"] - row["first"] == pytest.approx(row["difference"])
     assert rows["mean"]["low"] > 0.03 and rows["mean"]["p"] <= 1e-4
+    assert compare(a, (b / "cases.csv").rename(tmp_path / "other.csv")) == list(rows.values())
+    (tmp_path / "other.csv").rename(b / "cases.csv")
     assert main(["compare", str(a), str(b)]) == 0
     head, _, first_row, *_ = capsys.readouterr().out.splitlines()
     assert head.split()[:2] == ["metric", "class"] and "Holm" in head

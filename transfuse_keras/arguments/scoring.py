@@ -44,7 +44,7 @@ def add_compare(top):
         "runs/a/evaluations/clinic runs/b/evaluations/clinic",
     )
     data = command.add_argument_group("data").add_argument
-    data("first", metavar="RUN_A", help="folder of a run or an evaluation")
+    data("first", metavar="RUN_A", help="folder of a run or an evaluation, or a table of cases")
     data("second", metavar="RUN_B", help="another one, scored on the same cases")
 
 

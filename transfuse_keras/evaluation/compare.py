@@ -30,7 +30,7 @@ def compare(first, second):
     cases.csv; where neither table tells them every case is its own, and a warning says so.
 
     Args:
-        first, second: Paths of run or evaluation folders, each with a cases.csv.
+        first, second: Paths of run or evaluation folders, each with a cases.csv; or of such tables.
 
     Returns: list of {"metric", "class": name or "mean" (with two classes or more), "first",
     "second": their means, "difference", "low", "high", "p", "n", "groups", "p_holm": p corrected
@@ -103,9 +103,9 @@ def select_values(table, cases, classes, metric):
 
 
 def read_case_table(folder):
-    """The cases.csv of a folder: {"rows": (case, class) -> row, "cases", "classes", "metrics",
+    """The cases.csv of a folder, or a table as that one: {"rows": (case, class) -> row, "cases", "classes", "metrics",
     "groups": case -> patient, empty where the file does not tell}."""
-    path = folder / "cases.csv"
+    path = folder if folder.is_file() else folder / "cases.csv"
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the folder of a finished run or evaluation.")
     rows = add_penalties(read_cases(path))

@@ -39,9 +39,9 @@ def write_results(run, model, task, splits, data, threshold=None, export=True, r
             export.json.
         report: whether to write report.html.
 
-    Writes: threshold.json where a threshold was given, trust.json and components.json if there are
-    validation samples,
-    what `score` writes, the above and, last, metrics.json, which marks the run complete.
+    Writes: threshold.json where a threshold was given, trust.json and, for images,
+    components.json if there are validation samples, what `score_samples` writes, the above and,
+    last, metrics.json, which marks the run complete.
 
     Raises: OverBudget, at the very end, if an exported model is not the same as the Keras model.
     """
