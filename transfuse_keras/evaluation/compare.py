@@ -103,8 +103,8 @@ def select_values(table, cases, classes, metric):
 
 
 def read_case_table(folder):
-    """The cases.csv of a folder, or a table as that one: {"rows": (case, class) -> row, "cases", "classes", "metrics",
-    "groups": case -> patient, empty where the file does not tell}."""
+    """The cases.csv of a folder, or a table as that one: {"rows": (case, class) -> row, "cases",
+    "classes", "metrics", "groups": case -> patient, empty where the file does not tell}."""
     path = folder if folder.is_file() else folder / "cases.csv"
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the folder of a finished run or evaluation.")
