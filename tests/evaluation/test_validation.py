@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.evaluate import evaluate
 from transfuse_keras.evaluation.results import write_sure
+from transfuse_keras.evaluation.trust import fit_trust
 from transfuse_keras.evaluation.validation import (
     GRID,
     choose_sure,
@@ -129,6 +130,17 @@ def test_the_threshold_is_that_of_the_masks_that_are_made():
     validation = count_validation(brightness(1), samples, polyp, GRID)
     assert choose_thresholds(validation) == {"polyp": 0.6}
     assert choose_thresholds(validation, ("polyp",)) == {"polyp": 0.5}
+
+
+@pytest.mark.parametrize(("sure", "dice"), [((), 2 / 3), (("polyp",), 1.0)])
+def test_the_predicted_dice_is_of_the_masks_that_are_made(sure, dice):
+    """All images are alike, so the mean error that is learnt is that of each."""
+    samples = [spots(150, found=False) for _ in range(10)]
+    validation = count_validation(brightness(1), samples, polyp, (0.5,))
+    trust = fit_trust(validation, samples, {"polyp": 0.5}, sure)
+    maps = np.float32(samples[0].read()[0][..., :1]) / np.float32(255)
+    masks = to_masks(maps, 0.5, sure=replace(polyp, sure=sure).sure_maps)
+    assert trust.predict_dice(maps, masks)["polyp"] == pytest.approx(dice, abs=1e-3)
 
 
 def test_a_run_keeps_its_sure_classes(tmp_path):
