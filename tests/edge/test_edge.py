@@ -23,7 +23,7 @@ from transfuse_keras.data.pictures import overlay
 from transfuse_keras.data.resize import resize_image
 from transfuse_keras.export.formats import export_litert
 from transfuse_keras.inference import predict_files as predicting
-from transfuse_keras.inference.masks import to_masks
+from transfuse_keras.inference.masks import MARGIN, to_masks
 from transfuse_keras.inference.predictor import load_predictor
 from transfuse_keras.tasks import hip
 
@@ -137,6 +137,7 @@ def test_of_a_sure_class_sure_components_stay(exported):
     wanted = tk.predict(load_predictor(exported([0.5, 0.5, 0.5])), image)
     thresholds = [float(x) for x in np.quantile(wanted, 0.7, axis=(0, 1))]
     segmenter = edge.Segmenter(exported(thresholds, sure=["pelvis", "right_femur"]))
+    assert edge.MARGIN == MARGIN
     masks, all_of_them = segmenter.masks(image), to_masks(wanted, thresholds)
     np.testing.assert_array_equal(masks, to_masks(wanted, thresholds, sure=[0, 2]))
     np.testing.assert_array_equal(masks[..., 1], all_of_them[..., 1])

@@ -30,7 +30,7 @@ from transfuse_keras.data.readers import read_image
 from transfuse_keras.data.resize import resize_image
 from transfuse_keras.errors import InputError
 from transfuse_keras.export import web
-from transfuse_keras.inference.masks import to_masks
+from transfuse_keras.inference.masks import MARGIN, to_masks
 from transfuse_keras.inference.predict_files import predict_files
 from transfuse_keras.metrics import dice
 from transfuse_keras.runs.embedded import read_embedded, write_embedded
@@ -53,6 +53,11 @@ def test_another_runtime_than_the_known_one_is_refused(tmp_path, monkeypatch):
 def test_its_classes_have_the_colours_of_the_report():
     line = re.search("const COLOURS = (.*);", (web.PAGE / "app.js").read_text(encoding="utf-8"))
     assert tuple(json.loads(line[1])) == CLASS_COLORS
+
+
+def test_its_margin_of_sure_components_is_that_of_the_package():
+    line = re.search("const MARGIN = (.*?);", (web.PAGE / "pixels.js").read_text(encoding="utf-8"))
+    assert float(line[1]) == MARGIN
 
 
 def test_without_a_network_it_says_where_the_runtime_belongs(tmp_path, monkeypatch):
