@@ -1,6 +1,7 @@
 """Counts of validation cases, and scikit-learn's F1 score, which is Dice, of the same masks."""
 
 from dataclasses import asdict, replace
+from functools import partial
 from types import SimpleNamespace
 
 import cv2
@@ -185,6 +186,29 @@ def test_thresholds_are_chosen_by_the_best_dice():
     }
     best, other = (evaluate(brightness(1), samples, polyp, x).rows for x in (0.4, 0.5))
     assert min(row["dice"] for row in best) > max(row["dice"] for row in other)
+
+
+@pytest.mark.parametrize(("shown", "threshold"), [(9, 0.5), (10, 0.4)])
+def test_a_training_chooses_no_threshold_by_fewer_than_ten_cases(
+    tmp_path, monkeypatch, caplog, shown, threshold
+):
+    """Cases that do not show the class do not count."""
+    image, mask = disc()
+    samples = [case(image, mask) for _ in range(shown)] + [case(image, 0 * mask)] * 3
+    given = []
+    monkeypatch.setattr(finish, "score_samples", lambda *x: given.append(x[4]) or {})
+    for name in ("fit_trust", "write_trust"):
+        monkeypatch.setattr(finish, name, lambda *_: None)
+    count = partial(count_validation, brightness(1))
+    monkeypatch.setattr(finish, "count_validation", lambda model, *rest: count(*rest))
+    model, splits = SimpleNamespace(variant="Ti"), {"train": [], "val": samples, "test": []}
+    caplog.set_level("INFO")
+    finish.write_results(
+        tmp_path, model, polyp, splits, "phantom", "auto", export=False, report=False
+    )
+    assert given == [{"polyp": threshold}]
+    assert f"Thresholds: polyp {threshold}." in caplog.text
+    assert ("Fewer than 10 validation cases show polyp" in caplog.text) == (shown < 10)
 
 
 def test_without_validation_cases_auto_is_a_half(tmp_path, monkeypatch):

@@ -73,6 +73,23 @@ def test_a_recipe_that_names_its_weights_starts_from_them_and_stays_as_it_is():
     assert (changed.batch_size, changed.learning_rate) == (8, 1e-3)
 
 
+@pytest.mark.parametrize(
+    ("task", "given", "threshold"),
+    [
+        (hip, {"data": "d"}, "auto"),  # random weights, so scratch
+        (hip, {"data": "d", "recipe": "scratch-v1"}, None),
+        (hip, {"data": "d", "weights": "imagenet"}, None),
+        (hip, {"data": "d", "weights": "imagenet", "recipe": "scratch"}, "auto"),
+        (hip, {"data": "d", "threshold": "0.5"}, 0.5),
+        (replace(hip, threshold=0.3), {"data": "d"}, 0.3),
+        (prostate, {"data": "d"}, None),  # volumes
+        (hip, {}, None),  # phantoms
+    ],
+)
+def test_validation_chooses_thresholds_where_scratch_trains_on_images(task, given, threshold):
+    assert parse_settings(given, task).threshold == threshold
+
+
 def test_the_threshold_of_a_task_is_that_of_a_training_that_has_validation_images():
     task = replace(hip, threshold="auto")
     assert parse_settings({"data": "d"}, task).threshold == "auto"

@@ -93,7 +93,7 @@ def add_training(command, weights, seed=True):
     add = command.add_argument_group("training").add_argument
     recipe = (
         "paper (default with pretrained weights), scratch (default on data without them) or "
-        "scratch-v1, without white balance"
+        "scratch-v1, without white balance and at the threshold 0.5"
     )
     add("--recipe", choices=list(RECIPE_CHANGES), help=recipe)
     seen = "how often each image is seen (default: the task's)"
@@ -109,4 +109,5 @@ def add_training(command, weights, seed=True):
         add("--seed", type=int, metavar="N", help="seed of all random choices (default: 0)")
     repeat = "use only operations that give the same result each time"
     add("--deterministic", action="store_true", help=repeat)
-    add_threshold(command.add_argument_group("scoring").add_argument, "0.5")
+    default = "0.5; auto with --recipe scratch on images"
+    add_threshold(command.add_argument_group("scoring").add_argument, default)

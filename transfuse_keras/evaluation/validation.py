@@ -9,7 +9,7 @@ from transfuse_keras.inference.masks import sure_components
 from transfuse_keras.inference.predict import predict_samples
 from transfuse_keras.metrics.temperature import LOGIT_BINS, find_bins
 
-FEWEST = 10  # cases that show a class, by which to choose whether unsure components go
+FEWEST = 10  # cases that show a class, by which a training chooses how its masks are made
 GRID = tuple(np.round(np.arange(0.05, 1, 0.05), 2).tolist())  # the thresholds that "auto" tries
 
 
@@ -143,6 +143,11 @@ def average_dices(cases, sure=False):
     return np.mean(shown, axis=0) if shown else None
 
 
+def count_shown(cases):
+    """How many of the CaseCounts of a class show it."""
+    return sum(case.shown for case in cases)
+
+
 def choose_sure(validation, task):
     """The classes of which only sure components are to stay: those of the task or, where it says
     None, those whose best mean Dice on validation cases rises by it, of FEWEST that show it."""
@@ -151,24 +156,35 @@ def choose_sure(validation, task):
     return tuple(
         name
         for name, cases in validation.cases.items()
-        if sum(case.shown for case in cases) >= FEWEST
+        if count_shown(cases) >= FEWEST
         and average_dices(cases, sure=True).max() > average_dices(cases).max()
     )
 
 
-def choose_thresholds(validation, sure=()):
+def choose_thresholds(validation, sure=(), fewest=1):
     """The threshold of each class with the best mean Dice on validation cases.
 
     Args:
         validation: Validation.
         sure: the classes of which only sure components stay.
+        fewest: how many cases must show a class.
 
-    Returns: class -> one of its grid; the one closest to 0.5 for a class that no case shows, and
-    where several are equally good.
+    Returns: class -> one of its grid; the one closest to 0.5 for a class that fewer cases show,
+    and where several are equally good.
     """
     grid, chosen = np.array(validation.grid), {}
     for name, cases in validation.cases.items():
+        judged = count_shown(cases) >= fewest
         means = average_dices(cases, name in sure)
-        ties = grid if means is None else grid[means >= means.max() - 1e-9]
+        ties = grid[means >= means.max() - 1e-9] if judged else grid
         chosen[name] = float(ties[np.abs(ties - 0.5).argmin()])
     return chosen
+
+
+def describe_thresholds(thresholds, validation):
+    """A sentence on thresholds that a training chose, class -> value."""
+    told = f"Thresholds: {', '.join(f'{name} {x:g}' for name, x in thresholds.items())}."
+    few = [name for name, cases in validation.cases.items() if count_shown(cases) < FEWEST]
+    if few:
+        told += f" Fewer than {FEWEST} validation cases show {', '.join(few)}, so that is 0.5."
+    return told

@@ -57,6 +57,17 @@ def parse_threshold(text):
     return threshold
 
 
+def choose_threshold(given, recipe, task):
+    """The threshold of a training, by its options, its task, or the recipe, a key of
+    RECIPE_CHANGES: validation chooses where "scratch" trains on images."""
+    if "threshold" in given:
+        return parse_threshold(given["threshold"])
+    if given.get("val") == "none":  # nothing chooses it
+        return None
+    by_recipe = "auto" if recipe == "scratch" and task.field is None else None
+    return by_recipe if task.threshold is None else task.threshold
+
+
 def parse_duration(text):
     """Seconds by an option such as 2h, 90m, 1h30m or 45s; None as it is."""
     if text is None:
@@ -175,19 +186,19 @@ def parse_settings(given, task=None, faults=()):
     data = given.get("data")
     own = recipe_of(task, data)
     weights = given.get("weights", own.weights)
-    changes = recipe_changes(choose_recipe(given, own), task.field)
+    recipe = choose_recipe(given, own)
+    changes = recipe_changes(recipe, task.field)
     changes |= {name: given[name] for name in OF_RECIPE if name in given}
     if "image_size" in changes:
         changes["image_size"] = tuple(changes["image_size"])
-    judged = given.get("val") != "none"  # without validation images nothing chooses a threshold
     settings = Settings(
         task,
         data=data,
         recipe=replace(own, **changes),
         weights=None if weights == "none" else weights,
         spacing=read(parse_spacing, given.get("spacing")),
-        threshold=read(parse_threshold, given.get("threshold", task.threshold if judged else None)),
-        validation=judged,
+        threshold=read(choose_threshold, given, recipe, task),
+        validation=given.get("val") != "none",
         time_limit=read(parse_duration, given.get("time_limit")),
         fold=read(parse_fold, **{x: given[x] for x in ("fold", "folds") if x in given}),
         **{name: given[name] for name in OF_SETTINGS if name in given},

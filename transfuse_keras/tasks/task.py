@@ -194,7 +194,8 @@ class Task:
         flips: predict the mean over mirror images when scoring: "" for none, "h", "v" or "hv";
             "h" only where a mirrored image could be a real one.
         threshold: a pixel belongs to a class if its probability reaches this; "auto" for the best
-            of each class on the validation images, None for 0.5.
+            of each class on the validation images. None: 0.5, but "auto" where the recipe
+            "scratch" trains on images.
         codes: class -> what it is, as a coded term (value, scheme, meaning) for DICOM; or up to
             three of them: the property type, its category, and a modifier such as the side. The
             scheme is mostly "SCT", SNOMED CT. A class without one is named by a private code.

@@ -9,10 +9,12 @@ from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.results import score_samples, write_sure, write_thresholds
 from transfuse_keras.evaluation.trust import fit_trust
 from transfuse_keras.evaluation.validation import (
+    FEWEST,
     GRID,
     choose_sure,
     choose_thresholds,
     count_validation,
+    describe_thresholds,
 )
 from transfuse_keras.export.budgets import OF_RUNS, OverBudget
 from transfuse_keras.export.formats import FORMATS
@@ -34,7 +36,8 @@ def write_results(run, model, task, splits, data, threshold=None, export=True, r
         task: Task.
         splits: {"train", "val", "test"} -> list of Sample; the test samples are scored.
         data: what they are, for the report: a folder, or "phantom".
-        threshold: a probability, "auto" for the best on the validation samples, None for 0.5.
+        threshold: a probability, "auto" for the best on the validation samples of each class that
+            FEWEST of them show, else 0.5; None for 0.5.
         export: whether to write the files of `exported_files`, a .json beside each, and
             export.json.
         report: whether to write report.html.
@@ -55,7 +58,9 @@ def write_results(run, model, task, splits, data, threshold=None, export=True, r
         validation = count_validation(model, splits["val"], task, grid, task.flips)
         task = replace(task, sure=choose_sure(validation, task))
         write_sure(run, task, validation)
-        thresholds = choose_thresholds(validation, task.sure)
+        thresholds = choose_thresholds(validation, task.sure, FEWEST)
+        if threshold == "auto":
+            log.info(describe_thresholds(thresholds, validation))
         trust = fit_trust(validation, splits["train"], thresholds, task.sure)
         write_trust(run, trust)
     if threshold is not None:
