@@ -27,7 +27,10 @@ from transfuse_keras.training.fit import MONITOR
 from transfuse_keras.training.run import Run
 
 OFTEN = 0.5  # the share of the images that are changed
-OPTIONS = {"recipe": "scratch", "variant": "Ti", "image_size": (96, 128), "epochs": 6, "limit": 320}
+OPTIONS = {
+    **{"recipe": "scratch", "variant": "Ti", "image_size": (96, 128), "epochs": 6},
+    **{"limit": 320, "threshold": 0.5},
+}
 
 
 def bend(image, masks, rng):

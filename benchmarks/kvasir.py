@@ -3,7 +3,7 @@
 Unlike the polyp task: one size instead of three, in a third of the time, and mirror images instead
 of no augmentation, without which so few images are soon known by heart.
 
-    transfuse ablate --task benchmarks/kvasir.py --data DIR
+    transfuse ablate --task benchmarks/kvasir.py --data DIR --recipe scratch-v1
 """
 
 from dataclasses import replace

@@ -4,7 +4,7 @@ As benchmarks/kvasir.py, with today's recipe and the augmentation of photographs
 knows 880 images by heart if they are only mirrored. To expect: Dice 0.81 on its 120 validation
 images, in 28 minutes of processor time (docs/results.md).
 
-    transfuse train --task benchmarks/kvasir_30.py --data DIR
+    transfuse train --task benchmarks/kvasir_30.py --data DIR --threshold 0.5
 """
 
 from dataclasses import replace
