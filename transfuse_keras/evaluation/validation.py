@@ -186,5 +186,5 @@ def describe_thresholds(thresholds, validation):
     told = f"Thresholds: {', '.join(f'{name} {x:g}' for name, x in thresholds.items())}."
     few = [name for name, cases in validation.cases.items() if count_shown(cases) < FEWEST]
     if few:
-        told += f" Fewer than {FEWEST} validation cases show {', '.join(few)}, so that is 0.5."
+        told += f" Fewer than {FEWEST} validation cases show {', '.join(few)}: 0.5 is taken."
     return told
