@@ -68,6 +68,10 @@ def test_the_table_has_the_means_of_cases_and_seeds_and_a_dash(tmp_path):
     assert table["E.1"][0] == "0.600 [0.500, 0.700] (0.600)"
     assert table["E.2"] == ["-", "-", "0.889", "0.727"]
     assert "1 epoch " in lines[-2] and "random weights" in lines[-2] and "S at 352x352" in lines[-1]
+    assert "threshold 0.5" in lines[-2]
+    auto = replace(settings(), threshold="auto")
+    told = format_paper_table(ablation.TABLES[5], tmp_path, auto, seeds=2)[-2]
+    assert "thresholds of validation" in told and "threshold 0.5" not in told
 
 
 def test_intervals_are_over_patients(tmp_path):

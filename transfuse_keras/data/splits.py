@@ -65,8 +65,8 @@ def complete_splits(listing):
         return Splits(parts, [note], find_shared(named, unit))
     if set(named) == {"train", "val"}:
         note = (
-            "The data names no test split: the validation images, which also choose the best "
-            "epoch, are scored, so the scores are optimistic."
+            "The data names no test split: the validation images, by which the best epoch, "
+            "thresholds and components are chosen, are scored, so the scores are optimistic."
         )
         return Splits({**named, "test": named["val"]}, [note], find_shared(named, unit))
     parts = {part: named.get(part, []) for part in SPLITS}

@@ -137,13 +137,15 @@ def format_paper_table(table, folder, settings, seeds):
     start = "from random weights" if settings.weights is None else f"from {settings.weights}"
     data = Path(settings.data).name if settings.data else "phantoms"
     limit = f", at most {settings.limit} training samples" if settings.limit else ""
+    threshold = 0.5 if settings.threshold is None else settings.threshold
+    at = "thresholds of validation" if threshold == "auto" else f"threshold {threshold:g}"
     return [
         *format_table(heads, rows, left=2, markdown=True),
         "",
         f"Here: {recipe.variant} at {height}x{width}, {quantity(recipe.epochs, 'epoch')} {start} "
-        f"in batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}, the "
-        f"{settings.task.name} task on {data}{limit}. A score is the mean of the test cases, each "
-        "the mean of its seeds, with a bootstrap 95 % interval over the patients; in brackets "
+        f"in batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}, {at}, "
+        f"the {settings.task.name} task on {data}{limit}. A score is the mean of the test cases, "
+        "each the mean of its seeds, with a bootstrap 95 % interval over the patients; in brackets "
         "every seed. A dash was not trained.",
         f"The paper: {table.setting}.",
     ]
