@@ -20,7 +20,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from kvasir import kvasir
 
 import transfuse_keras as tk
 from transfuse_keras.files import read_table
@@ -33,11 +32,16 @@ from transfuse_keras.training import fit
 from transfuse_keras.training.fit import MONITOR
 from transfuse_keras.training.run import Run
 
-CHEST = Path(__file__).parents[1] / "examples" / "chest.py"
+HERE = Path(__file__).parent
 SETS = {  # name -> task, image size, epochs, and further options of `tk.train`
     "skin": (tk.tasks.skin, (96, 128), 6, {"limit": 320}),
-    "polyp": (kvasir, (96, 128), 6, {"limit": 320}),
-    "chest": (find_task(str(CHEST)), (128, 128), 12, {"spacing": (0.9333,)}),
+    "polyp": (find_task(str(HERE / "kvasir.py")), (96, 128), 6, {"limit": 320}),
+    "chest": (
+        find_task(str(HERE.parent / "examples" / "chest.py")),
+        (128, 128),
+        12,
+        {"spacing": (0.9333,)},
+    ),
 }
 
 

@@ -1,21 +1,16 @@
 """The starts of benchmarks/start_trials.py are what they say."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from keras import ops
 
 import transfuse_keras as tk
+from benchmarks import start_trials as trials
 from transfuse_keras.model import losses
 from transfuse_keras.runs.settings import Settings
 from transfuse_keras.training import fit
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-import start_trials as trials
 
 SHAPE = (32, 32, 3)
 
