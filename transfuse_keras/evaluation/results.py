@@ -32,7 +32,7 @@ SIZE_UNITS = {  # (unit of distances, whether cases are volumes)
 
 def write_thresholds(run, thresholds, chosen):
     """Keep the thresholds with the run: whatever uses its model uses them."""
-    how = "best Dice on the validation split" if chosen == "auto" else "given"
+    how = "best Dice on the validation split, else 0.5" if chosen == "auto" else "given"
     write_json(run / "threshold.json", {"thresholds": thresholds, "chosen": how})
     update_thresholds(run, thresholds)
 
