@@ -109,5 +109,5 @@ def add_training(command, weights, seed=True):
         add("--seed", type=int, metavar="N", help="seed of all random choices (default: 0)")
     repeat = "use only operations that give the same result each time"
     add("--deterministic", action="store_true", help=repeat)
-    default = "0.5; auto with --recipe scratch on images"
+    default = "0.5; auto where the recipe scratch trains on images"
     add_threshold(command.add_argument_group("scoring").add_argument, default)

@@ -8,8 +8,8 @@ from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.inference.masks import sure_components
 from transfuse_keras.inference.predict import predict_samples
 from transfuse_keras.metrics.temperature import LOGIT_BINS, find_bins
+from transfuse_keras.tasks.plan import JUDGES
 
-FEWEST = 10  # cases that show a class, by which a training chooses how its masks are made
 GRID = tuple(np.round(np.arange(0.05, 1, 0.05), 2).tolist())  # the thresholds that "auto" tries
 
 
@@ -150,13 +150,13 @@ def count_shown(cases):
 
 def choose_sure(validation, task):
     """The classes of which only sure components are to stay: those of the task or, where it says
-    None, those whose best mean Dice on validation cases rises by it, of FEWEST that show it."""
+    None, those whose best mean Dice on validation cases rises by it, of JUDGES that show it."""
     if task.sure is not None:
         return task.sure
     return tuple(
         name
         for name, cases in validation.cases.items()
-        if count_shown(cases) >= FEWEST
+        if count_shown(cases) >= JUDGES
         and average_dices(cases, sure=True).max() > average_dices(cases).max()
     )
 
@@ -184,7 +184,7 @@ def choose_thresholds(validation, sure=(), fewest=1):
 def describe_thresholds(thresholds, validation):
     """A sentence on thresholds that a training chose, class -> value."""
     told = f"Thresholds: {', '.join(f'{name} {x:g}' for name, x in thresholds.items())}."
-    few = [name for name, cases in validation.cases.items() if count_shown(cases) < FEWEST]
+    few = [name for name, cases in validation.cases.items() if count_shown(cases) < JUDGES]
     if few:
-        told += f" Fewer than {FEWEST} validation cases show {', '.join(few)}: 0.5 is taken."
+        told += f" Fewer than {JUDGES} validation cases show {', '.join(few)}: 0.5 is taken."
     return told

@@ -78,7 +78,7 @@ FLIP_LIKENESS = {
 MANY_OBJECTS = 10
 STEEP = 15  # largest rotation in degrees where up and down differ
 FOREGROUND, FILLED = 0.33, 0.7  # nnU-Net's share of a batch; where fewer images show a class
-JUDGES = 10  # validation images from which on they choose thresholds
+JUDGES = 10  # validation images of a class from which on they choose how masks are made
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class Recipe:
 
 
 # What --recipe changes in a task's own: "scratch" is for branches without pretrained weights;
-# how it was found is in docs/results.md.
+# how it was found is in docs/results.md. Its threshold is chosen in runs/options.py.
 SCRATCH_V1 = {
     "learning_rate": 1e-3,
     "betas": (0.9, 0.999),

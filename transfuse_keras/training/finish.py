@@ -9,7 +9,6 @@ from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.results import score_samples, write_sure, write_thresholds
 from transfuse_keras.evaluation.trust import fit_trust
 from transfuse_keras.evaluation.validation import (
-    FEWEST,
     GRID,
     choose_sure,
     choose_thresholds,
@@ -22,6 +21,7 @@ from transfuse_keras.export.verification import export_verified, predict_held_ou
 from transfuse_keras.files import write_json
 from transfuse_keras.runs.metadata import ModelFacts
 from transfuse_keras.runs.trust import write_trust
+from transfuse_keras.tasks.plan import JUDGES
 from transfuse_keras.versions import backend
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def write_results(run, model, task, splits, data, threshold=None, export=True, r
         splits: {"train", "val", "test"} -> list of Sample; the test samples are scored.
         data: what they are, for the report: a folder, or "phantom".
         threshold: a probability, "auto" for the best on the validation samples of each class that
-            FEWEST of them show, else 0.5; None for 0.5.
+            JUDGES of them show, else 0.5; None for 0.5.
         export: whether to write the files of `exported_files`, a .json beside each, and
             export.json.
         report: whether to write report.html.
@@ -58,7 +58,7 @@ def write_results(run, model, task, splits, data, threshold=None, export=True, r
         validation = count_validation(model, splits["val"], task, grid, task.flips)
         task = replace(task, sure=choose_sure(validation, task))
         write_sure(run, task, validation)
-        thresholds = choose_thresholds(validation, task.sure, FEWEST)
+        thresholds = choose_thresholds(validation, task.sure, JUDGES)
         if threshold == "auto":
             log.info(describe_thresholds(thresholds, validation))
         trust = fit_trust(validation, splits["train"], thresholds, task.sure)
