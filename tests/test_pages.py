@@ -69,7 +69,7 @@ LEFT = {  # how commands begin that are not run here -> why
     "python benchmarks/devices.py": "minutes",
     "python benchmarks/pretrain.py": "half an hour of training",
     "python benchmarks/scratch.py": "hours of trainings",
-    "python benchmarks/start_trials.py": "an hour of trainings; test_start_trials.py",
+    "python benchmarks/recipe_trials.py": "an hour of trainings; test_recipe_trials.py",
     "python benchmarks/augmentation_trials.py": "an hour of trainings",
     "python benchmarks/scaling.py": "minutes",
     "python docs/models/make.py": "trains for minutes",

@@ -1,13 +1,15 @@
-"""The starts of benchmarks/start_trials.py are what they say."""
+"""What benchmarks/recipe_trials.py changes is what it says."""
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
 import transfuse_keras as tk
-from benchmarks import start_trials as trials
+from benchmarks import recipe_trials as trials
+from transfuse_keras.layers import TransformerBlock
 from transfuse_keras.model import losses
 from transfuse_keras.runs.settings import Settings
 from transfuse_keras.training import fit
@@ -73,11 +75,29 @@ def test_positions_are_waves_of_row_and_column():
     assert place[[0, 1, 2, 4, 5, 6]] == pytest.approx([*row, *column], abs=1e-6)
 
 
+def test_stochastic_depth_skips_what_a_block_adds_for_some_images(model):
+    """Rate 0.5 in the last block: of an image neither, either or both of its sums are skipped, and
+    what is kept counts twice. Of the first block it is a sixth of that."""
+    keras.utils.set_random_seed(0)
+    rng, call = np.random.default_rng(0), trials.create_call(0.5)
+    tokens = ops.convert_to_tensor(np.repeat(rng.standard_normal((1, 4, 192)), 400, 0), "float32")
+    first, *_, last = trials.find_blocks(model)
+    np.testing.assert_allclose(np.array(call(last, tokens)), np.array(last(tokens)), atol=1e-6)
+    for block, rate in ((first, 0.5 / 6), (last, 0.5)):
+        trained = np.array(call(block, tokens, training=True))
+        untouched = np.isclose(trained, np.array(tokens), atol=1e-7).all(axis=(1, 2))
+        assert untouched.mean() == pytest.approx(rate**2, abs=0.06)
+        attended = np.array(tokens + block.attn(block.norm1(tokens)) / (1 - rate))
+        alone = np.isclose(trained, attended, atol=1e-6).all(axis=(1, 2))
+        assert alone.mean() == pytest.approx(rate * (1 - rate), abs=0.06)
+
+
 def test_a_trial_trains_with_its_changes_and_leaves_nothing_behind(monkeypatch, tmp_path):
     seen = {}
 
     def train(data, out, task, **options):
         seen.update(options, task=task, heads=dict(fit.LOSS_WEIGHTS), boundary=losses.BOUNDARY)
+        seen["call"] = TransformerBlock.call
         recipe = replace(task.recipe, white_balance=(0.5, 0.5, 0.5))
         fit.create_model(Settings(task, recipe=recipe, seed=options["seed"]), 1)
 
@@ -85,13 +105,19 @@ def test_a_trial_trains_with_its_changes_and_leaves_nothing_behind(monkeypatch, 
     monkeypatch.setattr(trials.tk, "train", train)
     trial = trials.Trial(
         start=lambda model, seed: started.append((model.variant, seed)),
-        recipe={"betas": (0.9, 0.99), "image_size": (32, 32)},
+        recipe={"betas": (0.9, 0.99)},
         heads=(0.8, 0.1, 0.1),
         boundary=2.0,
+        depth=0.1,
+        sides=2,
     )
-    trials.train(trial, "skin", "d", 3, tmp_path)
+    monkeypatch.setitem(trials.SETS, "skin", (tk.tasks.skin, (16, 32), 6, {"limit": 320}))
+    own = TransformerBlock.call
+    trials.train(trial, "skin", "d", 3, tmp_path, longer=4)
     recipe = seen["task"].recipe
     assert (recipe.betas, recipe.white_balance) == ((0.9, 0.99), True)
+    assert (recipe.image_size, recipe.epochs) == ((32, 64), 24)
+    assert seen["call"] is not own and TransformerBlock.call is own
     assert seen["heads"] == {"mask": 0.8, "transformer": 0.1, "fusion": 0.1}
     assert (seen["boundary"], seen["seed"], seen["limit"]) == (2.0, 3, 320)
     assert started == [("Ti", 3)]

@@ -1,16 +1,18 @@
-"""Other starts, weights of the heads and of borders, each in the recipe "scratch" alone.
+"""Other starts, losses, dropout and image sizes, each in the recipe "scratch" alone.
 
-    python benchmarks/start_trials.py --skin DIR --polyp DIR --chest DIR --out DIR
+    python benchmarks/recipe_trials.py --skin DIR --polyp DIR --chest DIR --out DIR
+    python benchmarks/recipe_trials.py --skin DIR --out DIR --trials none "depth .1" --longer 4
 
 DIR are folders as `transfuse train --data` takes them: for the task skin with a test split of
 another source, for polyp Kvasir-SEG, for chest as examples/chest.py. Prints for each trial, set and
-seed the best validation Dice, by which to choose, and the test Dice at the threshold 0.5. Called
-again with the same --out it trains what is missing.
+seed the best validation Dice, by which to choose, and the test Dice at the threshold 0.5. --longer
+multiplies the epochs. Called again with the same --out it trains what is missing.
 """
 
 import argparse
 import os
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,10 +22,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+from keras import ops, random
 
 import transfuse_keras as tk
 from transfuse_keras.files import read_table
 from transfuse_keras.layers import PatchEmbedding, TransformerBlock
+from transfuse_keras.layers.transformer import gelu
 from transfuse_keras.model import losses
 from transfuse_keras.model.transfuse import LOSS_WEIGHTS
 from transfuse_keras.tasks import find_task
@@ -33,6 +37,7 @@ from transfuse_keras.training.fit import MONITOR
 from transfuse_keras.training.run import Run
 
 HERE = Path(__file__).parent
+BLOCKS = 6  # of Ti's transformer
 SETS = {  # name -> task, image size, epochs, and further options of `tk.train`
     "skin": (tk.tasks.skin, (96, 128), 6, {"limit": 320}),
     "polyp": (find_task(str(HERE / "kvasir.py")), (96, 128), 6, {"limit": 320}),
@@ -125,6 +130,26 @@ def sine_positions(rows, columns, dim):
     return np.concatenate(waves, axis=-1).astype("float32")
 
 
+def create_call(rate):
+    """TransformerBlock.call with stochastic depth (Huang et al. 2016): in training each image skips
+    what the last block adds at this rate, and earlier blocks the less, the earlier they are."""
+
+    def call(block, x, training=False):
+        place = int(block.name.removeprefix("blocks_")) + 1
+        of_block = rate * place / BLOCKS
+
+        def skip(added):
+            if not training:
+                return added
+            kept = random.uniform((ops.shape(x)[0], 1, 1)) >= of_block
+            return added * ops.cast(kept, added.dtype) / (1 - of_block)
+
+        x = x + skip(block.attn(block.norm1(x)))
+        return x + skip(block.fc2(gelu(block.fc1(block.norm2(x)))))
+
+    return call
+
+
 @dataclass(frozen=True)
 class Trial:
     """What is changed in "scratch".
@@ -134,12 +159,16 @@ class Trial:
         recipe: of the fields of Recipe.
         heads: weights of the losses of LOSS_WEIGHTS.
         boundary: how much more a pixel on a border counts in the loss.
+        depth: rate of stochastic depth, see `create_call`.
+        sides: height and width are multiplied by it.
     """
 
     start: object = None
     recipe: dict = field(default_factory=dict)
     heads: tuple = tuple(LOSS_WEIGHTS.values())
     boundary: float = losses.BOUNDARY
+    depth: float = 0.0
+    sides: int = 1
 
 
 TRIALS = {
@@ -153,6 +182,9 @@ TRIALS = {
     "heads .8 .1 .1": Trial(heads=(0.8, 0.1, 0.1)),
     "boundary 2": Trial(boundary=2.0),
     "beta2 .99": Trial(recipe={"betas": (0.9, 0.99)}),
+    "dropout .2": Trial(recipe={"dropout": 0.2}),
+    "depth .1": Trial(depth=0.1),
+    "larger": Trial(sides=2, recipe={"batch_size": 4, "accumulate": 2}),
 }
 
 
@@ -163,21 +195,27 @@ def create_started(trial, settings, *rest, own=fit.create_model, **named):
     return model
 
 
-def train(trial, kind, data, seed, out):
+def train(trial, kind, data, seed, out, longer=1):
     """The Run of one trial, which is trained if it is not there."""
     if (out / "metrics.json").is_file():
         return Run(out)
     task, size, epochs, options = SETS[kind]
     changes = recipe_changes("scratch", task.field) | {"scales": None}
     changes["white_balance"] = kind == "skin"  # as of the first tables of docs/results.md
-    own = {"variant": "Ti", "image_size": size, "epochs": epochs, **changes, **trial.recipe}
+    size = tuple(trial.sides * side for side in size)
+    own = {"variant": "Ti", "image_size": size, "epochs": longer * epochs}
+    own |= changes | trial.recipe
     given = {"task": replace(task, recipe=replace(task.recipe, **own)), "weights": "none"}
-    patches = (
+    patches = [
         mock.patch.object(fit, "create_model", partial(create_started, trial)),
         mock.patch.dict(LOSS_WEIGHTS, zip(LOSS_WEIGHTS, trial.heads, strict=True)),
         mock.patch.object(losses, "BOUNDARY", trial.boundary),
-    )
-    with patches[0], patches[1], patches[2]:
+    ]
+    if trial.depth:
+        patches.append(mock.patch.object(TransformerBlock, "call", create_call(trial.depth)))
+    with ExitStack() as stack:
+        for patch in patches:
+            stack.enter_context(patch)
         return tk.train(data, out=out, recipe="paper", export=False, seed=seed, **given, **options)
 
 
@@ -187,6 +225,7 @@ def main():
         parser.add_argument(f"--{kind}", metavar="DIR")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--longer", type=int, default=1, metavar="N", help="N times the epochs")
     parser.add_argument("--trials", nargs="+", choices=TRIALS, default=list(TRIALS))
     arguments = parser.parse_args()
     heads = "| changed | set | seed | best validation Dice | test Dice |"
@@ -194,8 +233,10 @@ def main():
     for name in arguments.trials:
         for kind in [kind for kind in SETS if getattr(arguments, kind)]:
             for seed in arguments.seeds:
-                out = arguments.out / f"{kind}-{name.replace(' ', '_')}-{seed}"
-                run = train(TRIALS[name], kind, getattr(arguments, kind), seed, out)
+                times = f"-x{arguments.longer}" * (arguments.longer > 1)
+                out = arguments.out / f"{kind}-{name.replace(' ', '_')}-{seed}{times}"
+                trial, data = TRIALS[name], getattr(arguments, kind)
+                run = train(trial, kind, data, seed, out, arguments.longer)
                 rows = read_table(run.folder / "history.csv")
                 best, test = max(float(row[MONITOR]) for row in rows), run.scores["mean"]["dice"]
                 print(f"| {name} | {kind} | {seed} | {best:.4f} | {test:.4f} |", flush=True)
