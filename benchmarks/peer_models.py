@@ -88,5 +88,6 @@ def build(name, size, channels, classes, seed):
     if name == "TransUNet":
         import keras
 
+        keras.utils.clear_session()  # else its weights are named after those that were built before
         keras.utils.set_random_seed(seed)
     return BUILDERS[name](size, channels, classes)
