@@ -233,7 +233,7 @@ def test_two_folds(tmp_path, monkeypatch, capsys):
     (out / "fold-1" / "metrics.json").unlink()  # as if it had been stopped
     (out / "metrics.json").unlink()
     assert main([*command, "--resume"]) == 0
-    assert "Fold 1 of 2: done" in capsys.readouterr().out
+    assert "Fold 0 (of 0 to 1): done" in capsys.readouterr().out
     assert metrics_of(out)["n"] == 16
 
 

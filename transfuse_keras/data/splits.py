@@ -263,7 +263,7 @@ def find_splits(
             splits = complete_splits(listing)
         else:
             unit = name_unit(listing)
-            note = f"Fold {fold[0] + 1} of {fold[1]} by {unit}."
+            note = f"Fold {fold[0]} (of 0 to {fold[1] - 1}) by {unit}."
             warnings = [CAUTION] if unit == "image" else []
             splits = Splits(split_fold(listing.samples, *fold, unit), [note], warnings)
         splits.notes[:0] = listing.notes

@@ -38,7 +38,7 @@ def cross_validate(train, settings, folder, folds, resume=False):
     runs = [folder / f"fold-{k}" for k in range(folds)]
     train_series(
         folder,
-        {run: f"Fold {k + 1} of {folds}" for k, run in enumerate(runs)},
+        {run: f"Fold {k} (of 0 to {folds - 1})" for k, run in enumerate(runs)},
         lambda run, begun: train(run, (runs.index(run), folds), begun),
     )
     metrics = pool(folder, runs)
