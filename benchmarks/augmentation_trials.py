@@ -1,4 +1,4 @@
-"""Augmentations that the task skin does not have, each added to the recipe "scratch" alone.
+"""Augmentations that the recipe "scratch-v2" does not have on skin, each added to it alone.
 
     python benchmarks/augmentation_trials.py --data DIR --out DIR --trials none elastic
 
@@ -28,7 +28,7 @@ from transfuse_keras.training.run import Run
 
 OFTEN = 0.5  # the share of the images that are changed
 OPTIONS = {
-    **{"recipe": "scratch", "variant": "Ti", "image_size": (96, 128), "epochs": 6},
+    **{"variant": "Ti", "image_size": (96, 128), "epochs": 6},
     **{"limit": 320, "threshold": 0.5},
 }
 
@@ -78,11 +78,12 @@ TRIALS = {  # name -> (function or None, what it changes in the Augmentation of 
     "cut-out": (cut_out, {}),
     "copy-paste": (paste, {}),
     "colour": (None, STRONGER),
+    "pen marks": (None, {}),
 }
 
 
-def augment_more(image, masks, task, rng, change):
-    image, masks = augmentation.augment(image, masks, task, rng)
+def augment_more(image, masks, task, rng, pen_marks, change):
+    image, masks = augmentation.augment(image, masks, task, rng, pen_marks)
     return change(image, masks, rng) if rng.random() < OFTEN else (image, masks)
 
 
@@ -94,7 +95,8 @@ def train(name, data, seed, out):
     task = replace(skin, augmentation=replace(skin.augmentation, **changes))
     if (out / "metrics.json").is_file():
         return Run(out)
-    return tk.train(data, task=task, out=out, export=False, seed=seed, **OPTIONS)
+    recipe = "scratch" if name == "pen marks" else "scratch-v2"
+    return tk.train(data, task=task, out=out, recipe=recipe, export=False, seed=seed, **OPTIONS)
 
 
 def main():
@@ -107,7 +109,9 @@ def main():
     print("| added | seed | best validation Dice | test Dice |", "| --- " * 4 + "|", sep="\n")
     for name in arguments.trials:
         for seed in arguments.seeds:
-            run = train(name, arguments.data, seed, arguments.out / f"{name}-{seed}")
+            run = train(
+                name, arguments.data, seed, arguments.out / f"{name.replace(' ', '_')}-{seed}"
+            )
             rows = read_table(run.folder / "history.csv")
             best, test = max(float(row[MONITOR]) for row in rows), run.scores["mean"]["dice"]
             print(f"| {name} | {seed} | {best:.4f} | {test:.4f} |", flush=True)

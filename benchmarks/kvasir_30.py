@@ -17,5 +17,5 @@ kvasir_30 = replace(
     tasks.polyp,
     name="kvasir_30",
     augmentation=tasks.skin.augmentation,
-    recipe=replace(Recipe("Ti", (128, 128), epochs=30), **RECIPE_CHANGES["scratch"]),
+    recipe=replace(Recipe("Ti", (128, 128), epochs=30), **RECIPE_CHANGES["scratch-v2"]),
 )

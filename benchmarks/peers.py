@@ -178,7 +178,7 @@ def read_batches(settings, samples, normalization, augmented=False):
     order.foreground = (masks == 1).any(axis=(1, 2, 3))
     if recipe.white_balance:
         balance_colours(images, recipe.white_balance)
-    return batches(images, masks, task, normalization, order, augmented)
+    return batches(images, masks, task, normalization, order, augmented, pen_marks=recipe.pen_marks)
 
 
 def write_comparison(out, runs, names):

@@ -95,7 +95,7 @@ def main():
     images = [resize_image(cv2.imread(str(file))[..., ::-1], larger) for file in files]
 
     keras.utils.set_random_seed(arguments.seed)
-    recipe = Recipe(**{**RECIPE_CHANGES["scratch"], "epochs": arguments.epochs})
+    recipe = Recipe(**{**RECIPE_CHANGES["scratch-v2"], "epochs": arguments.epochs})
     model = tk.TransFuse(arguments.variant, (*size, 3), classes=3, dropout=0.0)
     batches = HiddenPatches(images, size, model.normalization, recipe.batch_size, arguments.seed)
     model.compile(create_optimizer(recipe, len(batches)), loss=restoration_loss)

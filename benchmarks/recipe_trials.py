@@ -1,4 +1,4 @@
-"""Other starts, losses, dropout and image sizes, each in the recipe "scratch" alone.
+"""Other starts, losses, dropout and image sizes, each in the recipe "scratch-v2" alone.
 
     python benchmarks/recipe_trials.py --skin DIR --polyp DIR --chest DIR --out DIR
     python benchmarks/recipe_trials.py --skin DIR --out DIR --trials none "depth .1" --longer 4
@@ -152,7 +152,7 @@ def create_call(rate):
 
 @dataclass(frozen=True)
 class Trial:
-    """What is changed in "scratch".
+    """What is changed in "scratch-v2".
 
     Attributes:
         start: function of a model and a seed, which changes weights before the training.
@@ -200,7 +200,7 @@ def train(trial, kind, data, seed, out, longer=1):
     if (out / "metrics.json").is_file():
         return Run(out)
     task, size, epochs, options = SETS[kind]
-    changes = recipe_changes("scratch", task.field) | {"scales": None}
+    changes = recipe_changes("scratch-v2", task.field) | {"scales": None}
     changes["white_balance"] = kind == "skin"  # as of the first tables of docs/results.md
     size = tuple(trial.sides * side for side in size)
     own = {"variant": "Ti", "image_size": size, "epochs": longer * epochs}

@@ -55,7 +55,7 @@ CANDIDATES = {
     "scratch-v1, mean weights (ema 0.99)": {**SCRATCH, "ema": 0.99},
     "scratch-v1, focal 2": {**SCRATCH, "focal": 2.0},
     "scratch-v1, gradients not clipped": {**SCRATCH, "clip_norm": None, "clip_value": None},
-    "scratch-v1, white balance": RECIPE_CHANGES["scratch"],
+    "scratch-v1, white balance": RECIPE_CHANGES["scratch-v2"],
 }
 
 

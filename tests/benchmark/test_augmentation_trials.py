@@ -50,5 +50,5 @@ def test_half_of_the_images_are_changed():
     task, calls = Task("t", ("a",), augmentation=Augmentation()), []
     rng, (image, mask) = np.random.default_rng(0), disc(20, 30)
     for _ in range(200):
-        trials.augment_more(image, mask, task, rng, lambda *of: calls.append(1) or of[:2])
+        trials.augment_more(image, mask, task, rng, 0, lambda *of: calls.append(1) or of[:2])
     assert 75 < len(calls) < 125

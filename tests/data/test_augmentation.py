@@ -10,6 +10,7 @@ from transfuse_keras.data.augmentation import (
     blur,
     change_gamma,
     change_inverted_gamma,
+    draw_pen_marks,
     draw_zoom,
     leave_out,
     lower_resolution,
@@ -26,9 +27,9 @@ def with_augmentation(**changes):
     return replace(hip, augmentation=Augmentation(**changes))
 
 
-def run(images, masks, task, seed=0):
+def run(images, masks, task, seed=0, **given):
     rng = np.random.default_rng(seed)
-    pairs = [augment(image, mask, task, rng) for image, mask in zip(images, masks, strict=True)]
+    pairs = [augment(*pair, task, rng, **given) for pair in zip(images, masks, strict=True)]
     return tuple(np.stack(part) for part in zip(*pairs, strict=True))
 
 
@@ -53,6 +54,22 @@ def test_a_horizontal_flip_swaps_left_and_right_femur():
     for mask in out_masks:
         left, right = (np.average(columns, weights=mask[..., i].sum(axis=0)) for i in (1, 2))
         assert left > right
+
+
+def test_pen_marks_are_blue_to_purple():
+    skin = np.full((60, 80, 3), 200, "uint8")
+    drawn = draw_pen_marks(skin, 4, np.random.default_rng(0))
+    ink = (drawn != skin).any(axis=2)
+    assert drawn.dtype == np.uint8 and 0.01 < ink.mean() < 0.5
+    red, green, blue = drawn[ink].astype(int).T
+    assert ((blue > green) & (blue >= red)).mean() > 0.95 and blue.min() < 180
+
+
+def test_half_of_the_images_get_pen_marks_and_keep_their_masks():
+    images, masks = np.full((200, 16, 16, 3), 200, "uint8"), np.ones((200, 16, 16, 3), "uint8")
+    drawn, same = run(images, masks, with_augmentation(), pen_marks=4)
+    assert 75 < (drawn != 200).any(axis=(1, 2, 3)).sum() < 125
+    np.testing.assert_array_equal(same, masks)
 
 
 def test_a_vertical_flip_swaps_nothing():

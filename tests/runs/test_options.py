@@ -107,6 +107,19 @@ def test_what_a_training_found_on_the_data_is_no_other_setting(tmp_path):
         refuse_other_settings(tmp_path, Settings(found), {"task": "hip"})
 
 
+def test_a_run_without_pen_marks_goes_on_without_them(tmp_path):
+    """So does one of a former version, whose task and recipe do not tell of them."""
+    given = {"data": "d", "task": "skin"}
+    before = parse_settings({**given, "recipe": "scratch-v2"})
+    former = replace(before, task=replace(skin, pen_marks=0))
+    for begun in (before, former):
+        refuse_other_settings(tmp_path, begun, given)
+        refuse_other_settings(tmp_path, begun, {"recipe": "scratch-v2"})
+    for recipe in ("scratch", "scratch-v1"):
+        with pytest.raises(InputError, match="--recipe"):
+            refuse_other_settings(tmp_path, before, {"recipe": recipe})
+
+
 def test_a_repeated_run_goes_on_by_the_same_command_line(trained, tmp_path, capsys):
     cosine = replace(TUNED, recipe=replace(TUNED.recipe, warm_up=0.1))
     # epochs and batch were chosen, and it went on for longer

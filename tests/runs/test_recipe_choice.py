@@ -43,10 +43,36 @@ def test_colours_are_balanced_from_random_weights_but_not_of_volumes():
     assert not asked("prostate", recipe="scratch").white_balance
     assert not asked("skin", recipe="paper").white_balance
     before = asked("skin", recipe="scratch-v1")
-    assert before == replace(asked("skin"), white_balance=False)
+    assert before == replace(asked("skin"), white_balance=False, pen_marks=0)
     planned = replace(hip, recipe=replace(hip.recipe, white_balance=True))
     given = {"data": "d", "recipe": "scratch-v1"}
     assert not parse_settings(given, planned).recipe.white_balance
+
+
+def test_pen_marks_are_drawn_where_skin_is_trained_from_random_weights():
+    def asked(task="skin", **given):
+        return parse_settings({"task": task, **given}).recipe.pen_marks
+
+    assert asked(data="d") == asked(data="d", weights=PACKAGE) == 4
+    for before in ({"recipe": "scratch-v2"}, {"recipe": "scratch-v1"}, {"weights": "imagenet"}):
+        assert asked(data="d", **before) == 0
+    assert asked() == 0  # phantoms
+    assert asked("hip", data="d") == asked("prostate", data="d", recipe="scratch") == 0
+
+
+def test_scratch_v2_is_scratch_without_pen_marks():
+    now, before = (
+        parse_settings({"task": "skin", "data": "d", "recipe": recipe})
+        for recipe in ("scratch", "scratch-v2")
+    )
+    assert replace(now, recipe=replace(now.recipe, pen_marks=0)) == before
+
+
+def test_pen_marks_on_what_is_not_rgb_are_refused():
+    for task in (replace(hip, channels=1), prostate):
+        own = replace(task, recipe=replace(task.recipe, weights="none", pen_marks=2))
+        with pytest.raises(InputError, match="pen_marks are for RGB images alone"):
+            parse_settings({"data": "d"}, own)
 
 
 @pytest.mark.parametrize("colour", [(0.5, 0.5), (140, 120, 110), (-0.1, 0.5, 0.5)])

@@ -15,7 +15,7 @@ from transfuse_keras.model.load import load_model
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.runs.options import parse_settings
 from transfuse_keras.runs.settings import read_settings
-from transfuse_keras.tasks import skin
+from transfuse_keras.tasks import Augmentation, skin
 from transfuse_keras.training.fit import create_order, read_batches
 from transfuse_keras.training.train import find_run_splits, train_task
 
@@ -35,7 +35,7 @@ def test_training_images_have_the_colour_before_they_are_augmented(settings):
     settings = replace(
         settings,
         task=replace(skin, augmentation=never),
-        recipe=replace(settings.recipe, white_balance=colour),
+        recipe=replace(settings.recipe, white_balance=colour, pen_marks=0),
     )
     splits = find_run_splits(settings)
     order = create_order(settings, splits["train"])
@@ -93,3 +93,21 @@ def test_a_start_that_loses_the_white_balance_is_told(tmp_path, caplog):
     source.save(tmp_path / "model.keras")
     TransFuse("U-Ti", (32, 32, 3), weights=tmp_path / "model.keras")
     assert "was trained with white balance, and this training has none" in caplog.text
+
+
+def test_training_images_get_pen_marks_and_validation_images_do_not(settings):
+    plain, still = ((0.0,) * 3, (1.0,) * 3), replace(skin, augmentation=Augmentation())
+    settings = replace(
+        settings, task=still, recipe=replace(settings.recipe, white_balance=False, batch_size=64)
+    )
+
+    def read(pen_marks):
+        asked = replace(settings, recipe=replace(settings.recipe, pen_marks=pen_marks))
+        splits = find_run_splits(asked)
+        parts = read_batches(asked, splits, plain, create_order(asked, splits["train"]))[:2]
+        return [np.asarray(next(iter(part))[0]) for part in parts]
+
+    (drawn, judged), (clean, same) = read(4), read(0)
+    changed = (drawn != clean).any(axis=(1, 2, 3))
+    assert 0 < changed.sum() < len(changed)
+    np.testing.assert_array_equal(judged, same)

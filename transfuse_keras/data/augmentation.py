@@ -13,10 +13,12 @@ import numpy as np
 
 # luminance and two colour axes (NTSC); a turn of these two changes the hue
 YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+PEN = ((115, 150), (60, 180), (60, 160))  # (low, high) of hue / 2 degrees, saturation, value
+PEN_SHARE = 0.5  # of the images
 ALONE = ("rotation", "scale", "brightness", "contrast")  # what may have a probability of its own
 
 
-def augment(image, masks, task, rng):
+def augment(image, masks, task, rng, pen_marks=0):
     """Change an image and its masks at random, as `task.augmentation` says.
 
     Rotation, scale and shift are one affine warp: bilinear on the image, nearest on the masks,
@@ -28,6 +30,7 @@ def augment(image, masks, task, rng):
         masks: uint8 (H, W, M) of 0/1 and IGNORED.
         task: Task.
         rng: numpy Generator; the same state gives the same result.
+        pen_marks: of the Recipe; only for uint8 (H, W, 3).
 
     Returns: image and masks of the same shapes and dtypes.
     """
@@ -49,6 +52,8 @@ def augment(image, masks, task, rng):
         masks = masks[..., task.mirrored_classes]
     if (a.brightness or a.contrast or a.saturation or a.hue) and happens("colour"):
         image = shift_colour(image, a, rng)
+    if pen_marks and rng.random() < PEN_SHARE:
+        image = draw_pen_marks(image, pen_marks, rng)
     for name, change in CHANGES.items():
         if getattr(a, name) and happens(name):
             changed = change(image.astype("float32"), getattr(a, name), rng)
@@ -117,6 +122,30 @@ def shift_colour(image, a, rng):
     offset = (1 + light - gain) * mean
     changed = cv2.transform(image, np.hstack([matrix, offset[:, None]]))
     return changed.reshape(image.shape)
+
+
+def draw_pen_marks(image, most, rng):
+    """Draw one to `most` scribbles of a surgeon's pen, blue to purple, with one opacity.
+
+    Many dermoscopies have such beside the lesion. A model that has not seen them takes the ink for
+    a lesion. What a scribble hides keeps its class.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+
+    Returns: uint8 (H, W, 3).
+    """
+    drawn, side = image.copy(), min(image.shape[:2])
+    for _ in range(rng.integers(1, most + 1)):
+        turns = rng.normal(0, side * rng.uniform(0.03, 0.08), (rng.integers(6, 20), 2))
+        middle = rng.uniform(0, image.shape[1::-1])
+        hsv = [rng.integers(low, high) for low, high in PEN]
+        colour = cv2.cvtColor(np.uint8([[hsv]]), cv2.COLOR_HSV2RGB)[0, 0].tolist()
+        points = (16 * (middle + turns)).astype("int32")  # in sixteenths of a pixel: shift=4
+        width = max(1, round(side * rng.uniform(0.01, 0.03)))
+        cv2.polylines(drawn, [points], False, colour, width, cv2.LINE_AA, shift=4)
+    opacity = rng.uniform(0.5, 0.95)
+    return cv2.addWeighted(drawn, opacity, image, 1 - opacity, 0)
 
 
 def add_noise(image, largest, rng):

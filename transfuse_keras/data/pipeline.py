@@ -38,6 +38,7 @@ def dataset(
     normalization: tuple[Sequence[float], Sequence[float]] | None = None,
     shard: tuple[int, int] = (0, 1),
     white_balance: tuple[float, ...] | None = None,
+    pen_marks: int = 0,
 ) -> tf.data.Dataset:
     """A tf.data.Dataset of (image, mask) batches for `model.fit`.
 
@@ -57,6 +58,7 @@ def dataset(
             and padded by images of weight 0 otherwise, for which the others weigh more.
         white_balance: `model.white_balance`, the mean colour that training images get here, before
             they are augmented; to others the model gives it.
+        pen_marks: most marks of a pen that the augmentation draws into an image, see `Recipe`.
 
     Returns: batches of float32 (B, H, W, C), normalised, C = `task.inputs`, and float32
     (B, H, W, M) of 0/1; further of float32 weights: (B,) where they are padded, (B, H, W) where
@@ -92,10 +94,10 @@ def dataset(
     if white_balance is not None and training:
         balance_colours(images, white_balance)
     padded = shared and not training
-    return batches(images, masks, task, normalization, order, augmented, padded)
+    return batches(images, masks, task, normalization, order, augmented, padded, pen_marks)
 
 
-def batches(images, masks, task, normalization, order, augmented=False, padded=False):
+def batches(images, masks, task, normalization, order, augmented=False, padded=False, pen_marks=0):
     """Batches of arrays, augmented if wanted.
 
     The augmentation of a sample is a function of the order's seed, the epoch and the sample, and
@@ -111,6 +113,7 @@ def batches(images, masks, task, normalization, order, augmented=False, padded=F
         padded: fill an incomplete last batch with empty images of weight 0, as several devices
             must share it equally. The others weigh so much more that the mean over batches, each
             the mean over its rows, is that over the images.
+        pen_marks: of the Recipe, where it is augmented.
 
     Returns: float32 images and masks and, if padded, weights (B,) of the images; if the task has
     `ignore`, weights (B, H, W) of the pixels, 0 where they are left out. It is a tf.data.Dataset,
@@ -135,7 +138,7 @@ def batches(images, masks, task, normalization, order, augmented=False, padded=F
             if augmented:
                 key = [order.seed, epoch, index * n + p]
                 rng = np.random.default_rng([*key, draw] if draw else key)
-                image, mask = augment(image, mask, task, rng)
+                image, mask = augment(image, mask, task, rng, pen_marks)
             batch[row], truth[row] = normalize(image), mask == 1
             weights[row] = weight * (mask[..., 0] != IGNORED) if ignoring else weight
         return (batch, truth, weights) if padded or ignoring else (batch, truth)

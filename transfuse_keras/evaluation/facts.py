@@ -24,7 +24,9 @@ def facts(metrics, config, sessions, split):
         "Model": describe_model(metrics["variant"], config),
         "Training": describe_training(recipe, config),
         "Loss": describe_loss(recipe) if recipe else "",
-        "Augmentation": describe_augmentation((config.get("task") or {}).get("augmentation")),
+        "Augmentation": describe_augmentation(
+            (config.get("task") or {}).get("augmentation"), recipe.get("pen_marks", 0)
+        ),
         "Images": describe_split([split], name_sample(config)),
         "Split": " ".join(config.get("split") or ()),
         "Training time": describe_time(sessions),
@@ -106,8 +108,9 @@ def describe_training(recipe, config):
     return ", ".join(training)
 
 
-def describe_augmentation(augmentation):
-    """The changes of an Augmentation as plain data; "none" if it has none, "" if not known."""
+def describe_augmentation(augmentation, pen_marks):
+    """The changes of an Augmentation as plain data, and those of a Recipe; "none" if it has none,
+    "" if not known."""
     if augmentation is None:
         return ""
     parts = []
@@ -120,6 +123,8 @@ def describe_augmentation(augmentation):
             parts.append(f"rotation ±{value:g}°")
         else:
             parts.append(name.replace("_", " ") + ("" if value is True else f" {value}"))
+    if pen_marks:
+        parts.append(f"marks of a pen, {pen_marks} at most")
     return ", ".join(parts) or "none"
 
 

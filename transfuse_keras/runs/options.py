@@ -24,7 +24,7 @@ OF_SETTINGS = (
     *("masks", "group"),
 )
 UNIT_SECONDS = {"h": 3600, "m": 60, "min": 60, "s": 1}  # seconds
-FOR_RANDOM = ("scratch", "scratch-v1")  # recipes for random weights
+FOR_RANDOM = ("scratch", "scratch-v2", "scratch-v1")  # recipes for random weights
 CHANGED_BY_RECIPE = {name for changes in RECIPE_CHANGES.values() for name in changes}
 FOUND_ON_DATA = ("augmentation", "value_range", "dicom_range")  # of a task
 DEFAULT_FOLDS = 5
@@ -59,12 +59,13 @@ def parse_threshold(text):
 
 def choose_threshold(given, recipe, task):
     """The threshold of a training, by its options, its task, or the recipe, a key of
-    RECIPE_CHANGES: validation chooses where "scratch" trains on images."""
+    RECIPE_CHANGES: validation chooses where "scratch" or "scratch-v2" trains on images."""
     if "threshold" in given:
         return parse_threshold(given["threshold"])
     if given.get("val") == "none":  # nothing chooses it
         return None
-    by_recipe = "auto" if recipe == "scratch" and task.field is None else None
+    chosen = recipe in ("scratch", "scratch-v2") and task.field is None
+    by_recipe = "auto" if chosen else None
     return by_recipe if task.threshold is None else task.threshold
 
 
@@ -187,7 +188,7 @@ def parse_settings(given, task=None, faults=()):
     own = recipe_of(task, data)
     weights = given.get("weights", own.weights)
     recipe = choose_recipe(given, own)
-    changes = recipe_changes(recipe, task.field)
+    changes = recipe_changes(recipe, task.field, task.pen_marks)
     changes |= {name: given[name] for name in OF_RECIPE if name in given}
     if "image_size" in changes:
         changes["image_size"] = tuple(changes["image_size"])
@@ -278,7 +279,8 @@ def refuse_other_settings(run, settings, given, source=None, folds=None):
         {
             **plain,
             **plain["recipe"],
-            "task": {**plain["task"], "codes": {}},  # terms change no training
+            # terms change no training, and pen marks are those of the recipe
+            "task": {**plain["task"], "codes": {}, "pen_marks": 0},
             **{"recipe": {}, "source": plain, "folds": count},
             "val": None if plain["validation"] else "none",
             "context": plain["task"]["context"],

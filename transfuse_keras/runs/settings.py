@@ -125,6 +125,8 @@ class Settings:
                 "The recipe's white_balance is True, False or a mean of image / 255, from 0 to 1, "
                 f"for each of {self.task.inputs} channels, not {colour}."
             )
+        if recipe.pen_marks and (self.task.field is not None or self.task.channels != 3):
+            faults.append("The recipe's pen_marks are for RGB images alone.")
         if not self.validation and (self.threshold == "auto" or recipe.patience):
             faults.append(
                 "Without validation images there is nothing to choose thresholds or the end of the "

@@ -9,7 +9,7 @@ branches.
 
 Reached here: Jaccard 0.818, Dice 0.886, accuracy 0.959 on 200 training images of ISIC 2017 that
 were held back, in 52 minutes of processor time, from random weights (docs/results.md):
-    transfuse train --task skin --data DIR --recipe scratch --limit 640 --epochs 10 \
+    transfuse train --task skin --data DIR --recipe scratch-v2 --limit 640 --epochs 10 \
         --threshold auto
 """
 
@@ -34,6 +34,7 @@ skin = Task(
         hue=0.2,
         probability={"move": 0.5, "colour": 0.5},
     ),
+    pen_marks=4,
     recipe=Recipe("S", (192, 256), epochs=30, batch_size=16, learning_rate=7e-5),
     phantom_recipe=Recipe(
         "Ti", (96, 128), epochs=5, batch_size=8, learning_rate=1e-3, counts=(320, 32, 64)

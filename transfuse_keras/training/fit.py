@@ -187,7 +187,9 @@ def read_batches(settings, splits, normalization, order):
     order.foreground = (arrays["train"][1] == 1).any(axis=(1, 2, 3))
     if recipe.white_balance:  # before they are augmented; in validation the model does it
         balance_colours(arrays["train"][0], recipe.white_balance)
-    training = batches(*arrays["train"], task, normalization, order, augmented=True)
+    training = batches(
+        *arrays["train"], task, normalization, order, augmented=True, pen_marks=recipe.pen_marks
+    )
     if not settings.validation:
         return training, None, prints
     in_turn = Order(count_images(splits["val"]), recipe.batch_size, None, part)
