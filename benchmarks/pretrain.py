@@ -1,7 +1,7 @@
 """Does pretraining on images without masks pay? TransFuse restores hidden patches of them first.
 
     python benchmarks/pretrain.py --images DIR [DIR ...] --out pretrained.keras
-    transfuse train --task skin --data DIR --recipe scratch --variant Ti --image-size 96 128 \\
+    transfuse train --task skin --data DIR --recipe scratch-v2 --variant Ti --image-size 96 128 \\
         --weights pretrained.keras --skip-heads
 
 Masked image modelling as SimMIM does it (Xie et al. 2022): 0.6 of the patches of 16x16 pixels are
