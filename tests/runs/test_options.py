@@ -14,7 +14,8 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json
 from transfuse_keras.runs import settings
 from transfuse_keras.runs.folder import find_unfinished, run_task
-from transfuse_keras.runs.options import parse_settings, refuse_other_settings
+from transfuse_keras.runs.options import parse_settings
+from transfuse_keras.runs.other_settings import refuse_other_settings
 from transfuse_keras.runs.settings import SCHEMA, Settings, plain_settings, read_settings
 from transfuse_keras.tasks import find_task, hip, prostate, skin
 

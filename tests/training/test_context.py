@@ -20,7 +20,8 @@ from transfuse_keras.model.load import load_model
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.runs.folder import run_task
 from transfuse_keras.runs.metadata import read_metadata
-from transfuse_keras.runs.options import parse_settings, refuse_other_settings
+from transfuse_keras.runs.options import parse_settings
+from transfuse_keras.runs.other_settings import refuse_other_settings
 from transfuse_keras.tasks import prostate
 from transfuse_keras.training.live import read_slice
 from transfuse_keras.training.train import train_task

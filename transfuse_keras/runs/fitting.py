@@ -7,7 +7,7 @@ import numpy as np
 
 from transfuse_keras.errors import InputError
 from transfuse_keras.runs.metadata import RANGES, known_task
-from transfuse_keras.runs.options import spell_setting
+from transfuse_keras.runs.other_settings import spell_setting
 
 log = logging.getLogger(__name__)
 

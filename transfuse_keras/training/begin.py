@@ -24,9 +24,9 @@ from transfuse_keras.runs.options import (
     leaves_start_open,
     recipe_of,
     refuse_missing_data,
-    refuse_other_settings,
     spell_all,
 )
+from transfuse_keras.runs.other_settings import refuse_other_settings
 from transfuse_keras.runs.processor import import_tensorflow
 from transfuse_keras.runs.settings import (
     FOLDS_FILE,
