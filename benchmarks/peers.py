@@ -9,7 +9,8 @@ For each run and peer it leaves the folder OUT/<run>/<peer>, which `transfuse co
 cases.csv by our protocol, history.csv, weights.pt and, last, metrics.json. A peer has the run's
 images, split, size, batches with their augmentation bit for bit, recipe, loss, seed and choice of
 the best epoch; it begins from random weights and computes in float32. Where the recipe has white
-balance, it gets balanced images. nnU-Net has its own loss, optimiser, augmentation and colours.
+balance, it gets balanced images. nnU-Net has its own loss, optimiser, augmentation and colours,
+and is scored at 0.5 with all components.
 With --seconds the schedule of the learning rate follows the time: of the processor on a CPU, by the
 clock on a GPU; "auto" is as long as the run of ours was trained. Called again it trains what is
 missing, and prints the table of all: of each case the mean over the runs, which differ in their
@@ -82,11 +83,12 @@ def train_peer(name, run, folder, seconds=None):
         settings.recipe.image_size, task.inputs, len(task.classes), found, task.field is not None
     )
     given = 0.5 if settings.threshold in (None, "auto") or name == NNUNET else settings.threshold
-    grid = GRID if settings.threshold == "auto" and name != NNUNET else (given,)
+    grid = GRID if settings.threshold == "auto" else (given,)
     thresholds = dict.fromkeys(task.classes, given)
-    # chosen as of the run, if that did it
-    task = replace(task, sure=() if task.sure is None else settings.task.sure)
-    if splits["val"]:
+    # chosen as of the run, if that did it; nnU-Net has a recipe of its own
+    chosen = task.sure is not None and name != NNUNET
+    task = replace(task, sure=settings.task.sure if chosen else ())
+    if splits["val"] and name != NNUNET:
         validation = count_validation(predictor, splits["val"], task, grid, task.flips)
         task = replace(task, sure=choose_sure(validation, task))
         thresholds = choose_thresholds(validation, task.sure)
