@@ -194,7 +194,7 @@ def test_images_of_other_sizes_are_brought_to_one(tmp_path):
 def test_opencv_starts_no_threads_in_ours_and_is_given_back_as_it_was(monkeypatch):
     seen = []
 
-    def augment(image, mask, task, rng):
+    def augment(image, mask, task, rng, pen_marks):
         seen.append(cv2.getNumThreads())
         return image, mask
 

@@ -66,10 +66,16 @@ def test_a_dataset_balances_training_images_alone(tmp_path):
 
 def test_the_lines_of_the_page_run():
     page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    exec(block, names := {})
-    assert names["model"].white_balance == (0.72, 0.62, 0.57)
-    assert next(iter(names["data"]))[0].shape[1:] == names["model"].input_shape[1:]
+    balanced, inked = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(balanced, names := {})
+    model = names["model"]
+    assert model.white_balance == (0.72, 0.62, 0.57)
+    assert next(iter(names["data"]))[0].shape[1:] == model.input_shape[1:]
+    exec(inked, names)
+    plain = dataset(skin, image_size=(96, 128))
+    pairs = zip(names["data"], plain, strict=True)
+    changed = [np.any(np.asarray(a) != np.asarray(b)) for (a, _), (b, _) in pairs]
+    assert len(changed) == 40 and any(changed)
 
 
 @pytest.mark.slow
