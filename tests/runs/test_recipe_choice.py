@@ -6,7 +6,7 @@ import pytest
 
 from transfuse_keras.errors import InputError
 from transfuse_keras.runs.options import choose_recipe, describe_recipe, parse_settings
-from transfuse_keras.tasks import hip, prostate
+from transfuse_keras.tasks import hip, prostate, skin
 from transfuse_keras.weights.efficientnet import PACKAGE
 
 
@@ -73,6 +73,9 @@ def test_pen_marks_on_what_is_not_rgb_are_refused():
         own = replace(task, recipe=replace(task.recipe, weights="none", pen_marks=2))
         with pytest.raises(InputError, match="pen_marks are for RGB images alone"):
             parse_settings({"data": "d"}, own)
+    own = replace(skin, recipe=replace(skin.recipe, weights="none", pen_marks=-1))
+    with pytest.raises(InputError, match="pen_marks must be 0 or more, not -1"):
+        parse_settings({"data": "d"}, own)
 
 
 @pytest.mark.parametrize("colour", [(0.5, 0.5), (140, 120, 110), (-0.1, 0.5, 0.5)])

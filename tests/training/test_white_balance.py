@@ -15,7 +15,7 @@ from transfuse_keras.model.load import load_model
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.runs.options import parse_settings
 from transfuse_keras.runs.settings import read_settings
-from transfuse_keras.tasks import Augmentation, skin
+from transfuse_keras.tasks import Augmentation, prostate, skin
 from transfuse_keras.training.fit import create_order, read_batches
 from transfuse_keras.training.train import find_run_splits, train_task
 
@@ -117,3 +117,8 @@ def test_training_images_get_pen_marks_and_validation_images_do_not(settings):
     changed = (drawn != clean).any(axis=(1, 2, 3))
     assert 0 < changed.sum() < len(changed)
     np.testing.assert_array_equal(judged, same)
+
+
+def test_a_dataset_draws_no_pen_marks_into_volumes():
+    with pytest.raises(InputError, match="pen_marks are for RGB images"):
+        dataset(prostate, pen_marks=4)

@@ -64,7 +64,8 @@ def dataset(
     (B, H, W, M) of 0/1; further of float32 weights: (B,) where they are padded, (B, H, W) where
     the task has `ignore`.
 
-    Raises: InputError if the folder, the split or a file cannot be used.
+    Raises: InputError if the folder, the split or a file cannot be used, or there are pen marks to
+    draw into what is not RGB.
 
     Example:
         >>> import transfuse_keras as tk
@@ -75,6 +76,8 @@ def dataset(
     """
     if split not in SPLITS:
         raise InputError(f"Unknown split '{split}'; known are: {', '.join(SPLITS)}.")
+    if pen_marks and (task.field is not None or task.channels != 3):
+        raise InputError(f"pen_marks are for RGB images, which the task {task.name} has not.")
     recipe = task.recipe if directory is not None else task.phantom_recipe or task.recipe
     size = tuple(image_size or recipe.image_size)
     task, splits = fix_ranges(task, find_splits(task, directory, size, seed))

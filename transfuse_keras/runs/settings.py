@@ -127,6 +127,8 @@ class Settings:
             )
         if recipe.pen_marks and (self.task.field is not None or self.task.channels != 3):
             faults.append("The recipe's pen_marks are for RGB images alone.")
+        if recipe.pen_marks < 0:
+            faults.append(f"The recipe's pen_marks must be 0 or more, not {recipe.pen_marks}.")
         if not self.validation and (self.threshold == "auto" or recipe.patience):
             faults.append(
                 "Without validation images there is nothing to choose thresholds or the end of the "

@@ -130,11 +130,12 @@ SCRATCH_V1 = {
     "white_balance": False,
     "pen_marks": 0,
 }
+SCRATCH_V2 = {**SCRATCH_V1, "white_balance": True}
 RECIPE_CHANGES = {
     "paper": {},
-    "scratch": {**SCRATCH_V1, "white_balance": True},  # and the task's pen marks
+    "scratch": SCRATCH_V2,  # and the task's pen marks, see `recipe_changes`
     # what "scratch" was before
-    "scratch-v2": {**SCRATCH_V1, "white_balance": True},
+    "scratch-v2": SCRATCH_V2,
     "scratch-v1": SCRATCH_V1,
 }
 
@@ -172,8 +173,8 @@ class Task:
         phantom_recipe: training on the built-in phantoms, for a laptop; None without phantoms.
         augmentation: of training images; `Augmentation()` for none. None: that of its kind of
             picture, which is told when a training begins, see docs/own-data.md.
-        pen_marks: what the recipe "scratch" takes for its own: where images may show marks of a
-            surgeon's pen beside the lesion, 4; else 0.
+        pen_marks: the `pen_marks` of the recipe "scratch", such as 4 where images may show marks of
+            a surgeon's pen beside the lesion. 0: none.
         channels: of the image.
         exclusive: a pixel belongs to one class at most: True for a label map of organs; False, the
             default, where maps may overlap, as the bones of a radiograph do.
