@@ -1,4 +1,4 @@
-"""Augmentations that the recipe "scratch-v2" does not have on skin, each added to it alone.
+"""Augmentations that a recipe does not have on skin, each added to it alone.
 
     python benchmarks/augmentation_trials.py --data DIR --out DIR --trials none elastic
 
@@ -70,32 +70,86 @@ def paste(image, masks, rng, last={}):  # noqa: B006, the lesion before
     return pasted, both
 
 
+def shrink(image, masks, rng):
+    """Zoom out, to half of the size at most; the border is repeated, and is background."""
+    height, width = image.shape[:2]
+    zoom = rng.uniform(0.5, 1)
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    matrix = np.hstack([zoom * np.eye(2), ((1 - zoom) * middle)[:, None]])
+    shrunk = cv2.warpAffine(masks, matrix, (width, height), flags=cv2.INTER_NEAREST)
+    edges = {"flags": cv2.INTER_AREA, "borderMode": cv2.BORDER_REPLICATE}
+    return cv2.warpAffine(image, matrix, (width, height), **edges), shrunk.reshape(masks.shape)
+
+
+def darken_corners(image, masks, rng):
+    """A tube of the dermatoscope: dark grey outside a circle that holds most of the image."""
+    height, width = image.shape[:2]
+    middle = np.array([width, height]) * rng.uniform(0.4, 0.6, 2)
+    radius = np.hypot(width, height) / 2 * rng.uniform(0.75, 1.1)
+    x, y = np.arange(width) - middle[0], np.arange(height)[:, None] - middle[1]
+    inside = np.clip((radius - np.hypot(x, y)) / rng.uniform(1, 10), 0, 1)[..., None]
+    dark = image.mean() * rng.uniform(0, 0.6)
+    return np.round(inside * image + (1 - inside) * dark).astype("uint8"), masks
+
+
+def draw_ruler(image, masks, rng):
+    """A dark line with ticks to one side, at any place and angle."""
+    side = min(image.shape[:2])
+    length, angle = side * rng.uniform(0.3, 0.9), rng.uniform(0, 2 * np.pi)
+    along = np.array([np.cos(angle), np.sin(angle)])
+    start = rng.uniform(0, image.shape[1::-1]) - length / 2 * along
+    tick = side * rng.uniform(0.02, 0.05) * along[::-1] * (-1, 1)
+    places = [start + t * length * along for t in np.linspace(0, 1, rng.integers(6, 21))]
+    lines = [(start, start + length * along), *((place, place + tick) for place in places)]
+    drawn = image.copy()
+    points = [np.array(16 * np.stack(line), "int32") for line in lines]  # sixteenths of a pixel
+    cv2.polylines(drawn, points, False, [0, 0, 0], 1, cv2.LINE_AA, shift=4)
+    opacity = rng.uniform(0.3, 0.9)
+    return cv2.addWeighted(drawn, opacity, image, 1 - opacity, 0), masks
+
+
+def shade(image, masks, rng):
+    """Light that changes smoothly across the image, by an eighth as a rule."""
+    height, width = image.shape[:2]
+    field = cv2.resize(rng.normal(0, 1, (3, 3)), (width, height), interpolation=cv2.INTER_CUBIC)
+    changed = image * np.exp(0.12 * field)[..., None]
+    return np.clip(np.round(changed), 0, 255).astype("uint8"), masks
+
+
 STRONGER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.05}
-TRIALS = {  # name -> (function or None, what it changes in the Augmentation of the task)
-    "none": (None, {}),
-    "elastic": (bend, {}),
-    "CLAHE": (equalize, {}),
-    "cut-out": (cut_out, {}),
-    "copy-paste": (paste, {}),
-    "colour": (None, STRONGER),
-    "pen marks": (None, {}),
+OLD, NEW = "scratch-v2", "scratch"  # without and with pen marks
+TRIALS = {  # name -> (recipe, functions, what is changed in the Augmentation of the task)
+    "none": (OLD, (), {}),
+    "elastic": (OLD, (bend,), {}),
+    "CLAHE": (OLD, (equalize,), {}),
+    "cut-out": (OLD, (cut_out,), {}),
+    "copy-paste": (OLD, (paste,), {}),
+    "colour": (OLD, (), STRONGER),
+    "pen marks": (NEW, (), {}),
+    "smaller": (NEW, (shrink,), {}),
+    "dark corners": (NEW, (darken_corners,), {}),
+    "rulers": (NEW, (draw_ruler,), {}),
+    "shade": (NEW, (shade,), {}),
+    "smaller, dark corners": (NEW, (shrink, darken_corners), {}),
 }
 
 
-def augment_more(image, masks, task, rng, pen_marks, change):
+def augment_more(image, masks, task, rng, pen_marks, changes):
     image, masks = augmentation.augment(image, masks, task, rng, pen_marks)
-    return change(image, masks, rng) if rng.random() < OFTEN else (image, masks)
+    for change in changes:
+        if rng.random() < OFTEN:
+            image, masks = change(image, masks, rng)
+    return image, masks
 
 
 def train(name, data, seed, out):
     """The Run of one trial, which is trained if it is not there."""
-    change, changes = TRIALS[name]
-    pipeline.augment = partial(augment_more, change=change) if change else augmentation.augment
+    recipe, functions, changes = TRIALS[name]
+    pipeline.augment = partial(augment_more, changes=functions)
     skin = tk.tasks.skin
     task = replace(skin, augmentation=replace(skin.augmentation, **changes))
     if (out / "metrics.json").is_file():
         return Run(out)
-    recipe = "scratch" if name == "pen marks" else "scratch-v2"
     return tk.train(data, task=task, out=out, recipe=recipe, export=False, seed=seed, **OPTIONS)
 
 
@@ -109,9 +163,8 @@ def main():
     print("| added | seed | best validation Dice | test Dice |", "| --- " * 4 + "|", sep="\n")
     for name in arguments.trials:
         for seed in arguments.seeds:
-            run = train(
-                name, arguments.data, seed, arguments.out / f"{name.replace(' ', '_')}-{seed}"
-            )
+            out = arguments.out / f"{name.replace(', ', '_').replace(' ', '_')}-{seed}"
+            run = train(name, arguments.data, seed, out)
             rows = read_table(run.folder / "history.csv")
             best, test = max(float(row[MONITOR]) for row in rows), run.scores["mean"]["dice"]
             print(f"| {name} | {seed} | {best:.4f} | {test:.4f} |", flush=True)

@@ -50,5 +50,37 @@ def test_half_of_the_images_are_changed():
     task, calls = Task("t", ("a",), augmentation=Augmentation()), []
     rng, (image, mask) = np.random.default_rng(0), disc(20, 30)
     for _ in range(200):
-        trials.augment_more(image, mask, task, rng, 0, lambda *of: calls.append(1) or of[:2])
+        trials.augment_more(image, mask, task, rng, 0, [lambda *of: calls.append(1) or of[:2]])
     assert 75 < len(calls) < 125
+
+
+def test_shrink_moves_image_and_mask_alike_and_repeats_the_border():
+    image, mask = disc(20, 30)
+    smaller, moved = trials.shrink(image, mask, np.random.default_rng(0))
+    zoom = np.random.default_rng(0).uniform(0.5, 1)
+    assert abs(moved.sum() / mask.sum() - zoom**2) < 0.1
+    assert ((smaller[..., :1] > 120) == moved).mean() > 0.98
+    assert (smaller >= 20).all()  # no black comes in from outside
+
+
+def test_dark_corners_leave_the_middle():
+    image, mask = disc(24, 32)
+    changed, same = trials.darken_corners(image, mask, np.random.default_rng(4))
+    assert same is mask
+    np.testing.assert_array_equal(changed[20:28, 26:38], image[20:28, 26:38])
+    assert (changed[[0, 0, -1, -1], [0, -1, 0, -1]] != 20).any()
+
+
+def test_a_ruler_only_darkens():
+    image, mask = disc(20, 30)
+    drawn, same = trials.draw_ruler(image, mask, np.random.default_rng(0))
+    assert same is mask and drawn.dtype == np.uint8
+    darker = (drawn < image).all(axis=-1)
+    assert 20 < darker.sum() < 600 and (drawn <= image).all()
+
+
+def test_shade_changes_all_channels_by_one_factor():
+    image, mask = np.full((48, 64, 3), (100, 120, 80), "uint8"), np.zeros((48, 64, 1), "uint8")
+    shaded, same = trials.shade(image, mask, np.random.default_rng(0))
+    factors = shaded / [100.0, 120.0, 80.0]
+    assert same is mask and np.ptp(factors, axis=-1).max() < 0.02 and np.ptp(factors) > 0.1
