@@ -20,7 +20,7 @@ from transfuse_keras.data.readings import (
     warn_of_masks,
 )
 from transfuse_keras.data.resize import IGNORED
-from transfuse_keras.data.splits import complete_splits
+from transfuse_keras.data.splits import NO_TRAINING, complete_splits
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import format_table
 
@@ -86,6 +86,7 @@ def check(task, directory, spacing=None, masks=None, group=None):
         splits = complete_splits(listing)
         report.notes += splits.notes
         report.warnings += splits.warnings
+        report.errors += [] if splits["train"] else [f"{directory}: {NO_TRAINING}"]
     except InputError as error:
         report.errors.append(f"{directory}: {error}")
         splits = {"all": listing.samples}

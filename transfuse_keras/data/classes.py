@@ -11,10 +11,16 @@ import numpy as np
 from transfuse_keras.data.class_names import is_background
 from transfuse_keras.data.colours import find_classes_by_colour
 from transfuse_keras.data.layouts import annotations, arrays, decathlon, isic, segmentations
-from transfuse_keras.data.layouts.folders import find_places, holds_images, subfolders
+from transfuse_keras.data.layouts.folders import (
+    find_places,
+    holds_files,
+    holds_images,
+    subfolders,
+)
 from transfuse_keras.data.layouts.listing import Listing
 from transfuse_keras.data.layouts.names import STRUCTURE
 from transfuse_keras.data.layouts.pairs import list_files
+from transfuse_keras.data.layouts.tables import NAMES_FILE, read_class_names
 from transfuse_keras.data.mask_values import LARGEST_LABEL, snap, spell_value
 from transfuse_keras.data.masks import read_stored_values
 from transfuse_keras.data.volumes import open_volume
@@ -22,7 +28,6 @@ from transfuse_keras.errors import InputError, blaming, quantity
 from transfuse_keras.files import read_json
 from transfuse_keras.tasks.task import Task
 
-NAMES_FILE = "classes.txt"
 ONLY = "foreground"  # the name of a single class that nothing names
 FULL = (255, 65535)  # white
 # Where white is not all: of soft edges there are many values and few pixels, of labels that were
@@ -121,7 +126,7 @@ def by_places(places, directory):
     """The Classes of folders of images and masks."""
     named, how, files = set(), "", []
     for place in places:
-        folders = [] if place.masks == place.images else subfolders(place.masks)
+        folders = [] if are_together(place) else subfolders(place.masks)
         if folders := [path for path in folders if holds_images(path)]:
             named |= {re.sub("[ -]", "_", path.name) for path in folders}
             how = f"folders in {place.masks.name}/"
@@ -142,6 +147,17 @@ def by_places(places, directory):
         return Classes(names, "colours of the masks")
     count, ignore, how = count_labels(files)
     return Classes(read_names(directory, count), how, ignore, labels=count > 1)
+
+
+def are_together(place):
+    """Whether the masks of a Place lie in one folder: with the images, or beside folders of
+    others."""
+    if place.masks == place.images:
+        return True
+    if not holds_files(place.masks):
+        return False
+    images, find, _ = list_files(place, (), Listing())
+    return any(find(stem).paths for stem in images)
 
 
 def are_of_one_class(found, masks, images):
@@ -165,10 +181,7 @@ def read_names(directory, count):
     path = directory / NAMES_FILE
     if not path.is_file():
         return (ONLY,) if count == 1 else tuple(f"class_{k}" for k in range(1, count + 1))
-    with blaming(path, "not a readable text file"):
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    names = [line.strip() for line in lines if line.strip()]
-    names = names[1:] if names and is_background(names[0]) else names
+    names = read_class_names(path)
     if len(names) < count or len(set(names)) != len(names):
         raise InputError(
             f"{path}: the masks have {count} classes, not {len(set(names))} as it has; write one "
@@ -184,7 +197,8 @@ def count_labels(paths):
     counts = Counter()
     for part, _ in parts:
         counts += part
-    return interpret(counts, any(lossy for _, lossy in parts), Path(paths[0]).parent)
+    apart = not any(part[1] and any(part[full] for full in FULL) for part, _ in parts)
+    return interpret(counts, any(lossy for _, lossy in parts), Path(paths[0]).parent, apart)
 
 
 def count_values(path):
@@ -211,13 +225,14 @@ def read_mask_values(path):
         raise
 
 
-def interpret(counts, lossy, where):
+def interpret(counts, lossy, where, apart=False):
     """What a folder's mask values mean.
 
     Args:
         counts: value -> number of pixels, in all masks together.
         lossy: whether a file has a format that changes values.
         where: Path of the folder, for messages.
+        apart: whether no file holds both 1 and white, so that these may mean the same.
 
     Returns: (number of classes, value to ignore or None, in words).
 
@@ -235,6 +250,8 @@ def interpret(counts, lossy, where):
         return int(top), None, f"{values} of the label maps"
     if top in FULL and not rest:
         return 1, None, f"values 0 and {top:g} of the masks"
+    if top in FULL and rest == [1] and apart:
+        return 1, None, f"values 0 and 1 of some masks, 0 and {top:g} of others"
     if top == FULL[0] and whole and rest[-1] <= LARGEST_LABEL and not lossy:
         values = list_all(rest)
         return int(rest[-1]), int(top), f"values {values} of the masks"

@@ -106,10 +106,13 @@ def compare_readings(report):
 
 def gather(lines):
     """Sentences, of which those that say the same of MANY files or more become one, with their
-    number and an example. Sentences are the same if only files and numbers differ."""
+    number and an example. Sentences on files are the same if only files and numbers differ."""
     alike = {}
     for line in lines:
         where, _, what = line.partition(": ")
+        if not what or not {"/", "\\"} & set(where):  # it begins with no file
+            alike[line] = [line]
+            continue
         stem = Path(where).stem
         what = re.sub(r"\S*/\S*", "FILE", what)
         what = what.replace(stem, "FILE") if stem else what

@@ -20,6 +20,7 @@ CAUTION = (
     "training and in testing, and the scores are then optimistic; --group or a groups.csv "
     "(stem,group) tells the patients."
 )
+NO_TRAINING = "has no images to train on: all are in its test or validation split."
 
 
 class Splits(dict):
@@ -42,19 +43,33 @@ def complete_splits(listing):
     Returns: Splits into "train", "val" and "test".
     A data set that names no split, or training only, is divided 7:1:2. Without validation, an
     eighth of the training patients is held out; without a test set the validation set is scored.
+    Without training images, those in no split are trained on; else they are not used.
 
     Raises: InputError if there are too few of them.
     """
     samples, unit = listing.samples, name_unit(listing)
-    named = {
-        part: [sample for sample in samples if sample.split == part]
-        for part in SPLITS
-        if any(sample.split == part for sample in samples)
-    }
+    named = {part: [x for x in samples if x.split == part] for part in SPLITS}
+    named = {part: found for part, found in named.items() if found}
     if set(named) <= {"train"}:
         parts = split_by_group(samples, unit=unit)
         note = f"Split 7:1:2 by {unit}: {count_groups(parts, unit)}."
         return Splits(parts, [note], [CAUTION] if unit == "image" else [])
+    rest = [sample for sample in samples if sample.split is None]
+    if not rest:
+        return divide_named(named, unit)
+    number = quantity(len(rest), "image" if unit == "patient" else unit)
+    where = f"{number} in no split, such as {rest[0].name}"
+    if "train" not in named:
+        splits = divide_named({"train": rest, **named}, unit)
+        splits.notes.insert(0, f"The data names no training split; trained on: {where}.")
+        return splits
+    splits = divide_named(named, unit)
+    splits.warnings.append(f"Not used: {where}.")
+    return splits
+
+
+def divide_named(named, unit):
+    """Splits of a data set that names them, part -> list of Sample, more than training."""
     if set(named) == {"train", "test"}:
         divided = split_by_group(named["train"], {"train": 7, "val": 1}, unit=unit)
         parts = {**divided, "test": named["test"]}

@@ -13,7 +13,7 @@ from transfuse_keras.data.cache import count_images
 from transfuse_keras.data.classes import find_classes
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.measured import measure_all
-from transfuse_keras.data.splits import complete_splits, refuse_errors
+from transfuse_keras.data.splits import NO_TRAINING, complete_splits, refuse_errors
 from transfuse_keras.data.symmetry import find_sides, find_symmetry
 from transfuse_keras.errors import InputError
 from transfuse_keras.tasks.facts import Facts
@@ -54,6 +54,8 @@ def survey(directory, spacing=None, masks=None, group=None):
     listing = find_samples(task, directory, spacing, masks, group)  # says what it looked for
     refuse_errors(listing)
     splits = complete_splits(listing)
+    if not splits["train"]:
+        raise InputError(f"{directory}: {NO_TRAINING}")
     measured = measure_all(splits["train"])
     task = replace(task, mirror_pairs=find_sides(task.classes, stack_maps(measured))[0])
     facts = collect_facts(task, splits["train"], measured)

@@ -80,7 +80,10 @@ def sort_out(paths, task):
         folders = [path for path in paths if path.is_dir()]
         paths += [x for folder in folders for x in folder.iterdir() if x.is_file() and is_dicom(x)]
     files, others = [], []
-    for path in sorted(path for path in paths if path.is_file()):
+    for path in sorted(path for path in paths if not path.is_dir()):
+        if not path.is_file():  # a link that leads nowhere
+            others.append(path)
+            continue
         halves = HALVES.get(path.suffix.lower(), ())
         if any(path.with_suffix(suffix).is_file() for suffix in halves):
             continue

@@ -48,7 +48,7 @@ def find_samples(task, directory, spacing=None, masks=None, group=None):
             listing.samples.sort(key=lambda sample: sample.name)
             if listing.clues or group is not None:
                 group_samples(listing, task, group)
-            if listing.clues and all(sample.split is None for sample in listing.samples):
+            if listing.clues and all(sample.split != "val" for sample in listing.samples):
                 join_copies(listing.samples)
             return listing
     refuse_structures(files_below(directory))

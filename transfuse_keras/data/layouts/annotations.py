@@ -14,12 +14,11 @@ from transfuse_keras.data.layouts.folders import (
     holds_images,
     subfolders,
 )
-from transfuse_keras.data.layouts.groups import Clue, look_up, read_groups
+from transfuse_keras.data.layouts.groups import Clue
 from transfuse_keras.data.layouts.listing import (
     Listing,
     find_split_word,
     read_header,
-    read_spacings,
     without_suffix,
 )
 from transfuse_keras.data.layouts.objects import (
@@ -31,6 +30,7 @@ from transfuse_keras.data.layouts.objects import (
     files_below,
     read_annotated,
 )
+from transfuse_keras.data.layouts.tables import read_tables
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.errors import InputError, blaming
 from transfuse_keras.files import read_json
@@ -62,15 +62,17 @@ def find(task, directory, spacing=None, masks=None):
     others = f" and {more} other files" if more else ""
     listing.notes.append(f"Masks are drawn from {found.form}: {found.file}{others}.")
     indices = match_classes(found, task, listing)
-    groups, spacings = read_groups(directory), read_spacings(directory, listing.errors)
-    for item, name in zip(found.images, name_images(found.images, listing.errors), strict=True):
-        own_spacing = spacings.get(name) or spacings.get(item.image.stem)
-        header = read_header(item.image, own_spacing, listing)
+    names = name_images(found.images, listing.errors)
+    images = {name: item.image for name, item in zip(names, found.images, strict=True)}
+    told = any(item.split for item in found.images)
+    tables = read_tables([directory], images, listing, lists=not told)
+    for item, name in zip(found.images, names, strict=True):
+        header = read_header(item.image, tables.spacings.get(name), listing)
         if header is None:
             continue
         patient, own_spacing = header
         folder, _, stem = name.rpartition("/")
-        split = item.split or find_split_word(folder)
+        split = item.split or tables.splits.get(name) or find_split_word(folder)
         folder = "/".join(x for x in folder.split("/") if find_split_word(x) is None)
         draw = partial(draw_masks, item.objects, indices, len(task.classes), task.exclusive)
         read = partial(read_annotated, item, draw, task.channels, **task.ranges)
@@ -82,7 +84,7 @@ def find(task, directory, spacing=None, masks=None):
                 overlap=overlap,
             )
         )
-        listing.clues[name] = Clue(stem, folder, look_up(groups, stem, name), patient)
+        listing.clues[name] = Clue(stem, folder, tables.groups.get(name), patient)
     return listing
 
 

@@ -1,7 +1,7 @@
 """Which folders hold images, and which the masks that belong to them."""
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ class Place:
             a class, class -> folder.
         inner: names of the folders from the given one down to the images, without "images".
         notes: sentences on what was chosen here.
+        warnings: sentences on what is not read here.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Place:
     masks: Path | dict
     inner: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def split(self):
@@ -86,12 +88,33 @@ def walk(folder, inner, classes, masks, depth):
     truths = find_mask_folders(children, masks) if images else []
     if truths:
         truth, notes = choose_masks(folder, truths, masks)
-        yield from pair_subfolders(Place(folder, images, truth, inner, notes), classes)
+        others = [path for path in children if path != images and path not in truths]
+        place = Place(folder, images, truth, inner, notes, warn_of_others(others, images, truth))
+        yield from pair_subfolders(place, classes)
     elif masks is None and holds_both(folder):
         yield Place(folder, folder, folder, inner)
     elif depth:
         for child in children:
             yield from walk(child, (*inner, child.name), classes, masks, depth - 1)
+
+
+def warn_of_others(folders, images, truth):
+    """A warning of those of some folders that have images and masks of their own, if any has."""
+    full = [path for path in folders if has_pairs(path, DEPTH - 1)]
+    if not full:
+        return ()
+    return (
+        f"{images.parent}: {images.name}/ and {truth.name}/ are read, and not {list_names(full)}/, "
+        "which has images and masks of its own; to use both, put the first two into a folder, too.",
+    )
+
+
+def has_pairs(folder, depth):
+    """Whether a folder, or one up to `depth` below it, has images and masks."""
+    children = subfolders(folder)
+    named = {path.name.lower() for path in children if holds_images(path)}
+    pairs = named & set(IMAGE_FOLDERS) and named & {*FIRST_READER, *MASKS}
+    return bool(pairs) or (depth > 0 and any(has_pairs(path, depth - 1) for path in children))
 
 
 def subfolders(folder):
@@ -179,8 +202,11 @@ def pair_subfolders(place, classes):
     """
     by_class = class_folders(place.masks, classes)
     images = [path for path in subfolders(place.images) if holds_images(path)]
-    if any(is_image(path) for path in place.images.iterdir()) or not images:
-        yield Place(place.folder, place.images, by_class or place.masks, place.inner, place.notes)
+    if holds_files(place.images) or not images:
+        passed = [*images, *find_passed_over(place.masks, by_class)]
+        read = "the files beside it" if by_class is None else "the folders of the classes"
+        warnings = (*place.warnings, *(f"{path}: is not read, but {read}." for path in passed))
+        yield replace(place, masks=by_class or place.masks, warnings=warnings)
         return
     masks = {match_name(path.name): path for path in subfolders(place.masks)}
     for path in images:
@@ -191,7 +217,24 @@ def pair_subfolders(place, classes):
                 "take the images out."
             )
         inner = (*place.inner, path.name)
-        yield from pair_subfolders(Place(place.folder, path, truth, inner, place.notes), classes)
+        below = replace(place, images=path, masks=truth, inner=inner)
+        yield from pair_subfolders(below, classes)
+        place = replace(place, warnings=())  # said once
+
+
+def holds_files(folder):
+    """Whether a folder itself, not one in it, holds a file that can be an image."""
+    return any(is_image(path) for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def find_passed_over(masks, by_class):
+    """What holds images in a folder of masks, and is not read: folders where the masks lie beside
+    them, the folder itself where a folder a class is read, and folders of no class."""
+    folders = [path for path in subfolders(masks) if holds_images(path)]
+    if by_class is None:
+        return folders
+    loose = [masks / "*"] if holds_files(masks) else []
+    return [*loose, *(path for path in folders if path not in by_class.values())]
 
 
 def match_name(name):

@@ -8,7 +8,6 @@ from pathlib import Path
 from transfuse_keras.data.layouts.listing import find_split_word, read_stems
 from transfuse_keras.errors import InputError, quantity
 
-GROUP_TABLES = (("groups.csv", "group"), ("sequences.csv", "sequence"))
 MANY_WORDS = 10  # so many different words are names of people, not kinds of images
 # words before a number that count something else than patients: grade2_017, hospital1/
 COLLECTIONS = {
@@ -79,9 +78,9 @@ def group_samples(listing, task, option=None):
 def count_needed(samples):
     """How many groups are needed among the samples that no split of the data set has yet."""
     named = {sample.split for sample in samples} - {None}
-    return {frozenset(): 3, frozenset({"train"}): 3, frozenset({"train", "test"}): 2}.get(
-        frozenset(named), 1
-    )
+    if named <= {"train"}:
+        return 3
+    return 1 if "val" in named else 2
 
 
 def guess(clues, needed, samples):
@@ -137,14 +136,6 @@ def look_up(table, stem, name):
     """The group of an image by a table of read_stems: by its name in the data set or its stem."""
     cells = table.get(name) or table.get(stem)
     return cells[0] if cells else None
-
-
-def read_groups(folder):
-    """Stem -> list of the group, by groups.csv or sequences.csv; empty without such a file."""
-    for name, column in GROUP_TABLES:
-        if (folder / name).is_file():
-            return read_stems(folder / name, ("stem", column))
-    return {}
 
 
 def by_table(clues, names, table="groups.csv or sequences.csv"):

@@ -2,8 +2,9 @@
 
 from functools import partial
 
-from transfuse_keras.data.layouts.groups import Clue, look_up, read_groups
+from transfuse_keras.data.layouts.groups import Clue
 from transfuse_keras.data.layouts.listing import Listing, find_split_word, image_files
+from transfuse_keras.data.layouts.tables import read_tables
 from transfuse_keras.data.readers import read_pair
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.errors import InputError
@@ -40,10 +41,10 @@ def find(task, directory, spacing=None):
         return None
     if task.field is not None or len(task.classes) > 1:
         raise InputError(f"{directory}: ISIC masks have one class, unlike the task {task.name}.")
-    groups = read_groups(directory)
     options = {"classes": task.classes, "channels": task.channels, "ignore": task.ignore}
     options |= task.ranges
-    named = {stem for _, pictures in images for stem in pictures}
+    named = {stem: path for _, pictures in images for stem, path in pictures.items()}
+    groups = read_tables([directory], named, listing, lists=False).groups
     for folder, pictures in images:
         inner = folder.relative_to(directory).as_posix()
         for stem, path in pictures.items():
@@ -52,7 +53,7 @@ def find(task, directory, spacing=None):
                     f"{path}: has no mask {stem}{ENDING}.png; add it or take the image out."
                 )
                 continue
-            listing.clues[stem] = Clue(stem, listed=look_up(groups, stem, stem))
+            listing.clues[stem] = Clue(stem, listed=groups.get(stem))
             listing.samples.append(
                 Sample(
                     stem,
@@ -63,6 +64,6 @@ def find(task, directory, spacing=None):
                     files=(path, masks[stem]),
                 )
             )
-    for stem in sorted(set(masks) - named):
+    for stem in sorted(masks.keys() - named.keys()):
         listing.errors.append(f"{masks[stem]}: has no image; add it or take the mask out.")
     return listing

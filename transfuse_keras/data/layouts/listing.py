@@ -19,9 +19,9 @@ from transfuse_keras.errors import InputError
 # may lie beside images without being meant as one
 TEXTS = {".txt", ".csv", ".json", ".xml", ".yaml", ".yml", ".md", ".html", ".db", ".ini", ".xlsx"}
 SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("train", "training", "trainset", "traindata"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "valset", "valdata"), "val"),
+    **dict.fromkeys(("test", "testing", "testset", "testdata"), "test"),
 }
 
 
@@ -193,9 +193,12 @@ def describe_spacing(samples):
 
 
 def join_copies(samples):
-    """Make groups one that share an image file, byte for byte; changes the list."""
+    """Make groups one that share an image file, byte for byte; changes the list. Samples of which
+    the data says that they validate or test stay as they are."""
     by_size = defaultdict(list)
     for sample in samples:
+        if sample.split in ("val", "test"):
+            continue
         by_size[sample.files[0].stat().st_size].append(sample)
     first, leader = {}, {}
 
@@ -210,4 +213,7 @@ def join_copies(samples):
             group, other = find(sample.group), find(first.setdefault(digest, sample.group))
             if group != other:
                 leader[group] = other
-    samples[:] = [replace(sample, group=find(sample.group)) for sample in samples]
+    samples[:] = [
+        sample if sample.split in ("val", "test") else replace(sample, group=find(sample.group))
+        for sample in samples
+    ]

@@ -5,24 +5,22 @@ and plain images/ masks/ are all this; so are several such folders side by side,
 with the same folders in both, and images and masks that lie together in one folder.
 """
 
-from dataclasses import replace
+from collections import Counter
 from functools import partial
-from pathlib import PureWindowsPath
 
 import numpy as np
 
 from transfuse_keras.data.layouts.folders import find_places, show_no_shape
-from transfuse_keras.data.layouts.groups import Clue, look_up, read_groups
+from transfuse_keras.data.layouts.groups import Clue
 from transfuse_keras.data.layouts.listing import (
     Listing,
     find_split_word,
     image_files,
     read_header,
-    read_spacings,
     refuse_structures,
-    without_suffix,
 )
 from transfuse_keras.data.layouts.names import UNDERSTOOD, MaskFiles, Match, divide
+from transfuse_keras.data.layouts.tables import read_tables, refuse_other_order
 from transfuse_keras.data.readers import read_pair
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.errors import InputError
@@ -32,7 +30,6 @@ LOOKED_FOR = (
     "1st_manual, ann_dir, or another name by --masks), or x.png beside x_mask.png, here or up to "
     "three folders down, as in PraNet's TrainDataset/ and TestDataset/"
 )
-VOC_SPLITS = "ImageSets/Segmentation"
 
 
 def find(task, directory, spacing=None, masks=None):
@@ -50,69 +47,99 @@ def find(task, directory, spacing=None, masks=None):
     if task.field is not None:
         folder = places[0].folder
         raise InputError(f"{folder}: holds images, but the task {task.name} is on volumes.")
-    listing, listed_above = Listing(), read_groups(directory)
-    listing.notes += dict.fromkeys(note for place in places for note in place.notes)
+    listing = Listing()
     for place in places:
-        part = find_pairs(task, place, spacing)
-        # the only pair of folders needs no prefix
-        prefix, folder = "", ""
-        if len(places) > 1:
-            prefix = "/".join([*place.inner, ""])
-            folder = "/".join(x for x in place.inner if find_split_word(x) is None)
-        for name, clue in part.clues.items():
-            listed = clue.listed or look_up(listed_above, clue.stem, prefix + name)
-            listing.clues[prefix + name] = replace(clue, folder=folder, listed=listed)
-        part.samples = [
-            replace(x, name=prefix + x.name, split=x.split or place.split) for x in part.samples
-        ]
-        listing.add(part)
+        listing.notes += [note for note in place.notes if note not in listing.notes]
+        listing.warnings += place.warnings
+    files = [list_files(place, task.classes, listing) for place in places]
+    # the only pair of folders needs no prefix
+    prefixes = ["/".join([*place.inner, ""]) if len(places) > 1 else "" for place in places]
+    images = {
+        prefix + stem: path
+        for prefix, (found, *_) in zip(prefixes, files, strict=True)
+        for stem, path in found.items()
+    }
+    tables = read_tables(find_table_folders(directory, places), images, listing)
+    left_out = Counter()
+    for place, prefix, found in zip(places, prefixes, files, strict=True):
+        unused = find_pairs(task, place, prefix, found, tables, spacing, listing)
+        left_out.update(tables.unlisted[name] for name in unused)
+    listing.warnings += [
+        f"{folder}: images that are in no split file are not used: {count}."
+        for folder, count in left_out.items()
+    ]
+    maps = any(len(sample.files) == 2 for sample in listing.samples)
+    if maps and len(task.classes) > 1 and not isinstance(places[0].masks, dict):
+        refuse_other_order(directory, task.classes)
     return listing
 
 
-def find_pairs(task, place, spacing):
-    """Listing of the pairs in one Place.
+def find_table_folders(directory, places):
+    """The folders of places and those above them within `directory`, the outer ones first."""
+    folders = {directory} | {
+        folder
+        for place in places
+        for folder in (place.folder, *place.folder.parents)
+        if directory in folder.parents
+    }
+    return sorted(folders, key=lambda folder: (len(folder.parts), folder))
 
-    split, groups, sequences and spacing files are looked for in its folder.
+
+def find_pairs(task, place, prefix, files, tables, spacing, listing):
+    """Add the pairs in one Place to a Listing.
+
+    Args:
+        prefix: of the names of its samples.
+        files: what `list_files` gave.
+        tables: Tables.
+        task, spacing: as of `find_samples`.
+
+    Returns: list of the names of images that lists of splits leave out.
     """
-    listing = Listing()
-    images, find_masks, masks = list_files(place, task.classes, listing)
+    images, find_masks, masks = files
     refuse_structures(masks)
-    groups, spacings, splits = {}, {}, {}
-    if place.images in (place.folder, *place.folder.iterdir()):  # not one of several inside
-        groups, spacings = read_groups(place.folder), read_spacings(place.folder, listing.errors)
-        splits = read_split_files(place.folder, images, listing)
-        warn_of_unknown(listing, place.folder, groups, spacings, images)
+    folder = "/".join(x for x in place.inner if find_split_word(x) is None) if prefix else ""
     options = {"classes": task.classes, "channels": task.channels, "ignore": task.ignore}
     options |= task.ranges
-    used = set()
+    owners, unused, samples = {}, [], []
     for stem, path in images.items():
-        match = find_masks(stem)
-        used.update(match.paths)
-        if splits and stem not in splits:  # as most images of PASCAL VOC, which have no mask
+        name, match = prefix + stem, find_masks(stem)
+        shared = next((owners[mask] for mask in match.paths if mask in owners), None)
+        owners.update(dict.fromkeys(match.paths, path))
+        lists = tables.unlisted.get(name)
+        if lists is not None and (lists == place.folder or place.split is None):
+            unused.append(name)  # as most images of PASCAL VOC, which have no mask
             continue
         if problem := describe_problem(path, match, place, task.classes):
             listing.errors.append(problem)
             continue
-        header = read_header(path, spacings.get(stem), listing)
+        if shared is not None:
+            listing.errors.append(
+                f"{path}: its mask {match.paths[0].name} is that of {shared.name}, too; give each "
+                "image a mask of its own."
+            )
+            continue
+        header = read_header(path, tables.spacings.get(name), listing)
         if header is None:
             continue
         patient, own_spacing = header
         read = read_united if match.united else read_pair
-        listing.samples.append(
+        samples.append(
             Sample(
-                stem,
+                name,
                 stem,
                 own_spacing or spacing,
                 partial(read, path, match.paths, **options),
-                split=splits.get(stem),
+                split=tables.splits.get(name) or place.split,
                 files=(path, *match.paths),
             )
         )
-        listing.clues[stem] = Clue(stem, listed=look_up(groups, stem, stem), dicom=patient)
-    for path in sorted(masks - used):
+        listing.clues[name] = Clue(stem, folder, tables.groups.get(name), patient)
+    for path in sorted(masks - owners.keys()):
         listing.errors.append(f"{path}: has no image; add it or take the mask out ({UNDERSTOOD}).")
-    warn_of_mask_files(listing, place, sorted(masks), task.classes)
-    return listing
+    listing.samples += samples
+    warn_of_mask_files(listing, place, samples, sorted(masks), task.classes)
+    return unused
 
 
 def list_files(place, classes, listing):
@@ -167,48 +194,9 @@ def read_united(image_path, mask_paths, classes, channels=3, **options):
     return pairs[0][0], np.maximum.reduce([masks for _, masks in pairs])
 
 
-def read_split_files(folder, images, listing):
-    """Stem -> split by text files such as official_split_train.txt, one stem a line."""
-    splits = {}
-    lists = (*folder.glob("*.txt"), *(folder / VOC_SPLITS).glob("*.txt"))
-    for path in sorted(lists):
-        split = find_split_word(path.stem)
-        if split is None:
-            continue
-        try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}: not a readable text file ({error}).") from error
-        for line in filter(None, lines):
-            stem = without_suffix(PureWindowsPath(line).name)  # which takes both separators
-            if stem not in images:
-                listing.errors.append(f"{path}: names {line}, which has no image; take it out.")
-            elif splits.setdefault(stem, split) != split:
-                listing.errors.append(
-                    f"{path}: {line} is already in the {splits[stem]} split; take one out."
-                )
-    unused = len(images) - len(splits)
-    if splits and unused:
-        listing.warnings.append(
-            f"{folder}: images that are in no split file are not used: {unused}."
-        )
-    return splits
-
-
-def warn_of_unknown(listing, folder, groups, spacings, images):
-    """Warn of rows in the small tables that name no image."""
-    for name, table in (("groups.csv or sequences.csv", groups), ("spacing.csv", spacings)):
-        if unknown := [stem for stem in table if stem not in images]:
-            listing.warnings.append(
-                f"{folder}: {name} has rows without an image: {len(unknown)}, such as {unknown[0]}."
-            )
-
-
-def warn_of_mask_files(listing, place, masks, classes):
+def warn_of_mask_files(listing, place, samples, masks, classes):
     """Warn of masks that may not be what they should."""
-    jpeg = sum(
-        path.suffix.lower() in (".jpg", ".jpeg") for s in listing.samples for path in s.files[1:]
-    )
+    jpeg = sum(path.suffix.lower() in (".jpg", ".jpeg") for s in samples for path in s.files[1:])
     if jpeg:
         listing.warnings.append(f"{place.folder}: masks in JPEG files are cut at one half: {jpeg}.")
     if len(classes) == 1 and show_no_shape(masks):

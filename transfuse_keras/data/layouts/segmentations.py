@@ -14,7 +14,7 @@ from transfuse_keras.data.dicom_masks import (
     read_segmented_series,
 )
 from transfuse_keras.data.kinds import DICOM, IMAGES, is_dicom, is_volume
-from transfuse_keras.data.layouts.groups import Clue, look_up, read_groups
+from transfuse_keras.data.layouts.groups import Clue, look_up
 from transfuse_keras.data.layouts.listing import (
     TEXTS,
     Listing,
@@ -22,6 +22,7 @@ from transfuse_keras.data.layouts.listing import (
     find_split_word,
     without_suffix,
 )
+from transfuse_keras.data.layouts.tables import read_groups
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.errors import InputError

@@ -1,0 +1,173 @@
+"""What small files in a data set say of its images: groups.csv, spacing.csv, lists of splits.
+
+They lie beside the images, or in a folder above them within the data set; the nearest one counts.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import PureWindowsPath
+
+from transfuse_keras.data.class_names import is_background, plain
+from transfuse_keras.data.layouts.listing import (
+    find_split_word,
+    read_spacings,
+    read_stems,
+    without_suffix,
+)
+from transfuse_keras.errors import InputError, blaming
+
+GROUP_TABLES = (("groups.csv", "group"), ("sequences.csv", "sequence"))
+VOC_SPLITS = "ImageSets/Segmentation"
+NAMES_FILE = "classes.txt"
+
+
+@dataclass
+class Tables:
+    """What the tables of some folders say.
+
+    Attributes:
+        groups: name of a sample -> its patient.
+        spacings: name -> (row, column) in mm.
+        splits: name -> split.
+        unlisted: name of a sample that lists of splits leave out -> the folder of the lists.
+    """
+
+    groups: dict = field(default_factory=dict)
+    spacings: dict = field(default_factory=dict)
+    splits: dict = field(default_factory=dict)
+    unlisted: dict = field(default_factory=dict)
+
+
+def read_tables(folders, images, listing, lists=True):
+    """The Tables of folders, of which the last one has the last word.
+
+    Args:
+        folders: Paths.
+        images: name of a sample -> Path of its image.
+        listing: Listing, which gets what is wrong with them.
+        lists: whether lists of splits are read.
+
+    Raises: InputError if a file cannot be read.
+    """
+    tables = Tables()
+    for folder in folders:
+        inside = {name: path for name, path in images.items() if folder in path.parents}
+        rows = {key: cells[0] for key, cells in read_groups(folder).items()}
+        told = (
+            ("groups.csv or sequences.csv", rows, tables.groups),
+            ("spacing.csv", read_spacings(folder, listing.errors), tables.spacings),
+        )
+        for file, rows, table in told:
+            matches = match_rows(rows, inside, folder)
+            table.update((name, rows[key]) for key, names in matches.items() for name in names)
+            if unknown := [key for key, names in matches.items() if not names]:
+                listing.warnings.append(
+                    f"{folder}: {file} has rows without an image: {len(unknown)}, such as "
+                    f"{unknown[0]}."
+                )
+        if lists and (splits := read_splits(folder, inside, listing)):
+            tables.splits.update(splits)
+            tables.unlisted.update(dict.fromkeys(inside.keys() - splits.keys(), folder))
+    return tables
+
+
+def match_rows(keys, images, folder):
+    """Key -> names of the samples that it means.
+
+    A key is a stem, or a path whose last folders tell images of one stem apart.
+
+    Args:
+        keys: of a table, without the suffix of the image.
+        images: name of a sample -> Path of its image in `folder`.
+    """
+    by_stem = defaultdict(list)
+    for name, path in images.items():
+        ends = f"/{name}", f"/{without_suffix(path.relative_to(folder).as_posix())}"
+        by_stem[name.rpartition("/")[2]].append((name, ends))
+    matches = {}
+    for key in keys:
+        found = by_stem.get(key.rpartition("/")[2], ())
+        if "/" in key and len(found) > 1:
+            own = f"/{key}"
+            found = [x for x in found if any(own.endswith(y) or y.endswith(own) for y in x[1])]
+        matches[key] = [name for name, _ in found]
+    return matches
+
+
+def read_groups(folder):
+    """Stem -> list of the group, by groups.csv or sequences.csv; empty without such a file."""
+    for name, column in GROUP_TABLES:
+        if (folder / name).is_file():
+            return read_stems(folder / name, ("stem", column))
+    return {}
+
+
+def read_splits(folder, images, listing):
+    """Name of a sample -> split by the lists of a folder, see `read_lists`."""
+    splits = {}
+    for path, split, lines in read_lists(folder):
+        matches = match_rows(lines, images, folder)
+        if lines and not any(matches.values()):
+            listing.warnings.append(
+                f"{path}: names none of the images, so it is not taken as a list of the {split} "
+                "split."
+            )
+            continue
+        for key, names in matches.items():
+            line = lines[key]
+            if not names:
+                listing.errors.append(f"{path}: names {line}, which has no image; take it out.")
+            for name in names:
+                if splits.setdefault(name, split) != split:
+                    listing.errors.append(
+                        f"{path}: {line} is already in the {splits[name]} split; take one out."
+                    )
+    return splits
+
+
+def read_lists(folder):
+    """Yields (Path, split, {key of an image: as it stands there}) of text files such as
+    official_split_train.txt, an image a line, and of a split.csv (stem,split).
+
+    Raises: InputError if a file cannot be read.
+    """
+    for path in sorted([*folder.glob("*.txt"), *(folder / VOC_SPLITS).glob("*.txt")]):
+        split = find_split_word(path.stem)
+        if split is None:
+            continue
+        with blaming(path, "not a readable text file"):
+            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        # which takes both separators
+        yield (
+            path,
+            split,
+            {without_suffix(PureWindowsPath(x).as_posix()): x for x in lines if x},
+        )
+    path, parts = folder / "split.csv", defaultdict(dict)
+    for key, (word, *_) in (read_stems(path, ("stem", "split")) if path.is_file() else {}).items():
+        if (split := find_split_word(word)) is None:
+            raise InputError(f"{path}: the split of {key} is {word}; write train, val or test.")
+        parts[split][key] = key
+    for split, keys in parts.items():
+        yield path, split, keys
+
+
+def refuse_other_order(folder, classes):
+    """Raise InputError if the lines of a classes.txt give a class of the task another label."""
+    path = folder / NAMES_FILE
+    named = [plain(name) for name in read_class_names(path)] if path.is_file() else []
+    for label, name in enumerate(classes, 1):
+        if plain(name) in named and named.index(plain(name)) + 1 != label:
+            raise InputError(
+                f"{path}: says that label {named.index(plain(name)) + 1} is {name}, but for this "
+                f"model or task it is label {label}; number the classes of the masks alike, or "
+                "take the file out if it is wrong."
+            )
+
+
+def read_class_names(path):
+    """The lines of a classes.txt, without the background."""
+    with blaming(path, "not a readable text file"):
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    names = [line.strip() for line in lines if line.strip()]
+    return names[1:] if names and is_background(names[0]) else names
