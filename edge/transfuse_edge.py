@@ -38,6 +38,9 @@ class InputError(ValueError):
     """What a user gave cannot be used; the message names it and the remedy in one sentence."""
 
 
+FLIPS = {"": (), "h": (1,), "v": (0,), "hv": (1, 0)}  # axes of an image
+
+
 class Segmenter:
     """A .tflite file of a task on images, with the .json beside it, ready to run.
 
@@ -52,13 +55,18 @@ class Segmenter:
         exclusive: whether a pixel belongs to one class at most.
         sure: names of the classes of whose masks only sure components stay.
         value_range: (black, white) of images of more than 8 bits, or None.
+        flips: "", "h", "v" or "hv": the mirror images that are averaged over.
+        mirrored: for each map of an image flipped left to right, the index of the map it is from.
 
     Raises: InputError if a file is missing, damaged or of a task on volumes.
     """
 
     def __init__(self, path, threads=None):
         about = read_about(path)
-        self.classes, self.thresholds, self.exclusive, self.sure, self.value_range = about
+        self.classes, self.thresholds, self.exclusive, self.sure, self.value_range = about[:5]
+        self.flips, pairs = about[5:]
+        partner = {a: b for pair in pairs for a, b in (pair, pair[::-1])}
+        self.mirrored = [self.classes.index(partner.get(name, name)) for name in self.classes]
         threads = os.cpu_count() if threads is None else threads
         if threads < 1:
             raise InputError(f"threads must be 1 or more, not {threads}.")
@@ -91,12 +99,20 @@ class Segmenter:
         if self.channels == 1:  # rounded as Pillow does
             weights = np.uint32([[19595], [38470], [7471]])
             seen = ((image @ weights + 2**15) >> 16).astype("uint8")
-        seen = resize(seen, self.size)
+        maps = self.run(resize(seen, self.size), FLIPS[self.flips])
+        return resize(maps, image.shape[:2])
+
+    def run(self, seen, axes):
+        """The maps of an image of the model's size, averaged over its mirror images along axes."""
+        if axes:
+            *inner, axis = axes
+            mirrored = np.flip(self.run(np.flip(seen, axis), inner), axis)
+            mirrored = mirrored[..., self.mirrored] if axis == 1 else mirrored
+            return (self.run(seen, inner) + mirrored) / 2
         dtype = np.uint8 if self.input["dtype"] == np.uint8 else np.float32
         self.interpreter.set_tensor(self.input["index"], seen[None].astype(dtype))
         self.interpreter.invoke()
-        maps = self.interpreter.get_tensor(self.output["index"])[0]
-        return resize(maps, image.shape[:2])
+        return self.interpreter.get_tensor(self.output["index"])[0]
 
     def masks(self, image):
         """Masks of an image, given as to `probabilities`: uint8 0/1 (H, W, M) at its own size.
@@ -131,8 +147,8 @@ def sure_components(mask, probabilities):
 
 
 def read_about(path):
-    """Classes, thresholds, exclusive, sure classes and value range of a .tflite by the .json
-    beside it."""
+    """Classes, thresholds, exclusive, sure classes, value range, mirror images and mirrored pairs
+    of a .tflite by the .json beside it."""
     file = Path(f"{path}.json")
     for part in (Path(path), file):
         if not part.is_file():
@@ -143,6 +159,9 @@ def read_about(path):
         thresholds = [float(x) for _, x in zip(classes, about["thresholds"], strict=True)]
         # files of former versions lack these
         sure, value_range = about.get("sure", []), about["input"].get("value_range")
+        flips, pairs = about.get("flips", ""), about.get("mirror_pairs", [])
+        if flips not in FLIPS:
+            raise ValueError(f"flips is {flips}")
         if not set(sure) <= set(classes):
             raise ValueError(f"sure is {sure}")
         if value_range is not None:
@@ -153,7 +172,7 @@ def read_about(path):
         raise InputError(f"{file}: damaged ({error}); export the model again.") from error
     if values != "RGB, 0-255":
         raise InputError(f"{path}: takes no images, but slices of volumes, {values}.")
-    return classes, thresholds, exclusive, sure, value_range
+    return classes, thresholds, exclusive, sure, value_range, flips, pairs
 
 
 def resize(image, size):

@@ -146,6 +146,22 @@ def test_of_a_sure_class_sure_components_stay(exported):
         edge.Segmenter(exported(thresholds, sure=["hand"]))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("flips", ["h", "v", "hv"])
+def test_mirror_images_are_averaged_as_in_the_package(flips, exported):
+    path, image = exported([0.5, 0.5, 0.5]), picture((75, 101))
+    predictor = load_predictor(path)
+    wanted = tk.predict(predictor, image, flips, mirrored_classes=hip.mirrored_classes)
+    file = Path(f"{path}.json")
+    about = json.loads(file.read_text()) | {"flips": flips, "mirror_pairs": hip.mirror_pairs}
+    file.write_text(json.dumps(about))
+    np.testing.assert_array_equal(edge.Segmenter(path).probabilities(image), wanted)
+    assert (wanted != tk.predict(predictor, image)).any()
+    file.write_text(json.dumps(about | {"flips": "x"}))
+    with pytest.raises(edge.InputError, match="flips is x"):
+        edge.Segmenter(path)
+
+
 def test_a_probability_that_equals_its_threshold_counts(exported, monkeypatch):
     segmenter = edge.Segmenter(exported([0.3, 0.5, 0.7], exclusive=True))
     maps = np.float32([[[0.3, 0.29, 0.1], [0.3, 0.5, 0.1], [0.6, 0.5, 0.69], [0.1, 0.1, 0.7]]])

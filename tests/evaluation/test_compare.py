@@ -170,3 +170,13 @@ def test_a_damaged_table_of_scores_is_one_sentence(tmp_path, change, message):
     with pytest.raises(InputError, match=f"a/cases.csv: damaged.*{message}") as error:
         compare(folder, folder)
     assert "\n" not in str(error.value)
+
+
+def test_cases_of_one_name_but_other_truths_are_refused(tmp_path):
+    for folder, size in (("a", 300.0), ("b", 300.0), ("c", 40.0)):
+        write(tmp_path / folder, np.full((4, 2), 0.5))
+        rows = read_cases(tmp_path / folder / "cases.csv")
+        write_table(tmp_path / folder / "cases.csv", [{**row, "truth_size": size} for row in rows])
+    assert compare(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(InputError, match="the truth of the case 0 .* a has the size 40, not 300"):
+        compare(tmp_path / "a", tmp_path / "c")

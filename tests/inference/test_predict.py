@@ -290,3 +290,8 @@ def test_the_type_of_an_image_tells_its_range_or_it_is_refused():
         predict(replace(predictor, z_scored=True), (image / 255).astype("float32")),
         brightness((image / 255).astype("float32")),
     )
+
+
+def test_the_name_of_a_file_is_no_image():
+    with pytest.raises(InputError, match="x.png: give the pixels"):
+        predict(Predictor((32, 32), 3, 1, lambda images: images[..., :1]), "x.png")

@@ -127,6 +127,18 @@ def test_of_the_sure_classes_of_a_run_sure_components_are_written(run_folder, tm
     np.testing.assert_array_equal(read(out / "a.png") > 0, every)
 
 
+def test_the_truth_of_a_data_set_is_not_overwritten(run_folder, tmp_path):
+    save(tmp_path / "images" / "a.png", blocks())
+    save(tmp_path / "masks" / "a.png", blocks()[..., 0])
+    run = run_folder("polyp")
+    with pytest.raises(InputError, match="a.png: is there already, and may be the truth of"):
+        predict_files(run, [tmp_path / "images"], tmp_path / "masks")
+    np.testing.assert_array_equal(read(tmp_path / "masks" / "a.png"), blocks()[..., 0])
+    (tmp_path / "masks" / "a.png").unlink()
+    for _ in range(2):  # what was predicted before is replaced
+        assert predict_files(run, [tmp_path / "images"], tmp_path / "masks") == 0
+
+
 def test_exclusive_classes_get_a_label_map(run_folder, tmp_path):
     image = np.repeat(np.uint8([0, 128, 255]), 20)[None].repeat(30, axis=0)
     save(tmp_path / "a.tif", image)
@@ -319,6 +331,13 @@ def test_what_is_passed_over_is_told(run_folder, tmp_path, caplog):
     assert names(out) == {"a.png"}
     for words in (("b.webm", "notes.txt"), ("test-SR.dcm", "SR"), ("DICOMDIR", "DICOMDIR")):
         assert any(all(word in line for word in words) for line in caplog.messages)
+
+
+def test_a_link_that_leads_nowhere_is_told(run_folder, tmp_path, caplog):
+    save(tmp_path / "in" / "a.png", blocks())
+    (tmp_path / "in" / "b.png").symlink_to(tmp_path / "gone.png")
+    assert predict_files(run_folder("polyp"), [tmp_path / "in"], tmp_path / "out") == 1
+    assert "passed over, as they are no images: b.png" in caplog.text
 
 
 def test_every_frame_of_a_dicom_file_is_predicted(run_folder, tmp_path):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from conftest import FIXTURES
 
+import transfuse_keras as tk
 from transfuse_keras.model.load import load_model
 
 
@@ -19,3 +20,15 @@ def test_a_model_saved_by_an_earlier_version(name):
         found = keras.ops.convert_to_numpy(logits)[:, ::4, ::4]
         assert wanted[head].std() > 0.1
         np.testing.assert_allclose(found, wanted[head], atol=1e-4 * np.abs(wanted[head]).max())
+
+
+def test_frozen_layers_stay_frozen_in_a_file(tmp_path):
+    model = tk.TransFuse("Ti", (32, 32, 3))
+    assert "frozen" not in model.get_config()
+    model.cnn.trainable = False
+    count = len(model.trainable_variables)
+    model.save(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
+    assert not loaded.cnn.trainable and loaded.vit.trainable
+    again = tk.TransFuse.from_config(model.get_config()), model.resized((48, 48))
+    assert {len(x.trainable_variables) for x in (loaded, *again)} == {count}

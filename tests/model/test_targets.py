@@ -158,3 +158,57 @@ def test_a_model_takes_and_refuses_masks_wherever_they_come_from(data, smallest)
 
 def iter_once(batch):
     yield batch
+
+
+def test_masks_and_label_maps_may_follow_each_other(data):
+    import transfuse_keras as tk
+
+    images, labels, masks, _ = data
+    model = tk.TransFuse("U-Ti", (*SIZE, 3), classes=2)
+    model.compile()
+    wanted = model.evaluate(images, masks, verbose=0)
+    for target in (labels[..., None], masks, labels, labels[..., None]):
+        np.testing.assert_allclose(model.evaluate(images, target, verbose=0), wanted, rtol=1e-5)
+
+
+def test_class_weights_of_a_fit_do_not_weigh_what_it_validates_on(data):
+    import transfuse_keras as tk
+
+    images, _, masks, _ = data
+    options = {"class_weight": {1: 50.0}, "verbose": 0, "batch_size": 1}
+    found = []
+    for x, y, validation in (
+        (images, masks, {"validation_split": 0.5}),
+        (images[:1], masks[:1], {"validation_data": (images[1:], masks[1:])}),
+    ):
+        keras.utils.set_random_seed(0)
+        model = tk.TransFuse("U-Ti", (*SIZE, 3), classes=2)
+        model.compile(keras.optimizers.SGD(0.0))
+        found.append(model.fit(x, y, **validation, **options).history["val_loss"])
+    np.testing.assert_allclose(*found, rtol=1e-4)
+
+
+def test_images_that_are_not_normalised_are_refused(data):
+    import transfuse_keras as tk
+
+    images, _, masks, _ = data
+    model = tk.TransFuse("U-Ti", (*SIZE, 3), classes=2)
+    model.compile()
+    raw = np.random.default_rng(0).integers(0, 256, images.shape).astype("uint8")
+    for wrong in (raw, raw.astype("float32")):
+        with pytest.raises(InputError, match=r"normalised, \(images / 255 - mean\) / std"):
+            model.fit(wrong, masks, verbose=0)
+    mean, std = model.normalization
+    model.evaluate(((raw / 255 - mean) / std).astype("float32"), masks, verbose=0)
+
+
+@pytest.mark.parametrize("weights", [(0, 0), (-1, 2), ()])
+def test_class_weights_that_are_none_are_refused(weights):
+    with pytest.raises(InputError, match="give numbers from 0 on"):
+        StructureLoss(class_weights=weights)
+
+
+def test_a_class_weight_is_given_for_each_class(data):
+    _, _, masks, logits = data
+    with pytest.raises(InputError, match="give one for each of the 2 classes"):
+        StructureLoss(class_weights=(2.0,))(masks, logits)

@@ -23,7 +23,7 @@ from transfuse_keras.files import read_json, read_table, write_json, write_table
 from transfuse_keras.runs.fitting import known_together
 from transfuse_keras.runs.folder import run_task, write_split
 from transfuse_keras.runs.metadata import keep_ranges
-from transfuse_keras.runs.samples import own_samples, recognize
+from transfuse_keras.runs.samples import own_samples, recognize, refuse_other_pixels
 from transfuse_keras.runs.settings import Settings, describe_settings, plain_settings
 from transfuse_keras.tasks import Recipe, Task, hip
 
@@ -310,3 +310,13 @@ def test_a_run_without_validation_has_nothing_to_choose_a_threshold_by(tmp_path)
             assert len(validation_samples(hip, tmp_path)) == hip.phantom_recipe.counts[1]
     with pytest.raises(InputError, match="--val none"):
         validation_samples(hip, tmp_path)
+
+
+def test_an_image_that_was_replaced_under_its_name_ends_a_resume(trained):
+    run, data = trained
+    found = [*find_samples(task, data).samples]
+    prints = take_fingerprints(found, size=(64, 64))
+    refuse_other_pixels(run, prints)
+    save(data / "images" / "x3.png", scene(77))
+    with pytest.raises(InputError, match="the image x3 is not the one that the run began with"):
+        refuse_other_pixels(run, take_fingerprints(found, size=(64, 64)))

@@ -153,3 +153,14 @@ def test_terms_of_the_loss_that_cannot_be_are_refused(change, word):
     Settings(hip, recipe=good).check()
     with pytest.raises(InputError, match=word):
         Settings(hip, recipe=replace(good, **change)).check()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"threshold": 50}, "threshold"), ({"threshold": "x"}, "threshold"), ({"flips": "x"}, "flips")],
+)
+def test_what_only_scoring_would_find_is_refused_at_once(change, word):
+    with pytest.raises(ValueError, match=word):
+        replace(hip, **change)
+    with pytest.raises(ValueError, match="probability names mov, which is no change"):
+        replace(hip.augmentation, probability={"mov": 0.5})

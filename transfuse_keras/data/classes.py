@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from transfuse_keras.data.class_names import is_background
+from transfuse_keras.data.class_names import distinct, is_background
 from transfuse_keras.data.colours import find_classes_by_colour
+from transfuse_keras.data.decode import decode_picture
 from transfuse_keras.data.layouts import annotations, arrays, decathlon, isic, segmentations
 from transfuse_keras.data.layouts.folders import (
     find_places,
@@ -140,7 +141,7 @@ def by_places(places, directory):
             continue
         files += found
     if named:
-        return Classes(tuple(sorted(named)), how)
+        return Classes(tuple(distinct(sorted(named))), how)
     if not files:
         return None
     if names := find_classes_by_colour(files):
@@ -220,7 +221,8 @@ def read_mask_values(path):
         return read_stored_values(path, LARGEST_LABEL)
     except InputError:
         values = read_stored_values(path, 1)
-        if "all that is not black" in (values[1] or "") and len(np.unique(values[0])) <= 2:
+        used = np.unique(np.asarray(decode_picture(path, "mask")))
+        if "all that is not black" in (values[1] or "") and used.size <= 2:
             return values
         raise
 

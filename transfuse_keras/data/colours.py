@@ -7,12 +7,16 @@ import numpy as np
 
 from transfuse_keras.data.class_names import is_background, plain
 from transfuse_keras.data.decode import decode_picture
+from transfuse_keras.data.mask_values import LARGEST_LABEL
+from transfuse_keras.data.palettes import palette_values
 from transfuse_keras.errors import InputError, blaming
 
 FILES = ("labelmap.txt", "label_colors.txt", "class_dict.csv", "classes.txt")
 ABOVE = 3  # folders, from that of the mask on, in which a list is looked for
 COLOUR = re.compile(r"(?<!\d)(\d{1,3})[ ,;\t]+(\d{1,3})[ ,;\t]+(\d{1,3})(?!\d)")
+INDEXED = re.compile(r"^\d+[ ,;:\t]+(?=(\d{1,3}[ ,;\t]+){2}\d{1,3}(?!\d))")  # 1 255 0 0 liver
 NAMED = re.compile(r"colour_([0-9a-f]{6})")  # a class that only its colour names
+COLOURED = {"P", "RGB", "RGBA"}
 MOST = 31  # colours that are classes; soft edges have more
 REMEDY = "list its colours in labelmap.txt beside the masks, a line NAME:RED,GREEN,BLUE for each"
 
@@ -33,7 +37,7 @@ def read_coloured(path, classes):
     if listed is None:
         return None
     picture = decode_picture(path, "mask")
-    if picture.mode not in ("P", "RGB", "RGBA") or picture.info["deep"]:
+    if picture.mode not in COLOURED or picture.info["deep"]:
         return None
     if lossy := picture.info["lossy"]:
         raise InputError(f"{path}: {lossy} may have changed its colours; save masks as PNG.")
@@ -80,6 +84,7 @@ def read_list(path):
     with blaming(path, "not a readable text file"):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     lines = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    lines = [INDEXED.sub("", line) for line in lines]
     found = [COLOUR.search(line) for line in lines]
     if lines and found[0] is None:  # a heading
         lines, found = lines[1:], found[1:]
@@ -107,26 +112,43 @@ def find_classes_by_colour(paths):
     Raises: InputError if there are too many colours, or none that can be background.
     """
     modes = {decode_picture(path, "mask").mode for path in paths[:1]}
-    if not paths or not modes & {"P", "RGB", "RGBA"}:
+    if not paths or not modes & COLOURED:
         return None
     listed, _ = find_colours(paths[0], ())
     if listed is not None:
         return tuple(x for x in dict.fromkeys(listed.values()) if not is_background(x))
-    if modes == {"P"}:  # its palette tells, or refuses
+    if modes == {"P"} and not any(map(has_own_colours, paths)):  # its palette tells, or refuses
         return None
-    codes = set()
+    codes, values = set(), None
     for path in paths:
         picture = decode_picture(path, "mask")
         pixels = np.asarray(picture.convert("RGB"))
         if picture.info["lossy"] or not np.ptp(pixels, axis=2).any():
+            values = path if picture.mode not in COLOURED and pixels.any() else values
             continue
         codes.update(np.unique(pack_colours(pixels)).tolist())
         if len(codes) > MOST + 1:
             raise InputError(f"{path}: has more than {MOST} colours, so they are no classes.")
+    if codes and values:
+        raise InputError(
+            f"{values}: holds values, but other masks beside it hold colours; save all alike."
+        )
     if codes and 0 not in codes:
         shown = ", ".join(map(spell_colour, sorted(codes)))
         raise InputError(f"{paths[0]}: which colour is background? {REMEDY} of {shown}.")
     return tuple(f"colour_{code:06x}" for code in sorted(codes - {0})) or None
+
+
+def has_own_colours(path):
+    """Whether a mask is a palette image of more than two colours, which tell no labels."""
+    picture = decode_picture(path, "mask")
+    if picture.mode != "P" or np.unique(np.asarray(picture)).size <= 2:
+        return False
+    try:
+        palette_values(picture, LARGEST_LABEL, path)
+    except InputError:
+        return True
+    return False
 
 
 def pack_colours(pixels):

@@ -182,7 +182,8 @@ def transparent_values(pixels, count, path):
 def grey_values(colours, path, noise=0):
     """Values of an image (H, W, C) whose channels are equal but for `noise`."""
     if np.ptp(colours, axis=2).max() > noise:
+        remedy = "" if noise else f", or {REMEDY}"
         raise InputError(
-            f"{path}: is a colour image; save the mask as a single channel of labels, or {REMEDY}."
+            f"{path}: is a colour image; save the mask as a single channel of labels{remedy}."
         )
     return colours[..., 0]

@@ -32,3 +32,13 @@ def normalizer(normalization, dtype):
         return lambda image: image * gain - offset
     table = ((np.arange(256)[:, None] / 255 - mean) / std).astype("float32")[None]
     return lambda image: cv2.LUT(np.ascontiguousarray(image), table).reshape(image.shape)
+
+
+def check_colour(colour):
+    """The mean of image / 255 that images are given, as a tuple; ValueError if it can be none."""
+    numbers = np.ndim(colour) == 1 and all(0 <= x <= 1 for x in colour)
+    if not numbers:
+        raise ValueError(
+            f"white_balance is a mean of image / 255, from 0 to 1, for each channel, not {colour}."
+        )
+    return tuple(colour)

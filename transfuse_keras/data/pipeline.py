@@ -10,7 +10,7 @@ import numpy as np
 
 from transfuse_keras.data.augmentation import augment
 from transfuse_keras.data.cache import count_images, read_part
-from transfuse_keras.data.normalization import default_normalization, normalizer
+from transfuse_keras.data.normalization import check_colour, default_normalization, normalizer
 from transfuse_keras.data.order import Order
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.data.samples import SPLITS
@@ -95,7 +95,7 @@ def dataset(
     augmented = training and augment
     images, masks = arrays
     if white_balance is not None and training:
-        balance_colours(images, white_balance)
+        balance_colours(images, check_colour(white_balance))
     padded = shared and not training
     return batches(images, masks, task, normalization, order, augmented, padded, pen_marks)
 

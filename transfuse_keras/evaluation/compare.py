@@ -47,6 +47,7 @@ def compare(first, second):
         if left := len(table["cases"]) - len(cases):
             log.warning(f"{folder}: {quantity(left, 'case')} left out, which the other one lacks.")
     groups = match_groups(first, second, tables, cases)
+    refuse_other_truths(first, second, tables, cases)
     metrics = [name for name in tables[0]["metrics"] if name in tables[1]["metrics"]]
     classes = match_classes(first, second, *(table["classes"] for table in tables))
     parts = [[name] for name in classes]
@@ -65,6 +66,21 @@ def compare(first, second):
     for row, p in zip(rows, adjust_holm([row["p"] for row in rows]), strict=True):
         row["p_holm"] = float(p)
     return rows
+
+
+def refuse_other_truths(first, second, tables, cases):
+    """Raise InputError if a case has truths of different size in two tables of one unit."""
+    units = [{name for name in table["metrics"] if name.endswith("_mm")} for table in tables]
+    if bool(units[0]) != bool(units[1]):
+        return
+    ours, theirs = (table["rows"] for table in tables)
+    for key in sorted(ours.keys() & theirs.keys()):
+        sizes = [rows[key].get("truth_size") for rows in (ours, theirs)]
+        if key[0] in cases and None not in sizes and not np.isclose(*sizes, equal_nan=True):
+            raise InputError(
+                f"{second}: the truth of the case {key[0]} is not that of {first}: {key[1]} has "
+                f"the size {sizes[1]:g}, not {sizes[0]:g}; compare scores of the same images."
+            )
 
 
 def match_classes(first, second, ours, theirs):

@@ -83,6 +83,11 @@ def export_model(path, formats, quantizations=("none",), out=None, data=None, fl
             f"The masks in model-any-size.onnx keep all components of {', '.join(task.sure)}; "
             "transfuse predict keeps the sure ones alone, by their probabilities."
         )
+    if single and task.flips and "web" in formats:
+        log.warning(
+            f"The page does not average over mirror images (flips={task.flips}), as transfuse "
+            f"predict does; --flip {task.flips} writes them into the file."
+        )
     out.mkdir(parents=True, exist_ok=True)
     for name, file, quantize in jobs:
         arguments = {"quantize": quantize} if len(FORMATS[name][2]) > 1 else {}

@@ -29,6 +29,11 @@ def refuse_clashes(found, out, task, overlays, seg, sr=False, name_more=None):
         for name in [*output_names(item, task, overlays, seg, sr), *more]:
             if folder / name in own:
                 raise InputError(f"{out / name}: is an input; give --out another folder.")
+            if is_truth(folder / name, item):
+                raise InputError(
+                    f"{out / name}: is there already, and may be the truth of {item.files[0]}; "
+                    "give --out another folder."
+                )
             key = name.casefold() if ONE_CASE else name
             if key in writer:
                 other = writer[key]
@@ -39,6 +44,18 @@ def refuse_clashes(found, out, task, overlays, seg, sr=False, name_more=None):
                     who, remedy = f"{item.files[0]}: two classes", "rename one of them"
                 raise InputError(f"{who} would both be written as {name}; {remedy}.")
             writer[key] = item
+
+
+def is_truth(path, item):
+    """Whether a file that is there lies as the mask of an Input does in a data set, and not as what
+    was predicted before, which has an overlay or a review.csv beside it."""
+    place = path.parent
+    if place.parent != item.files[0].resolve().parent.parent or not path.is_file():
+        return False
+    from transfuse_keras.data.layouts.folders import MASKS  # imports readers that are seldom needed
+
+    own = (place / f"{item.name}_overlay.png", place / "review.csv")
+    return place.name.lower() in MASKS and not any(file.is_file() for file in own)
 
 
 def output_names(item, task, overlays, seg="none", sr=False):

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -94,6 +95,11 @@ def as_pixels(image, predictor):
 
     Raises: InputError for floating-point values that are no 0-255, and negative integers.
     """
+    if isinstance(image, (str, Path)):
+        raise InputError(
+            f"{image}: give the pixels, an array or a PIL image; tk.Run(folder).predict and "
+            "`transfuse predict` read files."
+        )
     if isinstance(image, Image.Image):
         upright = ImageOps.exif_transpose(image)
         return picture_pixels(upright, predictor.channels)

@@ -1,5 +1,6 @@
 """The graph of TransFuse, from top to bottom like Fig. 1 of the paper, and those of Table 5."""
 
+import numpy as np
 from keras import layers
 
 from transfuse_keras.backbones import CNNS, create_cnn, create_vit, pyramid
@@ -11,7 +12,7 @@ LONGEST_SIDE = 8192  # pixels: attention between all patches of such a square ta
 
 def check_shape(input_shape):
     """Return `input_shape` = (H, W, C) or raise ValueError if a TransFuse cannot take it."""
-    if len(input_shape) != 3 or any(not size for size in input_shape):
+    if np.ndim(input_shape) != 1 or len(input_shape) != 3 or any(not x for x in input_shape):
         raise ValueError(f"input_shape must be (height, width, channels), not {input_shape}.")
     for size in input_shape[:2]:
         if size > LONGEST_SIDE:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from transfuse_keras.errors import InputError
 from transfuse_keras.model.targets import as_masks, check_target
 
 WINDOW = 31  # side of the square whose mean tells how close a boundary is
@@ -72,6 +73,10 @@ class StructureLoss(keras.losses.Loss):
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, reduction=reduction, **kwargs)
+        if class_weights is not None and not (
+            min(class_weights, default=-1) >= 0 < sum(class_weights)
+        ):
+            raise InputError(f"class_weights {class_weights}: give numbers from 0 on, not all 0.")
         self.class_weights, self.focal = class_weights, focal
 
     def get_config(self) -> dict[str, Any]:
@@ -110,6 +115,11 @@ class StructureLoss(keras.losses.Loss):
         """The mean (B,) over the classes of (B, M)."""
         if self.class_weights is None:
             return ops.mean(losses, axis=-1)
+        if len(self.class_weights) != losses.shape[-1]:
+            raise InputError(
+                f"class_weights {self.class_weights}: give one for each of the {losses.shape[-1]} "
+                "classes."
+            )
         weights = np.asarray(self.class_weights, "float32")
         return ops.sum(losses * (weights / weights.sum()), axis=-1)
 

@@ -4,6 +4,7 @@ Whatever costs time is done once, on arrays or on the first batch, and not in th
 """
 
 import inspect
+import math
 from contextlib import contextmanager
 
 import numpy as np
@@ -24,10 +25,13 @@ def as_masks(target, classes):
     """
     if len(target.shape) == 3:
         target = target[..., None]
-    if classes == 1 or target.shape[-1] != 1:
+    if classes == 1 or target.shape[-1] == classes:
         return target
     labels = ops.arange(1, classes + 1, dtype="float32")
-    return ops.cast(ops.equal(ops.cast(target, "float32"), labels), "float32")
+    drawn = ops.cast(ops.equal(ops.cast(target, "float32"), labels), "float32")
+    if target.shape[-1] is None:  # a graph of Keras that was given both
+        return ops.where(ops.shape(target)[-1] == 1, drawn, ops.cast(target, "float32"))
+    return drawn
 
 
 def check_target(target, classes, size):
@@ -60,6 +64,25 @@ def check_target(target, classes, size):
         raise InputError(
             f"The label maps, of shape {target.shape}, hold {broken[0]}, which is no whole number: "
             f"round them. They must be {wanted}."
+        )
+
+
+def check_images(images, normalization):
+    """Raise InputError for an array of images in 0-255 for a model that takes normalised ones.
+
+    Args:
+        images: array, or anything else that `fit` takes.
+        normalization: (mean, std) of image / 255, one value per channel.
+    """
+    mean, std = (np.asarray(values, "float64") for values in normalization)
+    white = ((1 - mean) / std).max()
+    if not isinstance(images, np.ndarray) or not images.size or white >= 255:
+        return
+    if images.dtype == np.uint8 or (images.min() >= 0 and images.max() > 10 * white):
+        raise InputError(
+            f"The images, of shape {images.shape}, have values up to {images.max():g}; they must "
+            "be normalised, (images / 255 - mean) / std with mean, std = model.normalization, as "
+            "tk.dataset gives them."
         )
 
 
@@ -139,6 +162,8 @@ class FirstBatch:
         if arguments.get("sample_weight") is not None:
             raise InputError("Give class_weight or sample_weight, not both.")
         found = weigh_classes(targets, weights, self.classes)
+        if share := arguments.get("validation_split"):  # Keras validates on the last ones
+            found[math.floor(len(found) * (1 - share)) :] = 1
         return {**arguments, "class_weight": None, "sample_weight": found}
 
     @contextmanager

@@ -10,7 +10,7 @@ import keras
 
 from transfuse_keras.backbones import as_pyramid
 from transfuse_keras.backbones.vit import PATCH_SIZE
-from transfuse_keras.data.normalization import adapt_normalization
+from transfuse_keras.data.normalization import adapt_normalization, check_colour
 from transfuse_keras.devices import has_processes, replicas, resolve_jit
 from transfuse_keras.layers import WhiteBalance
 from transfuse_keras.layers.exchange import averaged_over_processes
@@ -19,7 +19,7 @@ from transfuse_keras.model.initial_weights import load_weights
 from transfuse_keras.model.losses import StructureLoss
 from transfuse_keras.model.multiscale import Sizes, model_for, train_steps
 from transfuse_keras.model.preset import load_preset, save_preset
-from transfuse_keras.model.targets import FirstBatch, as_masks
+from transfuse_keras.model.targets import FirstBatch, as_masks, check_images
 from transfuse_keras.model.variants import Variant, resolve_variant
 from transfuse_keras.weights import find_normalization
 
@@ -103,7 +103,7 @@ class TransFuse(keras.Model):
         published = find_normalization(spec.cnn if cnn is None else None, spec.vit)
         seen = image
         if white_balance is not None:
-            white_balance = tuple(white_balance)
+            white_balance = check_colour(white_balance)
             own = normalization or adapt_normalization(published, input_shape[-1])
             seen = WhiteBalance(white_balance, *own, name="white_balance")(image)
         super().__init__(image, connect_branches(blocks, seen), name=name)
@@ -199,7 +199,9 @@ class TransFuse(keras.Model):
                 input_tensors=keras.Input(shape),
                 clone_function=lambda layer: layer,
             )
-        return TransFuse(**{**self.get_config(), "input_shape": image_shape}, _blocks=blocks)
+        config = {**self.get_config(), "input_shape": image_shape}
+        config.pop("frozen", None)  # its layers are those of this model
+        return TransFuse(**config, _blocks=blocks)
 
     def compile(
         self,
@@ -356,7 +358,11 @@ class TransFuse(keras.Model):
         first = FirstBatch(self.classes, self.input_shape[1:3])
         if not self._checks:
             return x, y, kwargs, first
+        if y is not None:
+            check_images(x, self.normalization)
         x = first.watch(x, y)
+        if getattr(y, "ndim", 0) == 3:  # Keras' graph takes one number of dimensions
+            y = y[..., None]
         if kwargs.get("class_weight") is not None:
             kwargs = first.weigh(y, kwargs)
         return x, y, kwargs, first
@@ -395,9 +401,21 @@ class TransFuse(keras.Model):
             return targets
         return keras.tree.map_structure(lambda x: as_masks(x, self.classes), targets)
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "TransFuse":
+        config = dict(config)
+        frozen = set(config.pop("frozen", ()))
+        model = cls(**config)
+        for layer in model._flatten_layers():
+            if layer.path in frozen:
+                layer.trainable = False
+        return model
+
     def get_config(self) -> dict[str, Any]:
         variant = self.variant if isinstance(self.variant, str) else asdict(self.variant)
+        frozen = [x.path for x in self._flatten_layers() if not x.trainable]
         return {
+            **({"frozen": frozen} if frozen else {}),
             "variant": variant,
             "input_shape": self.input_shape[1:],
             "classes": self.classes,

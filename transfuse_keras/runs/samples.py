@@ -7,10 +7,11 @@ from operator import itemgetter
 
 import numpy as np
 
-from transfuse_keras.data.copies import share_bits, take_fingerprints
+from transfuse_keras.data.copies import ALIKE, share_bits, take_fingerprints
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.data.value_range import read_with
+from transfuse_keras.errors import InputError
 from transfuse_keras.runs.folder import (
     SPLIT,
     own_data,
@@ -170,3 +171,19 @@ def is_test(part):
 
 def stem_of(name):
     return name.rpartition("/")[2]
+
+
+def refuse_other_pixels(run, prints):
+    """Raise InputError if an image of a run, of which `prints` has the Fingerprint, is another one.
+
+    Another processor may round otherwise, so it is another one if its details differ, too.
+    """
+    for row in read_split(run) if (run / SPLIT).is_file() else ():
+        known = prints.get(row["sample"])
+        if known is None or not row["digest"] or known.digest == row["digest"]:
+            continue
+        if row["details"] and share_bits(known.details, row["details"]) < ALIKE:
+            raise InputError(
+                f"{run / SPLIT}: the image {row['sample']} is not the one that the run began with; "
+                "start a new run."
+            )

@@ -50,6 +50,11 @@ class Augmentation:
     gamma_inverted: tuple[float, float] | None = None
     probability: dict[str, float] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        known = {"move", "colour", *(field.name for field in dataclasses.fields(self))}
+        if unknown := self.probability.keys() - known:
+            raise ValueError(f"Augmentation: probability names {min(unknown)}, which is no change.")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -274,6 +279,13 @@ class Task:
         labels = range(len(self.classes) + 1 if self.field is None else 1)
         if self.ignore in labels:
             raise ValueError(f"Task {self.name}: ignore={self.ignore} is the label of a class.")
+        given = self.threshold
+        if isinstance(given, str) and given != "auto":
+            raise ValueError(f"Task {self.name}: threshold is a probability or auto, not {given}.")
+        if given is not None and not isinstance(given, str) and not 0 < given < 1:
+            raise ValueError(f"Task {self.name}: threshold is a probability, 0 to 1, not {given}.")
+        if self.flips not in ("", "h", "v", "hv"):
+            raise ValueError(f"Task {self.name}: flips is h, v or hv, not {self.flips}.")
         if self.tolerance is not None and not 0 < self.tolerance < math.inf:
             raise ValueError(f"Task {self.name}: tolerance is a number of mm, more than 0.")
         for name in ("value_range", "dicom_range"):

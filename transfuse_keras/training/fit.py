@@ -31,6 +31,7 @@ from transfuse_keras.model.losses import StructureLoss
 from transfuse_keras.model.transfuse import LOSS_WEIGHTS, TransFuse
 from transfuse_keras.runs.folder import CONFIG, begin_run
 from transfuse_keras.runs.processor import suggest_precision
+from transfuse_keras.runs.samples import refuse_other_pixels
 from transfuse_keras.runs.settings import JIT
 from transfuse_keras.training import checkpoints
 from transfuse_keras.training.auto_batch import choose_batch
@@ -103,6 +104,7 @@ def fit_model(settings, splits, run, progress, distributed, trackers):
         if faster := suggest_precision(settings.precision):
             log.info(faster)
         training, validation, prints = read_batches(settings, splits, model.normalization, order)
+        refuse_other_pixels(run, prints)
         callbacks = [BeginEpoch(order), StopOnNonFiniteLoss()]
         if settings.time_limit and fresh:
             seconds = measure_epoch(model, training, validation, len(order))

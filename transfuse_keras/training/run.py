@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageOps
 
-from transfuse_keras.data.readers import read_image
+from transfuse_keras.data.readers import picture_pixels, read_image, to_8_bits
 from transfuse_keras.data.volumes import read_slices
 from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.files import read_json
@@ -70,8 +71,8 @@ class Run:
         """The masks of an image, as `transfuse predict` writes them.
 
         Args:
-            image: path of an image or, for a task on volumes, of a volume; or an array or PIL image
-                as `tk.predict` takes it.
+            image: path of an image, or an array or PIL image as `tk.predict` takes it; for a task
+                on volumes the path of a volume.
 
         Returns: uint8 0/1 (H, W, M) at the image's own size; of a volume (D, H, W, M), slices in
         the order of docs/data.md.
@@ -80,12 +81,21 @@ class Run:
         """
         task = self.task
         if task.field is not None:
+            if not isinstance(image, (str, Path)):
+                raise InputError("A run on volumes predicts files; give the path of a volume.")
             slices, spacing = read_slices([Path(str(image))], task.channels)
             maps = predict_volume(self.predictor, slices, spacing, task.field, context=task.context)
         else:
             if isinstance(image, (str, Path)):
-                image = read_image(Path(image), task.channels, **task.ranges)
-            maps = predict(self.predictor, image)
+                pixels = read_image(Path(image), task.channels, **task.ranges)
+            elif isinstance(image, Image.Image):
+                upright = ImageOps.exif_transpose(image)
+                pixels = picture_pixels(upright, task.channels, task.value_range)
+            else:
+                pixels = np.asarray(image)
+                if pixels.dtype.kind in "iu" and pixels.dtype != np.uint8:
+                    pixels = to_8_bits(pixels, "The image", task.value_range)
+            maps = predict(self.predictor, pixels)
         return to_masks(maps, self.thresholds, task.exclusive, task.sure_maps)
 
     def __repr__(self) -> str:
@@ -154,6 +164,8 @@ def train(
         >>> run.report.name
         'report.html'
     """
+    if "folds" in options and "fold" not in options:
+        raise InputError("folds: give fold, too; `transfuse train --folds` trains all of them.")
     if unknown := sorted(options.keys() - OPTIONS):
         raise InputError(f"Unknown option {unknown[0]}; known are {', '.join(sorted(OPTIONS))}.")
     if data is not None:

@@ -6,7 +6,7 @@ Each format has a file of its own beside this one; here their objects become mas
 from fnmatch import fnmatch
 from functools import partial
 
-from transfuse_keras.data.class_names import is_background, plain
+from transfuse_keras.data.class_names import distinct, is_background, plain
 from transfuse_keras.data.layouts import coco, cvat, labelme, yolo
 from transfuse_keras.data.layouts.folders import (
     IMAGE_FOLDERS,
@@ -92,7 +92,7 @@ def read_annotated_classes(directory, masks=None):
     """Names of the classes that annotations name, or None without annotations."""
     found = read_annotations(directory, masks)
     names = [] if found is None else found.classes
-    return tuple(x for x in names if not is_background(x) and x != IGNORE) or None
+    return tuple(distinct(x for x in names if not is_background(x) and x != IGNORE)) or None
 
 
 def read_annotations(directory, wanted=None):

@@ -18,6 +18,7 @@ from transfuse_keras.errors import InputError
 
 # may lie beside images without being meant as one
 TEXTS = {".txt", ".csv", ".json", ".xml", ".yaml", ".yml", ".md", ".html", ".db", ".ini", ".xlsx"}
+COLUMN_FIRST = {("x", "y"), ("column", "row"), ("width", "height")}  # headings of spacing.csv
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "trainset", "traindata"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "valset", "valdata"), "val"),
@@ -135,13 +136,21 @@ def without_suffix(name):
 
 
 def read_spacings(folder, errors):
-    """Stem -> (row, column) mm by spacing.csv (stem,mm or stem,row,column), if there is one."""
+    """Stem -> (row, column) mm by spacing.csv (stem,mm or stem,row,column), if there is one.
+
+    A heading that names x before y, or the column before the row, turns them round.
+    """
     path = folder / "spacing.csv"
-    spacings = {}
-    for stem, cells in (read_stems(path, ("stem", "mm")) if path.is_file() else {}).items():
+    if not path.is_file():
+        return {}
+    spacings, rows = {}, read_stems(path, ("stem", "mm"))
+    heading = path.read_text(encoding="utf-8-sig").partition("\n")[0].lower().split(",")
+    turned = tuple(cell.strip() for cell in heading[1:3]) in COLUMN_FIRST
+    for stem, cells in rows.items():
         try:
             numbers = tuple(float(cell) for cell in cells[:2] if cell)
-            spacings[stem] = check_spacing(numbers if len(numbers) > 1 else numbers * 2)
+            numbers = numbers if len(numbers) > 1 else numbers * 2
+            spacings[stem] = check_spacing(numbers[::-1] if turned else numbers)
         except ValueError as error:
             errors.append(f"{path}: the spacing of {stem} {error}.")
     return spacings

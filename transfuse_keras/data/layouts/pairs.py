@@ -10,7 +10,13 @@ from functools import partial
 
 import numpy as np
 
-from transfuse_keras.data.layouts.folders import find_places, show_no_shape
+from transfuse_keras.data.layouts.folders import (
+    find_places,
+    holds_images,
+    list_names,
+    show_no_shape,
+    subfolders,
+)
 from transfuse_keras.data.layouts.groups import Clue
 from transfuse_keras.data.layouts.listing import (
     Listing,
@@ -154,6 +160,12 @@ def list_files(place, classes, listing):
         files = image_files(place.masks, errors, warnings)
         for part, found in ((place.images, images), (place.masks, files)):
             if not found:
+                full = list_names(filter(holds_images, subfolders(part)))
+                if part == place.masks and full:
+                    raise InputError(
+                        f"{part}: holds folders of masks, {full}, but not one for each of the "
+                        f"classes {', '.join(classes)}; add what lacks."
+                    )
                 texts = any(part.glob("*.txt"))
                 remedy = "; YOLO's outlines need their data.yaml" if texts else ""
                 raise InputError(f"{part}: holds no images{remedy}.")

@@ -3,6 +3,7 @@
 They lie beside the images, or in a folder above them within the data set; the nearest one counts.
 """
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import PureWindowsPath
@@ -19,6 +20,8 @@ from transfuse_keras.errors import InputError, blaming
 GROUP_TABLES = (("groups.csv", "group"), ("sequences.csv", "sequence"))
 VOC_SPLITS = "ImageSets/Segmentation"
 NAMES_FILE = "classes.txt"
+NUMBERED = re.compile(r"(\d+)[\s:;,.]+(\D.*)")  # a line of it: 2 spleen
+HEADINGS = {"name", "names", "class", "classes", "class_name", "label", "labels"}
 
 
 @dataclass
@@ -166,8 +169,24 @@ def refuse_other_order(folder, classes):
 
 
 def read_class_names(path):
-    """The lines of a classes.txt, without the background."""
+    """The names in a classes.txt, in the order of the labels, without the background.
+
+    A line is a name, or its label and the name (`2 spleen`, `2: spleen`). Lines that begin with #
+    or __, as LabelMe's __ignore__, and a heading are passed over.
+
+    Raises: InputError if the file cannot be read, or labels are left out or there twice.
+    """
     with blaming(path, "not a readable text file"):
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    names = [line.strip() for line in lines if line.strip()]
-    return names[1:] if names and is_background(names[0]) else names
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("#", "__"))]
+    lines = lines[1:] if len(lines) > 1 and plain(lines[0]) in HEADINGS else lines
+    numbered = [NUMBERED.fullmatch(line) for line in lines]
+    if not lines or not all(numbered):
+        return lines[1:] if lines and is_background(lines[0]) else lines
+    names = {int(match[1]): match[2] for match in numbered}
+    names.pop(0, None)
+    if len(names) + any(int(match[1]) == 0 for match in numbered) < len(numbered) or sorted(
+        names
+    ) != list(range(1, len(names) + 1)):
+        raise InputError(f"{path}: number its classes 1, 2, 3, ..., each once; 0 is background.")
+    return [names[label] for label in sorted(names)]
