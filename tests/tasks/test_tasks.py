@@ -157,7 +157,11 @@ def test_terms_of_the_loss_that_cannot_be_are_refused(change, word):
 
 @pytest.mark.parametrize(
     ("change", "word"),
-    [({"threshold": 50}, "threshold"), ({"threshold": "x"}, "threshold"), ({"flips": "x"}, "flips")],
+    [
+        ({"threshold": 50}, "threshold"),
+        ({"threshold": "x"}, "threshold"),
+        ({"flips": "x"}, "flips"),
+    ],
 )
 def test_what_only_scoring_would_find_is_refused_at_once(change, word):
     with pytest.raises(ValueError, match=word):
