@@ -42,6 +42,14 @@ def test_images_in_no_split_are_trained_on_where_only_a_test_set_is_named(tmp_pa
     assert survey(tmp_path).counts[2] == 2
 
 
+def test_images_outside_a_list_of_test_images_are_trained_on(tmp_path):
+    binary_folder(tmp_path, STEMS)
+    (tmp_path / "test.txt").write_text("x0\ny0.png\n", encoding="utf-8")
+    splits = complete_splits(find_samples(ONE, tmp_path))
+    assert names(splits["test"]) == {"x0", "y0"}
+    assert names(splits["train"]) | names(splits["val"]) == set(STEMS) - {"x0", "y0"}
+
+
 def test_images_in_no_split_are_named_where_others_are_in_one(tmp_path):
     binary_folder(tmp_path / "train", STEMS)
     binary_folder(tmp_path / "test", ["z1", "z2"])
@@ -144,7 +152,7 @@ def test_masks_beside_a_folder_of_old_ones_are_those_that_are_read(tmp_path):
     assert task.classes == ("foreground",)
     assert all(x.files[1].parent == tmp_path / "masks" for x in listing.samples)
     old = tmp_path / "masks" / "old"
-    assert f"{old}: is not read, but the files beside it." in listing.warnings
+    assert f"{old}: is not read; the files beside it are." in listing.warnings
 
 
 def test_pairs_beside_images_and_masks_are_named(tmp_path):

@@ -11,9 +11,11 @@ from data.files import binary_folder, decathlon_folder, hip_folder
 
 import transfuse_keras as tk
 from transfuse_keras.data import cache, pipeline
+from transfuse_keras.data.batches import Batches
 from transfuse_keras.data.cache import allocate, read_resized
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.normalization import normalizer
+from transfuse_keras.data.order import Order
 from transfuse_keras.data.resize import binary, crop_field
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError
@@ -225,3 +227,9 @@ def test_keras_is_given_the_batches_of_the_epoch_that_it_trains(backend):
         [sys.executable, probe], env=environment, capture_output=True, text=True, check=True
     ).stdout
     assert json.loads(printed.splitlines()[-1]) == [[0, 1, 2], [0, 1, 2], [2, 3, 4]]
+
+
+def test_each_loop_over_batches_without_tensorflow_is_another_epoch():
+    seen = Batches(lambda batch, epoch: (batch, epoch), Order(24, 4, 0))
+    for epoch in range(3):
+        assert list(seen) == [(batch, epoch) for batch in range(6)]

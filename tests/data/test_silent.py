@@ -7,6 +7,7 @@ import pytest
 from data.files import binary_folder, decathlon_folder
 from PIL import Image
 
+from transfuse_keras.data.check import check
 from transfuse_keras.data.classes import find_classes, make_task
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.layouts.tables import read_class_names
@@ -119,3 +120,16 @@ def test_groups_csv_tells_the_patients_of_volumes(tmp_path):
 def test_numbers_of_augmentation_are_no_patients(tmp_path, word):
     binary_folder(tmp_path, [f"{word}{k}_case{j}" for k in range(3) for j in range(4)])
     assert not find_samples(ONE, tmp_path).patients
+
+
+# pictures --------------------------------------------------------------------------------------
+
+
+def test_images_that_exif_turns_are_counted(tmp_path):
+    binary_folder(tmp_path, STEMS, suffix="jpg")
+    exif = Image.Exif()
+    exif[274] = 3
+    for stem in STEMS[:2]:
+        Image.new("RGB", (40, 30)).save(tmp_path / f"images/{stem}.jpg", exif=exif)
+    notes = check(ONE, tmp_path).notes
+    assert any(line.startswith("2 images turned upright, as EXIF says") for line in notes)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from transfuse_keras import metrics
+from transfuse_keras.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 KINDS = [(metrics.DiceScore, metrics.dice), (metrics.IoUScore, metrics.iou)]
@@ -121,3 +122,9 @@ def test_two_replicas_give_the_result_of_one(tmp_path):
         wanted = by_numpy(score, truth, logits, weights)
         assert value == wanted
         assert evaluated[kind().name] == wanted
+
+
+def test_a_metric_for_another_number_of_classes_says_which():
+    truth, logits, _ = images()
+    with pytest.raises(InputError, match=r"classes=1, but the model has 3 maps; give DiceScore"):
+        metrics.DiceScore()(truth, logits)

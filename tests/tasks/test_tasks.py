@@ -168,3 +168,5 @@ def test_what_only_scoring_would_find_is_refused_at_once(change, word):
         replace(hip, **change)
     with pytest.raises(ValueError, match="probability names mov, which is no change"):
         replace(hip.augmentation, probability={"mov": 0.5})
+    with pytest.raises(InputError, match="protocol nope is unknown; known are"):
+        Settings(replace(hip, protocols=("nope",))).check()

@@ -36,6 +36,12 @@ class Batches(keras.utils.PyDataset):
         self.complete = k == len(self) - 1
         return self.loading[k, epoch].result()
 
+    def __iter__(self):
+        """An epoch, for a loop of one's own; the next one is another, as of tf.data."""
+        for k in range(len(self)):
+            yield self[k]
+        self.on_epoch_end()
+
     def on_epoch_end(self):
         """Keras calls this once more after it has looked at the first batch to build a model."""
         if self.complete:

@@ -10,6 +10,7 @@ from rich.progress import track
 
 from transfuse_keras.data.cache import fitted
 from transfuse_keras.data.copies import find_copies, take_fingerprint, warn_of_lookalikes
+from transfuse_keras.data.decode import is_turned
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.layouts.listing import describe_spacing
 from transfuse_keras.data.readings import (
@@ -21,7 +22,7 @@ from transfuse_keras.data.readings import (
 )
 from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.data.splits import NO_TRAINING, complete_splits
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.files import format_table
 
 
@@ -101,6 +102,11 @@ def check(task, directory, spacing=None, masks=None, group=None):
         part: [sample for sample in samples if sample.name in report.pixels]
         for part, samples in splits.items()
     }
+    if turned := sum(is_turned(x.files[0]) for x in listed if x.files and task.field is None):
+        report.notes.append(
+            f"{quantity(turned, 'image')} turned upright, as EXIF says; masks are taken as drawn "
+            "on the upright image."
+        )
     warn_of_spacing(report, listed)
     warn_of_masks(report, task)
     trained = [sum(report.pixels[x.name][1]) for x in report.splits.get("train", ())]

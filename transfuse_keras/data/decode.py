@@ -193,3 +193,16 @@ def decode_deep_colours(path):
     if pixels is None or pixels.dtype != np.uint16:
         raise InputError(f"{path}: its 16-bit colours cannot be decoded; save it with 8 bits.")
     return pixels[..., ::-1]
+
+
+def is_turned(path):
+    """Whether a picture file is turned when it is read, as its EXIF says."""
+    try:
+        with Image.open(path) as picture:
+            if picture.format == "TIFF":
+                return picture.tag_v2.get(ORIENTATION, 1) not in (0, 1)
+            exif = picture.info.get("exif")
+            form = "JPEG" if picture.format in ("JPEG", "MPO") else "PNG"
+            return bool(exif) and find_exif_turn(exif, form) is not None
+    except Exception:  # no picture, or the reader will say what is wrong with it
+        return False

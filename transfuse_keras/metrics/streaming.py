@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from transfuse_keras.errors import InputError
+
 
 class ImageScore(keras.metrics.Metric):
     """Mean score of single images on logits, not the score of all pixels together.
@@ -20,6 +22,8 @@ class ImageScore(keras.metrics.Metric):
     weights of the images in the mean, (B, H, W) those of the pixels in the score of an image.
 
     Result: float32 scalar in [0, 1].
+
+    Raises: InputError for logits of another number of maps.
     """
 
     def __init__(self, classes: int = 1, name: str | None = None, **kwargs: Any) -> None:
@@ -35,6 +39,11 @@ class ImageScore(keras.metrics.Metric):
         raise NotImplementedError
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        if y_pred.shape[-1] != self.classes:
+            raise InputError(
+                f"The metric {self.name} was made for classes={self.classes}, but the model has "
+                f"{y_pred.shape[-1]} maps; give {type(self).__name__}(classes={y_pred.shape[-1]})."
+            )
         truth = ops.cast(y_true, "float32")
         predicted = ops.cast(ops.cast(y_pred, "float32") >= 0, "float32")
         images, pixels = split_weight(sample_weight)

@@ -205,7 +205,7 @@ def pair_subfolders(place, classes):
     if holds_files(place.images) or not images:
         passed = [*images, *find_passed_over(place.masks, by_class)]
         read = "the files beside it" if by_class is None else "the folders of the classes"
-        warnings = (*place.warnings, *(f"{path}: is not read, but {read}." for path in passed))
+        warnings = (*place.warnings, *(f"{path}: is not read; {read} are." for path in passed))
         yield replace(place, masks=by_class or place.masks, warnings=warnings)
         return
     masks = {match_name(path.name): path for path in subfolders(place.masks)}

@@ -32,7 +32,8 @@ class Tables:
         groups: name of a sample -> its patient.
         spacings: name -> (row, column) in mm.
         splits: name -> split.
-        unlisted: name of a sample that lists of splits leave out -> the folder of the lists.
+        unlisted: name of a sample that lists of splits, one for training among them, leave out ->
+            the folder of the lists.
     """
 
     groups: dict = field(default_factory=dict)
@@ -70,7 +71,8 @@ def read_tables(folders, images, listing, lists=True):
                 )
         if lists and (splits := read_splits(folder, inside, listing)):
             tables.splits.update(splits)
-            tables.unlisted.update(dict.fromkeys(inside.keys() - splits.keys(), folder))
+            if "train" in splits.values():  # else the others are for training
+                tables.unlisted.update(dict.fromkeys(inside.keys() - splits.keys(), folder))
     return tables
 
 
