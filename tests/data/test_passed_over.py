@@ -38,7 +38,7 @@ def test_images_in_no_split_are_trained_on_where_only_a_test_set_is_named(tmp_pa
     splits = complete_splits(find_samples(ONE, tmp_path))
     assert names(splits["test"]) == {"test/z1", "test/z2"}
     assert len(splits["train"]) + len(splits["val"]) == len(STEMS)
-    assert splits.notes[0].startswith("The data names no training split; trained on: 8 images")
+    assert splits.notes[0].startswith("What the data puts into no split is for training: 8 images")
     assert survey(tmp_path).counts[2] == 2
 
 
@@ -55,7 +55,7 @@ def test_images_in_no_split_are_named_where_others_are_in_one(tmp_path):
     binary_folder(tmp_path / "test", ["z1", "z2"])
     binary_folder(tmp_path / "more", ["q1", "q2", "q3"])
     splits = complete_splits(find_samples(ONE, tmp_path))
-    assert "Not used: 3 images in no split, such as more/q1." in splits.warnings
+    assert "Not used, as it is in no split: 3 images, such as more/q1." in splits.warnings
     assert not any(name.startswith("more") for part in splits.values() for name in names(part))
 
 
@@ -200,3 +200,75 @@ def test_sentences_that_begin_with_no_file_are_not_gathered():
     files = [f"data/{k}.png: the mask is empty." for k in range(6)]
     assert gather(lines) == lines
     assert gather([*lines, *files])[-1].endswith("In all, 6 files have this fault.")
+
+
+# lists and folders together --------------------------------------------------------------------
+
+
+def write_lines(path, lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def splits_of(folder):
+    listing = find_samples(ONE, folder)
+    assert not listing.errors
+    return {x.name: x.split for x in listing.samples}
+
+
+def test_a_list_above_folders_of_splits_means_the_image_in_its_own(tmp_path):
+    for k, part in enumerate(("train", "test")):
+        binary_folder(tmp_path / part, ["1", "2"], start=10 * k)
+        write_lines(tmp_path / f"{part}.txt", ["1", "2"])
+    assert splits_of(tmp_path) == {f"{x}/{k}": x for x in ("train", "test") for k in "12"}
+
+
+def test_the_nearest_list_counts(tmp_path):
+    binary_folder(tmp_path / "CVC", ["c1", "c2"])
+    binary_folder(tmp_path / "Kvasir", ["k1", "k2"], start=10)
+    write_lines(tmp_path / "train.txt", ["c1", "c2"])
+    write_lines(tmp_path / "Kvasir" / "train.txt", ["k1"])
+    write_lines(tmp_path / "Kvasir" / "val.txt", ["k2"])
+    wanted = {"CVC/c1": "train", "CVC/c2": "train", "Kvasir/k1": "train", "Kvasir/k2": "val"}
+    assert splits_of(tmp_path) == wanted
+
+
+def test_of_images_outside_a_list_of_test_images_those_without_a_mask_are_not_used(tmp_path):
+    binary_folder(tmp_path, ["1", "2", "3", "4"])
+    (tmp_path / "masks/4.png").unlink()
+    write_lines(tmp_path / "val.txt", ["1"])
+    assert splits_of(tmp_path) == {"1": "val", "2": None, "3": None}
+
+
+@pytest.mark.parametrize("heading", ["split,group,sample", "id,fold,split", "x0,train"])
+def test_a_split_csv_of_another_form_is_not_read_and_named(tmp_path, heading):
+    binary_folder(tmp_path, STEMS)
+    write_lines(tmp_path / "split.csv", [heading, "x1,test,1"])
+    assert set(splits_of(tmp_path).values()) == {None}
+    warnings = find_samples(ONE, tmp_path).warnings
+    assert any("split.csv: is not read, as its heading" in x for x in warnings)
+
+
+def test_a_row_with_a_path_says_more_than_one_with_a_name(tmp_path):
+    binary_folder(tmp_path / "A", ["1", "2"])
+    binary_folder(tmp_path / "B", ["1", "2"], start=10)
+    write_lines(tmp_path / "groups.csv", ["stem,group", "A/1,p1", "1,p9"])
+    groups = {x.name: x.group for x in find_samples(ONE, tmp_path).samples}
+    assert (groups["A/1"], groups["B/1"]) == ("p1", "p9")
+
+
+def test_tables_are_read_of_a_folder_named_by_a_dot(tmp_path, monkeypatch):
+    binary_folder(tmp_path, STEMS)
+    write_lines(tmp_path / "spacing.csv", [f"{stem},0.5" for stem in STEMS])
+    monkeypatch.chdir(tmp_path)
+    assert {x.spacing for x in find_samples(ONE, ".").samples} == {(0.5, 0.5)}
+
+
+def test_one_mask_beside_folders_of_classes_changes_no_class(tmp_path):
+    for name in ("liver", "spleen"):
+        binary_folder(tmp_path, STEMS, masks=f"masks/{name}")
+    write_mask(tmp_path / "masks" / f"{STEMS[0]}.png")
+    task = make_task(tmp_path)
+    assert task.classes == ("liver", "spleen")
+    warnings = find_samples(task, tmp_path).warnings
+    assert any("masks/*: is not read; the folders of the classes are." in x for x in warnings)

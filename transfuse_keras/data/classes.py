@@ -158,7 +158,7 @@ def are_together(place):
     if not holds_files(place.masks):
         return False
     images, find, _ = list_files(place, (), Listing())
-    return any(find(stem).paths for stem in images)
+    return sum(bool(find(stem).paths) for stem in images) > len(images) / 2
 
 
 def are_of_one_class(found, masks, images):

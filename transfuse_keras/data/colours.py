@@ -14,7 +14,7 @@ from transfuse_keras.errors import InputError, blaming
 FILES = ("labelmap.txt", "label_colors.txt", "class_dict.csv", "classes.txt")
 ABOVE = 3  # folders, from that of the mask on, in which a list is looked for
 COLOUR = re.compile(r"(?<!\d)(\d{1,3})[ ,;\t]+(\d{1,3})[ ,;\t]+(\d{1,3})(?!\d)")
-INDEXED = re.compile(r"^\d+[ ,;:\t]+(?=(\d{1,3}[ ,;\t]+){2}\d{1,3}(?!\d))")  # 1 255 0 0 liver
+INDEXED = re.compile(r"^(\d+)[ ,;:\t]+(?=(\d{1,3}[ ,;\t]+){2}\d{1,3}(?!\d))")  # 1 255 0 0 liver
 NAMED = re.compile(r"colour_([0-9a-f]{6})")  # a class that only its colour names
 COLOURED = {"P", "RGB", "RGBA"}
 MOST = 31  # colours that are classes; soft edges have more
@@ -84,7 +84,9 @@ def read_list(path):
     with blaming(path, "not a readable text file"):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     lines = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    lines = [INDEXED.sub("", line) for line in lines]
+    indices = [INDEXED.match(line) for line in lines]
+    if all(indices) and [int(x[1]) - int(indices[0][1]) for x in indices] == [*range(len(lines))]:
+        lines = [INDEXED.sub("", line) for line in lines]
     found = [COLOUR.search(line) for line in lines]
     if lines and found[0] is None:  # a heading
         lines, found = lines[1:], found[1:]

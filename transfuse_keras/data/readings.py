@@ -110,7 +110,8 @@ def gather(lines):
     alike = {}
     for line in lines:
         where, _, what = line.partition(": ")
-        if not what or not {"/", "\\"} & set(where):  # it begins with no file
+        file = {"/", "\\"} & set(where) or (Path(where).suffix and " " not in where)
+        if not what or not file:
             alike[line] = [line]
             continue
         stem = Path(where).stem

@@ -58,13 +58,13 @@ def complete_splits(listing):
     if not rest:
         return divide_named(named, unit)
     number = quantity(len(rest), "image" if unit == "patient" else unit)
-    where = f"{number} in no split, such as {rest[0].name}"
+    where = f"{number}, such as {rest[0].name}"
     if "train" not in named:
         splits = divide_named({"train": rest, **named}, unit)
-        splits.notes.insert(0, f"The data names no training split; trained on: {where}.")
+        splits.notes.insert(0, f"What the data puts into no split is for training: {where}.")
         return splits
     splits = divide_named(named, unit)
-    splits.warnings.append(f"Not used: {where}.")
+    splits.warnings.append(f"Not used, as it is in no split: {where}.")
     return splits
 
 

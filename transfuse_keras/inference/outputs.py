@@ -32,7 +32,7 @@ def refuse_clashes(found, out, task, overlays, seg, sr=False, name_more=None):
             if is_truth(folder / name, item):
                 raise InputError(
                     f"{out / name}: is there already, and may be the truth of {item.files[0]}; "
-                    "give --out another folder."
+                    "give --out another folder, or take out what was predicted before."
                 )
             key = name.casefold() if ONE_CASE else name
             if key in writer:
@@ -50,7 +50,7 @@ def is_truth(path, item):
     """Whether a file that is there lies as the mask of an Input does in a data set, and not as what
     was predicted before, which has an overlay or a review.csv beside it."""
     place = path.parent
-    if place.parent != item.files[0].resolve().parent.parent or not path.is_file():
+    if place.parent != locate(item.files[0]).parent.parent or not path.is_file():
         return False
     from transfuse_keras.data.layouts.folders import MASKS  # imports readers that are seldom needed
 

@@ -162,7 +162,8 @@ class FirstBatch:
         if arguments.get("sample_weight") is not None:
             raise InputError("Give class_weight or sample_weight, not both.")
         found = weigh_classes(targets, weights, self.classes)
-        if share := arguments.get("validation_split"):  # Keras validates on the last ones
+        share = arguments.get("validation_split")
+        if share and arguments.get("validation_data") is None:  # Keras validates on the last ones
             found[math.floor(len(found) * (1 - share)) :] = 1
         return {**arguments, "class_weight": None, "sample_weight": found}
 

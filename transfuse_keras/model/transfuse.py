@@ -322,11 +322,12 @@ class TransFuse(keras.Model):
         `class_weight` gives pixels of background (0) and of class k - 1 (k) their weight.
 
         Raises: InputError if the masks, or those of the first batch of a dataset, have another
-        shape or other values.
+        shape or other values, or if an array of images is not normalised.
         """
         x, y, kwargs, first = self.prepare(x, y, kwargs)
         validation = kwargs.get("validation_data")
         if isinstance(validation, (tuple, list)) and self._checks:
+            check_images(validation[0], self.normalization)
             first.check(validation[1])
         elif validation is not None and self._checks:
             kwargs["validation_data"] = first.watch(validation)
@@ -413,7 +414,7 @@ class TransFuse(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         variant = self.variant if isinstance(self.variant, str) else asdict(self.variant)
-        frozen = [x.path for x in self._flatten_layers() if not x.trainable]
+        frozen = [x.path for x in self._flatten_layers() if x.path and not x.trainable]
         return {
             **({"frozen": frozen} if frozen else {}),
             "variant": variant,

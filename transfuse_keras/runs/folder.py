@@ -159,7 +159,10 @@ def refuse_other_split(run, splits):
         return
     begun = [{key: row[key] for key in ("split", "group", "sample")} for row in read_split(run)]
     if begun != split_rows(splits):
-        raise InputError(f"{path}: the data is not what the run began with; start a new run.")
+        raise InputError(
+            f"{path}: the data, or how this version reads it, is not what the run began with; "
+            "start a new run."
+        )
 
 
 def read_config(run):

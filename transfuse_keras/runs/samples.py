@@ -7,7 +7,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from transfuse_keras.data.copies import ALIKE, share_bits, take_fingerprints
+from transfuse_keras.data.copies import share_bits, take_fingerprints
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.data.value_range import read_with
@@ -182,7 +182,7 @@ def refuse_other_pixels(run, prints):
         known = prints.get(row["sample"])
         if known is None or not row["digest"] or known.digest == row["digest"]:
             continue
-        if row["details"] and share_bits(known.details, row["details"]) < ALIKE:
+        if row["details"] and share_bits(known.details, row["details"]) < SAME_PICTURE["details"]:
             raise InputError(
                 f"{run / SPLIT}: the image {row['sample']} is not the one that the run began with; "
                 "start a new run."

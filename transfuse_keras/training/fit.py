@@ -104,7 +104,8 @@ def fit_model(settings, splits, run, progress, distributed, trackers):
         if faster := suggest_precision(settings.precision):
             log.info(faster)
         training, validation, prints = read_batches(settings, splits, model.normalization, order)
-        refuse_other_pixels(run, prints)
+        if prints is not None:  # each of several processes reads a part
+            refuse_other_pixels(run, prints)
         callbacks = [BeginEpoch(order), StopOnNonFiniteLoss()]
         if settings.time_limit and fresh:
             seconds = measure_epoch(model, training, validation, len(order))

@@ -164,7 +164,7 @@ def train(
         >>> run.report.name
         'report.html'
     """
-    if "folds" in options and "fold" not in options:
+    if options.get("folds") is not None and options.get("fold") is None:
         raise InputError("folds: give fold, too; `transfuse train --folds` trains all of them.")
     if unknown := sorted(options.keys() - OPTIONS):
         raise InputError(f"Unknown option {unknown[0]}; known are {', '.join(sorted(OPTIONS))}.")

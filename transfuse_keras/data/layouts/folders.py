@@ -28,7 +28,7 @@ class Place:
     """A folder of images with the masks that belong to them.
 
     Attributes:
-        folder: where both lie; also where groups.csv and spacing.csv are looked for.
+        folder: where both lie.
         images: folder of the images.
         masks: folder of the masks, the same as `images` if both lie together; or, for one folder
             a class, class -> folder.
@@ -105,7 +105,8 @@ def warn_of_others(folders, images, truth):
         return ()
     return (
         f"{images.parent}: {images.name}/ and {truth.name}/ are read, and not {list_names(full)}/, "
-        "which has images and masks of its own; to use both, put the first two into a folder, too.",
+        f"which has images and masks of its own; to use all, put {images.name}/ and {truth.name}/ "
+        "into a folder beside it.",
     )
 
 

@@ -11,7 +11,7 @@ from transfuse_keras.errors import InputError, quantity
 MANY_WORDS = 10  # so many different words are names of people, not kinds of images
 # words before a number that count something else than patients: grade2_017, hospital1/
 COLLECTIONS = {
-    *("aug", "augmented", "copy", "crop", "flip", "rot", "rotated", "scale", "x", "zoom"),
+    *("aug", "augmented", "copy", "crop", "flip", "rot", "rotated", "scale", "zoom"),
     *("batch", "birads", "cam", "camera", "category", "center", "centre", "class", "clinic", "cls"),
     *("dataset", "day", "device", "fold", "frame", "grade", "group", "hospital", "kind", "label"),
     *("level", "month", "part", "phase", "rads", "scanner", "ses", "session", "set", "site"),

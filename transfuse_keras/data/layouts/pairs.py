@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from transfuse_keras.data.colours import find_colours
 from transfuse_keras.data.layouts.folders import (
     find_places,
     holds_images,
@@ -65,7 +66,12 @@ def find(task, directory, spacing=None, masks=None):
         for prefix, (found, *_) in zip(prefixes, files, strict=True)
         for stem, path in found.items()
     }
-    tables = read_tables(find_table_folders(directory, places), images, listing)
+    told = {
+        prefix + stem: place.split
+        for place, prefix, (found, *_) in zip(places, prefixes, files, strict=True)
+        for stem in found
+    }
+    tables = read_tables(find_table_folders(directory, places), images, listing, told)
     left_out = Counter()
     for place, prefix, found in zip(places, prefixes, files, strict=True):
         unused = find_pairs(task, place, prefix, found, tables, spacing, listing)
@@ -74,8 +80,9 @@ def find(task, directory, spacing=None, masks=None):
         f"{folder}: images that are in no split file are not used: {count}."
         for folder, count in left_out.items()
     ]
-    maps = any(len(sample.files) == 2 for sample in listing.samples)
-    if maps and len(task.classes) > 1 and not isinstance(places[0].masks, dict):
+    maps = [sample.files[1] for sample in listing.samples if len(sample.files) == 2]
+    labelled = len(task.classes) > 1 and not isinstance(places[0].masks, dict)
+    if maps and labelled and find_colours(maps[0], ())[0] is None:
         refuse_other_order(directory, task.classes)
     return listing
 
@@ -113,7 +120,8 @@ def find_pairs(task, place, prefix, files, tables, spacing, listing):
         shared = next((owners[mask] for mask in match.paths if mask in owners), None)
         owners.update(dict.fromkeys(match.paths, path))
         lists = tables.unlisted.get(name)
-        if lists is not None and (lists == place.folder or place.split is None):
+        out = lists is not None and (lists == place.folder or place.split is None)
+        if out and (lists not in tables.untrained or not match.paths):
             unused.append(name)  # as most images of PASCAL VOC, which have no mask
             continue
         if problem := describe_problem(path, match, place, task.classes):
@@ -164,7 +172,7 @@ def list_files(place, classes, listing):
                 if part == place.masks and full:
                     raise InputError(
                         f"{part}: holds folders of masks, {full}, but not one for each of the "
-                        f"classes {', '.join(classes)}; add what lacks."
+                        f"classes {', '.join(classes)}; add the missing folders."
                     )
                 texts = any(part.glob("*.txt"))
                 remedy = "; YOLO's outlines need their data.yaml" if texts else ""

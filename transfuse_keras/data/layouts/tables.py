@@ -32,47 +32,54 @@ class Tables:
         groups: name of a sample -> its patient.
         spacings: name -> (row, column) in mm.
         splits: name -> split.
-        unlisted: name of a sample that lists of splits, one for training among them, leave out ->
-            the folder of the lists.
+        unlisted: name of a sample that lists of splits leave out -> the folder of the lists.
+        untrained: folders whose lists name no training image: what they leave out is for training.
     """
 
     groups: dict = field(default_factory=dict)
     spacings: dict = field(default_factory=dict)
     splits: dict = field(default_factory=dict)
     unlisted: dict = field(default_factory=dict)
+    untrained: set = field(default_factory=set)
 
 
-def read_tables(folders, images, listing, lists=True):
+def read_tables(folders, images, listing, told=None, lists=True):
     """The Tables of folders, of which the last one has the last word.
 
     Args:
-        folders: Paths.
+        folders: Paths; all images lie in the first one.
         images: name of a sample -> Path of its image.
         listing: Listing, which gets what is wrong with them.
-        lists: whether lists of splits are read.
+        told: name of a sample -> the split that its folders speak of, or None.
+        lists: whether lists of splits are read; "known": what they name beyond the images is right.
 
     Raises: InputError if a file cannot be read.
     """
     tables = Tables()
     for folder in folders:
-        inside = {name: path for name, path in images.items() if folder in path.parents}
+        outermost = folder == folders[0]  # links and "." may hide that an image lies in it
+        inside = {x: path for x, path in images.items() if outermost or folder in path.parents}
         rows = {key: cells[0] for key, cells in read_groups(folder).items()}
-        told = (
+        small = (
             ("groups.csv or sequences.csv", rows, tables.groups),
             ("spacing.csv", read_spacings(folder, listing.errors), tables.spacings),
         )
-        for file, rows, table in told:
+        for file, rows, table in small:
             matches = match_rows(rows, inside, folder)
-            table.update((name, rows[key]) for key, names in matches.items() for name in names)
+            for key in sorted(matches, key=lambda key: "/" in key):  # a path says more than a stem
+                table.update(dict.fromkeys(matches[key], rows[key]))
             if unknown := [key for key, names in matches.items() if not names]:
                 listing.warnings.append(
                     f"{folder}: {file} has rows without an image: {len(unknown)}, such as "
                     f"{unknown[0]}."
                 )
-        if lists and (splits := read_splits(folder, inside, listing)):
+        if lists and (splits := read_splits(folder, inside, listing, told or {}, lists)):
             tables.splits.update(splits)
-            if "train" in splits.values():  # else the others are for training
-                tables.unlisted.update(dict.fromkeys(inside.keys() - splits.keys(), folder))
+            tables.unlisted.update(dict.fromkeys(inside.keys() - splits.keys(), folder))
+            for name in splits:
+                tables.unlisted.pop(name, None)
+            if "train" not in splits.values():
+                tables.untrained.add(folder)
     return tables
 
 
@@ -87,7 +94,8 @@ def match_rows(keys, images, folder):
     """
     by_stem = defaultdict(list)
     for name, path in images.items():
-        ends = f"/{name}", f"/{without_suffix(path.relative_to(folder).as_posix())}"
+        inner = path.relative_to(folder) if path.is_relative_to(folder) else path
+        ends = f"/{name}", f"/{without_suffix(inner.as_posix())}"
         by_stem[name.rpartition("/")[2]].append((name, ends))
     matches = {}
     for key in keys:
@@ -107,12 +115,15 @@ def read_groups(folder):
     return {}
 
 
-def read_splits(folder, images, listing):
-    """Name of a sample -> split by the lists of a folder, see `read_lists`."""
+def read_splits(folder, images, listing, told, lists):
+    """Name of a sample -> split by the lists of a folder, see `read_lists`; other arguments as of
+    `read_tables`. Of images of one name those are meant that lie in folders of the split."""
     splits = {}
-    for path, split, lines in read_lists(folder):
+    for path, split, lines in read_lists(folder, listing):
         matches = match_rows(lines, images, folder)
-        if lines and not any(matches.values()):
+        if lists == "known":
+            matches = {key: names for key, names in matches.items() if names}
+        elif lines and not any(matches.values()):
             listing.warnings.append(
                 f"{path}: names none of the images, so it is not taken as a list of the {split} "
                 "split."
@@ -122,7 +133,8 @@ def read_splits(folder, images, listing):
             line = lines[key]
             if not names:
                 listing.errors.append(f"{path}: names {line}, which has no image; take it out.")
-            for name in names:
+            fitting = [name for name in names if told.get(name) in (None, split)]
+            for name in fitting or names:
                 if splits.setdefault(name, split) != split:
                     listing.errors.append(
                         f"{path}: {line} is already in the {splits[name]} split; take one out."
@@ -130,9 +142,9 @@ def read_splits(folder, images, listing):
     return splits
 
 
-def read_lists(folder):
+def read_lists(folder, listing):
     """Yields (Path, split, {key of an image: as it stands there}) of text files such as
-    official_split_train.txt, an image a line, and of a split.csv (stem,split).
+    official_split_train.txt, an image a line, and of a split.csv with the heading stem,split.
 
     Raises: InputError if a file cannot be read.
     """
@@ -149,10 +161,20 @@ def read_lists(folder):
             {without_suffix(PureWindowsPath(x).as_posix()): x for x in lines if x},
         )
     path, parts = folder / "split.csv", defaultdict(dict)
-    for key, (word, *_) in (read_stems(path, ("stem", "split")) if path.is_file() else {}).items():
-        if (split := find_split_word(word)) is None:
+    if not path.is_file():
+        return
+    rows = read_stems(path, ("stem", "split"))
+    with blaming(path, "not a readable CSV file"):
+        stem, *others = path.read_text(encoding="utf-8-sig").partition("\n")[0].split(",")
+    if [cell.strip().lower() for cell in others[:1]] != ["split"]:
+        listing.warnings.append(f"{path}: is not read, as its heading is not stem,split.")
+        return
+    rows.pop(without_suffix(stem.strip()), None)
+    for key, (word, *_) in rows.items():
+        if word and (split := find_split_word(word)) is None:
             raise InputError(f"{path}: the split of {key} is {word}; write train, val or test.")
-        parts[split][key] = key
+        if word:
+            parts[split][key] = key
     for split, keys in parts.items():
         yield path, split, keys
 
@@ -186,7 +208,8 @@ def read_class_names(path):
     if not lines or not all(numbered):
         return lines[1:] if lines and is_background(lines[0]) else lines
     names = {int(match[1]): match[2] for match in numbered}
-    names.pop(0, None)
+    if not is_background(names.pop(0, "background")):
+        raise InputError(f"{path}: label 0 is the background; number the classes from 1 on.")
     if len(names) + any(int(match[1]) == 0 for match in numbered) < len(numbered) or sorted(
         names
     ) != list(range(1, len(names) + 1)):
