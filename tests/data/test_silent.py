@@ -84,6 +84,13 @@ def test_numbers_of_classes_txt_that_leave_one_out_are_refused(tmp_path, text):
         read_class_names(path)
 
 
+def test_a_class_of_label_0_is_refused(tmp_path):
+    path = tmp_path / "classes.txt"
+    path.write_text("0: polyp\n1: instrument\n", encoding="utf-8")
+    with pytest.raises(InputError, match="label 0 is the background"):
+        read_class_names(path)
+
+
 def test_names_of_classes_that_differ_in_case_are_one(tmp_path):
     for part, folder in (("train", "Liver"), ("test", "liver")):
         binary_folder(tmp_path / part, [f"{part}{k}" for k in range(4)], masks=f"masks/{folder}")

@@ -114,11 +114,10 @@ def find_pairs(task, place, prefix, files, tables, spacing, listing):
     folder = "/".join(x for x in place.inner if find_split_word(x) is None) if prefix else ""
     options = {"classes": task.classes, "channels": task.channels, "ignore": task.ignore}
     options |= task.ranges
-    owners, unused, samples = {}, [], []
+    used, owners, unused, samples = set(), {}, [], []
     for stem, path in images.items():
         name, match = prefix + stem, find_masks(stem)
-        shared = next((owners[mask] for mask in match.paths if mask in owners), None)
-        owners.update(dict.fromkeys(match.paths, path))
+        used.update(match.paths)
         lists = tables.unlisted.get(name)
         out = lists is not None and (lists == place.folder or place.split is None)
         if out and (lists not in tables.untrained or not match.paths):
@@ -127,12 +126,13 @@ def find_pairs(task, place, prefix, files, tables, spacing, listing):
         if problem := describe_problem(path, match, place, task.classes):
             listing.errors.append(problem)
             continue
-        if shared is not None:
+        if shared := next((owners[mask] for mask in match.paths if mask in owners), None):
             listing.errors.append(
                 f"{path}: its mask {match.paths[0].name} is that of {shared.name}, too; give each "
                 "image a mask of its own."
             )
             continue
+        owners.update(dict.fromkeys(match.paths, path))
         header = read_header(path, tables.spacings.get(name), listing)
         if header is None:
             continue
@@ -149,7 +149,7 @@ def find_pairs(task, place, prefix, files, tables, spacing, listing):
             )
         )
         listing.clues[name] = Clue(stem, folder, tables.groups.get(name), patient)
-    for path in sorted(masks - owners.keys()):
+    for path in sorted(masks - used):
         listing.errors.append(f"{path}: has no image; add it or take the mask out ({UNDERSTOOD}).")
     listing.samples += samples
     warn_of_mask_files(listing, place, samples, sorted(masks), task.classes)

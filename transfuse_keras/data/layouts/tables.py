@@ -155,11 +155,8 @@ def read_lists(folder, listing):
         with blaming(path, "not a readable text file"):
             lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
         # which takes both separators
-        yield (
-            path,
-            split,
-            {without_suffix(PureWindowsPath(x).as_posix()): x for x in lines if x},
-        )
+        keys = {without_suffix(PureWindowsPath(x).as_posix()): x for x in lines if x}
+        yield path, split, keys
     path, parts = folder / "split.csv", defaultdict(dict)
     if not path.is_file():
         return
@@ -207,11 +204,10 @@ def read_class_names(path):
     numbered = [NUMBERED.fullmatch(line) for line in lines]
     if not lines or not all(numbered):
         return lines[1:] if lines and is_background(lines[0]) else lines
-    names = {int(match[1]): match[2] for match in numbered}
-    if not is_background(names.pop(0, "background")):
+    labels = [int(match[1]) for match in numbered]
+    names = dict(zip(labels, (match[2] for match in numbered), strict=True))
+    if not is_background(names.setdefault(0, "background")):
         raise InputError(f"{path}: label 0 is the background; number the classes from 1 on.")
-    if len(names) + any(int(match[1]) == 0 for match in numbered) < len(numbered) or sorted(
-        names
-    ) != list(range(1, len(names) + 1)):
+    if len(set(labels)) < len(labels) or sorted(names) != list(range(len(names))):
         raise InputError(f"{path}: number its classes 1, 2, 3, ..., each once; 0 is background.")
-    return [names[label] for label in sorted(names)]
+    return [names[label] for label in range(1, len(names))]
