@@ -16,7 +16,7 @@ from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.survey import survey
 from transfuse_keras.data.value_range import fix_ranges
 from transfuse_keras.inference.dicom_seg import complete, save_segmentation
-from transfuse_keras.tasks import Task, hip, polyp, prostate
+from transfuse_keras.tasks import Augmentation, Task, hip, polyp, prostate
 
 KNEE = Task(
     "knee",
@@ -83,7 +83,7 @@ def test_segments_become_classes_by_label_or_code(knees, tmp_path):
         image, masks = sample.read()
         assert image.shape == (20, 33, 1) and image.dtype == np.uint8
         np.testing.assert_array_equal(masks, wanted[sample.name])
-    report = check(KNEE, tmp_path)
+    report = check(replace(KNEE, augmentation=Augmentation()), tmp_path)
     assert "DICOM SEG of 0 and 1" in " ".join(report.notes)
     assert not report.errors and any("empty" in line for line in report.warnings)
 

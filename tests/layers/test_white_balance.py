@@ -72,3 +72,9 @@ def test_a_model_sees_the_same_in_another_light(tmp_path):
     plain = TransFuse(SMALLEST_UNET, (32, 32, 3))
     assert plain.white_balance is None
     assert np.abs(predict(plain, light) - predict(plain, image)).max() > 1e-3
+
+
+@pytest.mark.parametrize("colour", [(180, 150, 120), True, 0.5])
+def test_a_colour_that_is_no_mean_of_an_image_is_refused(colour):
+    with pytest.raises(ValueError, match="white_balance is a mean of image / 255"):
+        TransFuse("U-Ti", (32, 32, 3), white_balance=colour)

@@ -11,6 +11,7 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.runs.settings import Settings
 from transfuse_keras.tasks import TASKS, Augmentation, Task, find_task, hip, polyp, prostate, skin
 from transfuse_keras.tasks.task import as_task
+from transfuse_keras.training.train import train_task
 
 KNOWN = {code.value for code in codes.SCT.concepts.values()}
 ROOT = Path(__file__).parents[2]
@@ -169,4 +170,4 @@ def test_what_only_scoring_would_find_is_refused_at_once(change, word):
     with pytest.raises(ValueError, match="probability names mov, which is no change"):
         replace(hip.augmentation, probability={"mov": 0.5})
     with pytest.raises(InputError, match="protocol nope is unknown; known are"):
-        Settings(replace(hip, protocols=("nope",))).check()
+        train_task(Settings(replace(hip, protocols=("nope",))))

@@ -111,7 +111,9 @@ def check(task, directory, spacing=None, masks=None, group=None):
     warn_of_masks(report, task)
     trained = [sum(report.pixels[x.name][1]) for x in report.splits.get("train", ())]
     if trained and not any(trained):
-        report.errors.append(f"{directory}: the masks of all training images are empty.")
+        found = f"{directory}: the masks of all training images are empty."
+        # where the augmentation is yet to be chosen, a training looks at them, and refuses
+        (report.warnings if task.augmentation else report.errors).append(found)
     note_overlaps(report, task)
     report.errors, report.warnings = gather(report.errors), gather(report.warnings)
     if listed:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from transfuse_keras.data.resize import IGNORED, resize_image, resize_masks
+from transfuse_keras.errors import InputError
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predict import predict
 from transfuse_keras.metrics import (
@@ -75,6 +76,13 @@ PROTOCOLS = {
         score_like_isic,
     ),
 }
+
+
+def refuse_unknown_protocols(task):
+    """Raise InputError if a task names a protocol that is none of PROTOCOLS."""
+    if unknown := set(task.protocols) - PROTOCOLS.keys():
+        known = ", ".join(PROTOCOLS)
+        raise InputError(f"The task's protocol {min(unknown)} is unknown; known are {known}.")
 
 
 def describe_protocol(task, thresholds, unit, flips):

@@ -3,8 +3,6 @@
 import keras
 from keras import layers, ops
 
-from transfuse_keras.data.normalization import check_colour
-
 MOST_GAIN = 10.0  # times: a black image is not made bright
 
 
@@ -37,7 +35,7 @@ class WhiteBalance(layers.Layer):
 
     def __init__(self, colour, mean, std, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
-        self.colour, self.mean, self.std = check_colour(colour), tuple(mean), tuple(std)
+        self.colour, self.mean, self.std = tuple(colour), tuple(mean), tuple(std)
 
     def call(self, x, training=None):
         if training:

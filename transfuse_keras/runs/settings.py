@@ -115,12 +115,6 @@ class Settings:
             )
         if recipe.focal is not None and not recipe.focal >= 1:
             faults.append(f"The recipe's focal must be 1 or more, not {recipe.focal}.")
-        if self.task.protocols:
-            from transfuse_keras.evaluation.protocols import PROTOCOLS  # imports what scores
-
-            if unknown := set(self.task.protocols) - PROTOCOLS.keys():
-                known = ", ".join(PROTOCOLS)
-                faults.append(f"The task's protocol {min(unknown)} is unknown; known are {known}.")
         colour = recipe.white_balance
         if colour and self.task.field is not None:
             faults.append("The recipe's white_balance is for images; volumes have no colours.")

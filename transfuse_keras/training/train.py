@@ -15,6 +15,7 @@ from transfuse_keras.data.splits import find_splits, limit_samples
 from transfuse_keras.data.survey import fix_augmentation
 from transfuse_keras.data.value_range import fix_ranges
 from transfuse_keras.errors import InputError, quantity
+from transfuse_keras.evaluation.protocols import refuse_unknown_protocols
 from transfuse_keras.files import remove, remove_leftovers, replacing
 from transfuse_keras.model.load import load_model
 from transfuse_keras.runs.folder import (
@@ -83,6 +84,7 @@ def train_task(
     """
     settings.check()
     task = settings.task
+    refuse_unknown_protocols(task)
     if settings.data is None and task.phantom_recipe is not None:
         log.info(
             f"No --data given: training on phantoms, artificial images of the {task.name} task "
