@@ -47,7 +47,7 @@ def compare(first, second):
         if left := len(table["cases"]) - len(cases):
             log.warning(f"{folder}: {quantity(left, 'case')} left out, which the other one lacks.")
     groups = match_groups(first, second, tables, cases)
-    refuse_other_truths(first, second, tables, cases)
+    refuse_other_truths(first, second, tables)
     metrics = [name for name in tables[0]["metrics"] if name in tables[1]["metrics"]]
     classes = match_classes(first, second, *(table["classes"] for table in tables))
     parts = [[name] for name in classes]
@@ -68,7 +68,7 @@ def compare(first, second):
     return rows
 
 
-def refuse_other_truths(first, second, tables, cases):
+def refuse_other_truths(first, second, tables):
     """Raise InputError if a case has truths of different size in two tables of one unit."""
     units = [{name for name in table["metrics"] if name.endswith("_mm")} for table in tables]
     if bool(units[0]) != bool(units[1]):
@@ -76,7 +76,7 @@ def refuse_other_truths(first, second, tables, cases):
     ours, theirs = (table["rows"] for table in tables)
     for key in sorted(ours.keys() & theirs.keys()):
         sizes = [rows[key].get("truth_size") for rows in (ours, theirs)]
-        if key[0] in cases and None not in sizes and not np.isclose(*sizes, equal_nan=True):
+        if None not in sizes and not np.isclose(*sizes, equal_nan=True):
             raise InputError(
                 f"{second}: the truth of the case {key[0]} is not that of {first}: {key[1]} has "
                 f"the size {sizes[1]:g}, not {sizes[0]:g}; compare scores of the same images."

@@ -97,8 +97,8 @@ def as_pixels(image, predictor):
     """
     if isinstance(image, (str, Path)):
         raise InputError(
-            f"{image}: give the pixels, an array or a PIL image; tk.Run(folder).predict and "
-            "`transfuse predict` read files."
+            f"{image}: give the pixels, an array or a PIL image. `transfuse predict`, and the run "
+            "that tk.train returns, read files."
         )
     if isinstance(image, Image.Image):
         upright = ImageOps.exif_transpose(image)
