@@ -199,7 +199,10 @@ def test_images_that_are_not_normalised_are_refused(data):
         with pytest.raises(InputError, match=r"normalised, \(images / 255 - mean\) / std"):
             model.fit(wrong, masks, verbose=0)
     mean, std = model.normalization
-    model.evaluate(((raw / 255 - mean) / std).astype("float32"), masks, verbose=0)
+    good = ((raw / 255 - mean) / std).astype("float32")
+    model.evaluate(good, masks, verbose=0)
+    with pytest.raises(InputError, match="must be normalised"):
+        model.fit(good, masks, validation_data=(raw, masks), verbose=0)
 
 
 @pytest.mark.parametrize("weights", [(0, 0), (-1, 2), ()])
