@@ -37,7 +37,7 @@ def mirrored(variant, rounds):
 
     import transfuse_keras as tk
     from transfuse_keras.devices import all_devices
-    from transfuse_keras.training.optimizer import of_whole_batch
+    from transfuse_keras.training.adam import of_whole_batch
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from peer_models import loss_of, mask_of
+from peer_muon import TorchMuon, find_kernels
 from torch.nn.functional import interpolate
 
 from transfuse_keras.metrics.streaming import DiceScore
@@ -38,7 +39,7 @@ def fit(model, training, validation, recipe, seconds=None, tell=print):
     total = len(training) * len(sizes) * recipe.epochs
     rate = create_learning_rate(recipe, len(training))
     weights = [p for p in model.parameters() if p.requires_grad]
-    adam = create_adam(model, recipe)
+    optimizers = create_optimizers(model, recipe, training[0][1].shape[-1])
     means = [p.detach().clone() for p in weights] if recipe.ema else None
     best, kept, rows, step, begun = -math.inf, None, [], 0, clock()
 
@@ -53,11 +54,10 @@ def fit(model, training, validation, recipe, seconds=None, tell=print):
             images, masks = (channels_first(x) for x in training[k])
             for size in sizes:
                 place = step if seconds is None else min(1.0, passed() / seconds) * total
-                for group in adam.param_groups:
+                for group in (x for each in optimizers for x in each.param_groups):
                     group["lr"] = rate if isinstance(rate, float) else float(rate(place))
-                losses.append(
-                    take_step(model, adam, weights, *resized(images, masks, size), recipe)
-                )
+                images_masks = resized(images, masks, size)
+                losses.append(take_step(model, optimizers, weights, *images_masks, recipe))
                 step += 1
                 if means is not None:
                     torch._foreach_lerp_(means, [p.detach() for p in weights], 1 - recipe.ema)
@@ -78,32 +78,37 @@ def fit(model, training, validation, recipe, seconds=None, tell=print):
             return rows
 
 
-def create_adam(model, recipe):
-    """Adam as `training.optimizer.create_optimizer` makes it: weight decay is of kernels alone."""
+def create_optimizers(model, recipe, classes):
+    """As `training.optimizer.create_optimizer` makes one: weight decay is of kernels alone, and
+    of a recipe with Muon that takes those that `find_kernels` finds."""
+    by_muon = {} if recipe.muon is None else find_kernels(model, classes)
     kernels, others = [], []
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad and parameter not in by_muon:
             decayed = parameter.ndim > 1 and "pos_embed" not in name
             (kernels if decayed else others).append(parameter)
     groups = [
         {"params": kernels, "weight_decay": recipe.weight_decay or 0.0},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, recipe.learning_rate, recipe.betas, recipe.epsilon)
+    adam = torch.optim.AdamW(groups, recipe.learning_rate, recipe.betas, recipe.epsilon)
+    muon = [TorchMuon(by_muon, recipe.learning_rate, recipe.muon)] if by_muon else []
+    return [adam, *muon]
 
 
-def take_step(model, adam, weights, images, masks, recipe):
-    """One step of the optimiser. Returns: the loss."""
+def take_step(model, optimizers, weights, images, masks, recipe):
+    """One step of the optimisers. Returns: the loss."""
     loss = loss_of(model(images), masks)
     if not torch.isfinite(loss):
         raise ValueError("the loss is not finite")
-    adam.zero_grad()
+    model.zero_grad()
     loss.backward()
     if recipe.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(weights, recipe.clip_norm)
     if recipe.clip_value is not None:
         torch.nn.utils.clip_grad_value_(weights, recipe.clip_value)
-    adam.step()
+    for optimizer in optimizers:
+        optimizer.step()
     return float(loss.detach())
 
 

@@ -156,6 +156,7 @@ def refuse_other_recipes(name, settings):
     """Raise InputError for what peers are not trained with."""
     task, recipe = settings.task, settings.recipe
     asked = [x for x in ("class_weights", "focal", "patience") if getattr(recipe, x)]
+    asked += ["weight_decay"] * bool(recipe.muon and recipe.weight_decay)
     asked += ["accumulate"] * (recipe.accumulate > 1) + ["ignore"] * (task.ignore is not None)
     if asked:
         raise InputError(f"Peers are not trained with {', '.join(asked)}: take another run.")

@@ -20,7 +20,7 @@ from conftest import SMALLEST
 from transfuse_keras import TransFuse, devices
 from transfuse_keras.metrics import DiceScore, IoUScore
 from transfuse_keras.training import hosts
-from transfuse_keras.training.optimizer import Adam
+from transfuse_keras.training.adam import Adam
 
 BATCH, STEPS, EPOCHS = 4, 2, 2
 

@@ -14,7 +14,8 @@ from transfuse_keras.cli import main
 from transfuse_keras.devices import computing_in, describe_computing, resolve_jit
 from transfuse_keras.runs.settings import JIT, PRECISIONS
 from transfuse_keras.tasks import Recipe
-from transfuse_keras.training.optimizer import Adam, create_optimizer
+from transfuse_keras.training.adam import Adam
+from transfuse_keras.training.optimizer import create_optimizer
 
 TOLERANCE = 0.02  # relative, after 20 steps: Adam's first steps follow the sign of small gradients
 

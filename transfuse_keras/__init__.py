@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # what editors and type checkers read
     from transfuse_keras.model.transfuse import TransFuse
     from transfuse_keras.model.unet import UNet
     from transfuse_keras.model.variants import VARIANTS, Variant
-    from transfuse_keras.training.optimizer import Adam
+    from transfuse_keras.training.adam import Adam
+    from transfuse_keras.training.muon import Muon
     from transfuse_keras.training.run import train
     from transfuse_keras.weights import load_official, load_timm
 
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 __all__ = [
     "VARIANTS",
     "Adam",
+    "Muon",
     "StructureLoss",
     "TransFuse",
     "UNet",
@@ -52,7 +54,8 @@ choose_backend()
 # public name -> the module that defines it
 MODULES = {
     "VARIANTS": "model.variants",
-    "Adam": "training.optimizer",
+    "Adam": "training.adam",
+    "Muon": "training.muon",
     "StructureLoss": "model.losses",
     "TransFuse": "model.transfuse",
     "UNet": "model.unet",

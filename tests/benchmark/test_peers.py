@@ -18,7 +18,32 @@ from transfuse_keras.tasks import Recipe, hip
 from transfuse_keras.training.train import train_task
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-SMALL = Recipe("U-Ti", (32, 64), epochs=2, batch_size=8, warm_up=0.1, ema=0.5, counts=(8, 2, 3))
+SMALL = replace(
+    Recipe("U-Ti", (32, 64), epochs=2, batch_size=8, counts=(8, 2, 3)),
+    **{"warm_up": 0.1, "ema": 0.5, "muon": 8.0},
+)
+STEPS = """
+import numpy as np, torch, keras
+from torch import nn
+from peer_muon import TorchMuon, find_kernels
+from transfuse_keras.training.muon import Muon
+rng = np.random.default_rng(0)
+start, gradients = rng.standard_normal((3, 3, 4, 6)), rng.standard_normal((2, 3, 3, 4, 6))
+ours = keras.Variable(start, dtype="float32", name="kernel")
+muon = Muon(0.1, kernel_rate=5.0)
+body, depthwise, head = nn.Conv2d(4, 6, 3), nn.Conv2d(6, 6, 3, groups=6), nn.Conv2d(6, 3, 1)
+theirs = body.weight
+theirs.data = torch.tensor(start.transpose(3, 2, 0, 1), dtype=torch.float32)
+kernels = find_kernels(nn.Sequential(body, depthwise, head), classes=3)
+assert list(kernels) == [theirs]
+step = TorchMuon(kernels, 0.1, 5.0).step
+for gradient in gradients:
+    muon.apply([keras.ops.convert_to_tensor(gradient, "float32")], [ours])
+    theirs.grad = torch.tensor(gradient.transpose(3, 2, 0, 1), dtype=torch.float32)
+    step()
+ours = keras.ops.convert_to_numpy(ours).transpose(3, 2, 0, 1)
+np.testing.assert_allclose(theirs.detach().numpy(), ours, atol=1e-5)
+"""
 
 
 def test_their_loss_is_ours(monkeypatch):
@@ -47,6 +72,14 @@ def test_of_classes_that_overlap_nnunet_is_given_regions(monkeypatch):
     label, about = choose_labels(("a", "b"), [nested])
     assert label[combine(nested)].tolist() == [0, 1, 2]
     assert about["labels"] == {"background": 0, "a": [1, 2], "b": [2]}
+
+
+def test_their_kernels_move_as_ours(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS], cwd=BENCHMARKS, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

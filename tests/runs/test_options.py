@@ -116,7 +116,7 @@ def test_a_run_without_pen_marks_goes_on_without_them(tmp_path):
     for begun in (before, former):
         refuse_other_settings(tmp_path, begun, given)
         refuse_other_settings(tmp_path, begun, {"recipe": "scratch-v2"})
-    for recipe in ("scratch", "scratch-v1"):
+    for recipe in ("scratch", "scratch-v3", "scratch-v1"):
         with pytest.raises(InputError, match="--recipe"):
             refuse_other_settings(tmp_path, before, {"recipe": recipe})
 

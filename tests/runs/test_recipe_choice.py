@@ -43,7 +43,7 @@ def test_colours_are_balanced_from_random_weights_but_not_of_volumes():
     assert not asked("prostate", recipe="scratch").white_balance
     assert not asked("skin", recipe="paper").white_balance
     before = asked("skin", recipe="scratch-v1")
-    assert before == replace(asked("skin"), white_balance=False, pen_marks=0)
+    assert before == replace(asked("skin"), white_balance=False, pen_marks=0, muon=None)
     planned = replace(hip, recipe=replace(hip.recipe, white_balance=True))
     given = {"data": "d", "recipe": "scratch-v1"}
     assert not parse_settings(given, planned).recipe.white_balance
@@ -60,12 +60,14 @@ def test_pen_marks_are_drawn_where_skin_is_trained_from_random_weights():
     assert asked("hip", data="d") == asked("prostate", data="d", recipe="scratch") == 0
 
 
-def test_scratch_v2_is_scratch_without_pen_marks():
-    now, before = (
+def test_scratch_v3_is_scratch_without_muon_and_v2_draws_no_pen_marks():
+    now, before, first = (
         parse_settings({"task": "skin", "data": "d", "recipe": recipe})
-        for recipe in ("scratch", "scratch-v2")
+        for recipe in ("scratch", "scratch-v3", "scratch-v2")
     )
-    assert replace(now, recipe=replace(now.recipe, pen_marks=0)) == before
+    assert now.recipe.muon == 8.0
+    assert replace(now, recipe=replace(now.recipe, muon=None)) == before
+    assert replace(before, recipe=replace(before.recipe, pen_marks=0)) == first
 
 
 def test_pen_marks_on_what_is_not_rgb_are_refused():

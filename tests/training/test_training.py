@@ -22,7 +22,7 @@ from transfuse_keras.runs.samples import complete_split, recognize
 from transfuse_keras.runs.settings import Settings, describe_settings, read_settings
 from transfuse_keras.tasks import TASKS
 from transfuse_keras.tasks.task import Recipe
-from transfuse_keras.training import optimizer, train
+from transfuse_keras.training import adam, train
 from transfuse_keras.training.checkpoints import Progress
 from transfuse_keras.training.fit import MONITOR, create_model, has_ended
 from transfuse_keras.training.optimizer import create_learning_rate, create_optimizer
@@ -54,9 +54,9 @@ def test_a_longer_training_follows_a_new_cosine_from_where_it_goes_on():
 def one_step(recipe, gradient):
     """What a step of the optimiser adds to a kernel, a bias and the values 2."""
     variables = [keras.Variable([2.0], name=name) for name in ("kernel", "bias", "gamma")]
-    adam = create_optimizer(recipe, 1)
-    adam.build(variables)
-    adam.apply([keras.ops.array([gradient])] * 3, variables)
+    optimizer = create_optimizer(recipe, 1)
+    optimizer.build(variables)
+    optimizer.apply([keras.ops.array([gradient])] * 3, variables)
     return [float(variable[0]) - 2 for variable in variables]
 
 
@@ -78,10 +78,10 @@ def test_a_keras_that_renames_the_hook_for_sums_is_an_error(monkeypatch):
     (owner,) = [base for base in keras.optimizers.Adam.__mro__ if hook in vars(base)]
     # the module runs once more: its classes are not to take the place of the registered ones
     monkeypatch.setattr(keras.saving, "register_keras_serializable", lambda _: lambda cls: cls)
-    runpy.run_path(optimizer.__file__)
+    runpy.run_path(adam.__file__)
     monkeypatch.delattr(owner, hook)
     with pytest.raises(AssertionError, match="adds up gradients"):
-        runpy.run_path(optimizer.__file__)
+        runpy.run_path(adam.__file__)
 
 
 def test_a_run_from_before_keeps_the_epsilon_that_it_was_begun_with(tmp_path):

@@ -93,8 +93,8 @@ def add_training(command, weights, seed=True):
     add = command.add_argument_group("training").add_argument
     recipe = (
         "paper (default with pretrained weights), scratch (default on data without them), or "
-        "scratch as it was before: scratch-v2, without pen marks on skin; scratch-v1, without "
-        "white balance and at the threshold 0.5, too"
+        "scratch as it was before: scratch-v3, by Adam instead of Muon; scratch-v2, without pen "
+        "marks on skin, too; scratch-v1, without white balance and at the threshold 0.5, too"
     )
     add("--recipe", choices=list(RECIPE_CHANGES), help=recipe)
     seen = "how often each image is seen (default: the task's)"

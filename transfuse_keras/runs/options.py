@@ -24,7 +24,8 @@ OF_SETTINGS = (
     *("masks", "group"),
 )
 UNIT_SECONDS = {"h": 3600, "m": 60, "min": 60, "s": 1}  # seconds
-FOR_RANDOM = ("scratch", "scratch-v2", "scratch-v1")  # recipes for random weights
+CHOOSING = ("scratch", "scratch-v3", "scratch-v2")  # validation chooses the threshold of images
+FOR_RANDOM = (*CHOOSING, "scratch-v1")  # recipes for random weights
 DEFAULT_FOLDS = 5
 # What a repeated run does not take over: by what its epochs and its batch were chosen, as it has
 # what was chosen, and where it went on for longer, as the first cosine is not known any more.
@@ -57,12 +58,12 @@ def parse_threshold(text):
 
 def choose_threshold(given, recipe, task):
     """The threshold of a training, by its options, its task, or the recipe, a key of
-    RECIPE_CHANGES: validation chooses where "scratch" or "scratch-v2" trains on images."""
+    RECIPE_CHANGES: validation chooses where one of CHOOSING trains on images."""
     if "threshold" in given:
         return parse_threshold(given["threshold"])
     if given.get("val") == "none":  # nothing chooses it
         return None
-    chosen = recipe in ("scratch", "scratch-v2") and task.field is None
+    chosen = recipe in CHOOSING and task.field is None
     by_recipe = "auto" if chosen else None
     return by_recipe if task.threshold is None else task.threshold
 

@@ -65,6 +65,8 @@ class Recipe:
         image_size: (height, width) that images are resized to.
         epochs, batch_size, learning_rate: of the training.
         betas, epsilon: Adam's decay rates, and what keeps its steps finite; by default PyTorch's.
+        muon: kernels are trained by Muon, at so many times `learning_rate`, see `Muon`; None: by
+            Adam, as all else.
         weight_decay: of AdamW, on kernels alone; None for plain Adam.
         ema: decay of the running mean of the weights that is then scored and exported, such as
             0.999; None: the weights of the last step are.
@@ -106,6 +108,7 @@ class Recipe:
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.999)
     epsilon: float = 1e-8
+    muon: float | None = None
     weight_decay: float | None = None
     ema: float | None = None
     warm_up: float | None = None
@@ -129,6 +132,7 @@ class Recipe:
 SCRATCH_V1 = {
     "learning_rate": 1e-3,
     "betas": (0.9, 0.999),
+    "muon": None,
     "warm_up": 0.1,
     "batch_size": 8,
     "dropout": 0.0,
@@ -136,10 +140,12 @@ SCRATCH_V1 = {
     "pen_marks": 0,
 }
 SCRATCH_V2 = {**SCRATCH_V1, "white_balance": True}
+PEN_MARKED = ("scratch", "scratch-v3")  # these take the task's pen marks, too
 RECIPE_CHANGES = {
     "paper": {},
-    "scratch": SCRATCH_V2,  # and the task's pen marks, see `recipe_changes`
+    "scratch": {**SCRATCH_V2, "muon": 8.0},
     # what "scratch" was before
+    "scratch-v3": SCRATCH_V2,
     "scratch-v2": SCRATCH_V2,
     "scratch-v1": SCRATCH_V1,
 }
@@ -156,7 +162,7 @@ def recipe_changes(name, field=None, pen_marks=0):
     changes = dict(RECIPE_CHANGES[name])
     if field is not None and changes:
         changes["white_balance"] = False
-    if name == "scratch":
+    if name in PEN_MARKED:
         changes["pen_marks"] = pen_marks
     return changes
 
