@@ -117,7 +117,7 @@ def shade(image, masks, rng):
 
 
 STRONGER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.05}
-OLD, NEW = "scratch-v2", "scratch"  # without and with pen marks
+OLD, NEW = "scratch-v2", "scratch-v3"  # without and with pen marks
 TRIALS = {  # name -> (recipe, functions, what is changed in the Augmentation of the task)
     "none": (OLD, (), {}),
     "elastic": (OLD, (bend,), {}),

@@ -1,4 +1,4 @@
-"""Other starts, losses, dropout and image sizes, each in the recipe "scratch-v2" alone.
+"""Other optimisers, starts, losses, dropout and image sizes, each in "scratch-v2" alone.
 
     python benchmarks/recipe_trials.py --skin DIR --polyp DIR --chest DIR --out DIR
     python benchmarks/recipe_trials.py --skin DIR --out DIR --trials none "depth .1" --longer 4
@@ -32,8 +32,9 @@ from transfuse_keras.model import losses
 from transfuse_keras.model.transfuse import LOSS_WEIGHTS
 from transfuse_keras.tasks import find_task
 from transfuse_keras.tasks.task import recipe_changes
-from transfuse_keras.training import fit
+from transfuse_keras.training import fit, muon, optimizer
 from transfuse_keras.training.fit import MONITOR
+from transfuse_keras.training.muon import Muon
 from transfuse_keras.training.run import Run
 
 HERE = Path(__file__).parent
@@ -161,6 +162,7 @@ class Trial:
         boundary: how much more a pixel on a border counts in the loss.
         depth: rate of stochastic depth, see `create_call`.
         sides: height and width are multiplied by it.
+        momentum, steps: of Muon, where the recipe has it.
     """
 
     start: object = None
@@ -169,6 +171,8 @@ class Trial:
     boundary: float = losses.BOUNDARY
     depth: float = 0.0
     sides: int = 1
+    momentum: float = Muon().momentum
+    steps: int = muon.STEPS
 
 
 TRIALS = {
@@ -182,6 +186,14 @@ TRIALS = {
     "heads .8 .1 .1": Trial(heads=(0.8, 0.1, 0.1)),
     "boundary 2": Trial(boundary=2.0),
     "beta2 .99": Trial(recipe={"betas": (0.9, 0.99)}),
+    "muon 3": Trial(recipe={"muon": 3.0}),
+    "muon 8": Trial(recipe={"muon": 8.0}),
+    "muon 20": Trial(recipe={"muon": 20.0}),
+    "momentum .95": Trial(recipe={"muon": 8.0}, momentum=0.95),
+    "momentum .8": Trial(recipe={"muon": 8.0}, momentum=0.8),
+    "2 steps": Trial(recipe={"muon": 8.0}, steps=2),
+    "5 steps": Trial(recipe={"muon": 8.0}, steps=5),
+    "muon, weight decay": Trial(recipe={"muon": 8.0, "weight_decay": 0.05}),
     "dropout .2": Trial(recipe={"dropout": 0.2}),
     "depth .1": Trial(depth=0.1),
     "larger": Trial(sides=2, recipe={"batch_size": 4, "accumulate": 2}),
@@ -210,6 +222,8 @@ def train(trial, kind, data, seed, out, longer=1):
         mock.patch.object(fit, "create_model", partial(create_started, trial)),
         mock.patch.dict(LOSS_WEIGHTS, zip(LOSS_WEIGHTS, trial.heads, strict=True)),
         mock.patch.object(losses, "BOUNDARY", trial.boundary),
+        mock.patch.object(muon, "STEPS", trial.steps),
+        mock.patch.object(optimizer, "Muon", partial(Muon, momentum=trial.momentum)),
     ]
     if trial.depth:
         patches.append(mock.patch.object(TransformerBlock, "call", create_call(trial.depth)))

@@ -4,17 +4,20 @@
     python benchmarks/training_step.py --variant Ti --precision mixed_bfloat16 --steps 20
     python benchmarks/training_step.py --precision float32 --torch PYTHON
     python benchmarks/training_step.py --precision mixed_bfloat16 --torch PYTHON
+    python benchmarks/training_step.py --muon
 
 Every precision trains a model of its own in a process of its own, on the same random batch. They
 take turns, a step each, so that what disturbs the machine for a while spoils none alone. Two
 steps before are not counted: the first traces the graph. Prints a markdown table: CPU seconds of
 that first step; seconds and CPU seconds of the median step; the median over the rounds of the ratio
 of its CPU seconds to those of the first row; and in MB (1e6 bytes) what the process held after its
-imports, after building and compiling the model, and at most. With --torch the first row is S in
-plain PyTorch in the first precision, run by that interpreter (plain_step.py).
+imports, after building and compiling the model, and at most. Adam makes the step; with --muon each
+precision has a second row, in which Muon does, as in --recipe scratch. With --torch the first row
+is S in plain PyTorch in the first precision, run by that interpreter (plain_step.py).
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -31,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from transfuse_keras.benchmark.processes import take_turns
 from transfuse_keras.inference.runtimes import read_memory
 from transfuse_keras.runs.processor import prefer_onednn
+from transfuse_keras.tasks.task import RECIPE_CHANGES
 
 WARM_UP = 2
 COLUMNS = ["precision", "CPU-s: first", "s/step", "CPU-s", "ratio", "MB: imports", "built", "peak"]
@@ -42,7 +46,7 @@ def memory(field):
     return float("nan") if held is None else held / 1e6
 
 
-def work(pipe, precision, variant, image_size, batch_size):
+def work(pipe, precision, muon, variant, image_size, batch_size):
     """In a process: build, say what is held, then train a step whenever asked to."""
     prefer_onednn()  # as the command line does
     import keras
@@ -56,7 +60,7 @@ def work(pipe, precision, variant, image_size, batch_size):
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(precision)
     model = tk.TransFuse(variant, (*image_size, 3))
-    model.compile(create_optimizer(Recipe(), 1))
+    model.compile(create_optimizer(Recipe(muon=muon), 1))
     rng = np.random.default_rng(0)
     images = rng.standard_normal((batch_size, *image_size, 3)).astype("float32")
     masks = (rng.random((batch_size, *image_size, 1)) > 0.5).astype("float32")
@@ -103,11 +107,12 @@ def plain_trainer(python, image_size, batch_size, precision):
         yield json.loads(child.stdout.readline()), step
 
 
-def compare(precisions, variant, image_size, batch_size, steps, python=None):
-    """Rows of the table."""
-    names, data = list(precisions), (image_size, batch_size)
+def compare(precisions, rates, variant, image_size, batch_size, steps, python=None):
+    """Rows of the table; `rates` are of Recipe.muon."""
+    data, pairs = (image_size, batch_size), list(itertools.product(precisions, rates))
+    names = [precision if rate is None else f"{precision}, Muon" for precision, rate in pairs]
     with ExitStack() as stack:
-        started = [stack.enter_context(trainer(name, variant, *data)) for name in precisions]
+        started = [stack.enter_context(trainer(*pair, variant, *data)) for pair in pairs]
         if python is not None:
             names.insert(0, "plain PyTorch")
             started.insert(0, stack.enter_context(plain_trainer(python, *data, precisions[0])))
@@ -142,9 +147,12 @@ def main():
     parser = create_parser(__doc__, steps=10)
     parser.add_argument("--precision", nargs="+", default=["float32", "mixed_bfloat16"])
     parser.add_argument("--torch", metavar="PYTHON", help="an interpreter that has PyTorch")
+    parser.add_argument("--muon", action="store_true", help="train by Muon, too")
     arguments = parser.parse_args()
+    rates = [None] + [RECIPE_CHANGES["scratch"]["muon"]] * arguments.muon
     rows = compare(
         arguments.precision,
+        rates,
         arguments.variant,
         arguments.image_size,
         arguments.batch_size,
