@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json
 from transfuse_keras.inference.predictor import Predictor
+from transfuse_keras.runs.trust import Trust, write_trust
 from transfuse_keras.serving.app import create_app
 from transfuse_keras.serving.job import predict_request
 from transfuse_keras.serving.limits import Limits
@@ -47,10 +48,12 @@ def client(tmp_path, monkeypatch):
     rests.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(rests))
 
-    def make(name="hip", largest=2**20, seconds=5, ask=None, page=None):
+    def make(name="hip", largest=2**20, seconds=5, ask=None, page=None, trust=None):
         task, predictor = STUBS[name]
         run = tmp_path / name
         write_json(make_folder(run) / "config.json", {"schema": 1, "task": asdict(task)})
+        if trust:
+            write_trust(run, trust)
         ask = ask or (lambda folder, seg: predict_request([run], [predictor], folder, seg))
         app = create_app(ask, task, [0.5] * len(task.classes), largest, seconds, page)
         return TestClient(app, raise_server_exceptions=False)
@@ -103,6 +106,17 @@ def test_the_mask_of_one_class_is_a_png(client):
         answer = post(client("polyp"), content, name, "/predict?output=mask")
         assert answer.headers["content-type"] == "image/png"
         assert np.mean(decode(answer.content) == MASKS["pelvis"]) > 0.9
+
+
+def test_of_a_model_with_a_trust_the_masks_alone_are_answered(client):
+    trust = Trust(9, {"polyp": 1.0}, {"polyp": (1.0, 0.0)}, 0.5, {"mean of channel 1": (0, 1)})
+    with_trust = client("polyp", trust=trust)
+    answer = post(with_trust, PNG, "a.png", "/predict?output=mask")
+    assert answer.headers["content-type"] == "image/png"
+    np.testing.assert_array_equal(decode(answer.content), MASKS["pelvis"])
+    label_map = post(with_trust, PNG, "a.png", "/infer/polyp?output=image")
+    assert label_map.status_code == 200, label_map.text
+    np.testing.assert_array_equal(decode(label_map.content) * 255, MASKS["pelvis"])
 
 
 def test_the_mask_of_a_volume_lies_on_its_grid(client):

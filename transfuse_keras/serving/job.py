@@ -89,7 +89,8 @@ def predict_request(files, predictors, folder, seg):
     rows = [
         {key: parse_value(x) for key, x in row.items()} for row in read_table(made / MEASUREMENTS)
     ]
-    (made / MEASUREMENTS).unlink()
+    for table in made.glob("*.csv"):  # of sizes and, where the model has a Trust, of what to review
+        table.unlink()
     return rows
 
 
