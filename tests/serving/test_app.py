@@ -7,7 +7,7 @@ import io
 import json
 import tempfile
 import zipfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +15,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from data.files import dicom_image, series_folder
 from fastapi.testclient import TestClient
 from pydicom.data import get_testdata_file
 from starlette.exceptions import HTTPException
@@ -38,7 +39,10 @@ MASKS = dict(zip(hip.classes, np.moveaxis(IMAGE, -1, 0), strict=True))
 RED = Predictor(SIZE, 3, 1, lambda images: images[..., :1].astype("float32") / 255)
 ALL = Predictor(SIZE, 3, 3, lambda images: images.astype("float32") / 255)
 BRIGHT = Predictor((128, 128), 2, 2, lambda images: 1 / (1 + np.exp(1.5 - images)))
+SCAN = replace(prostate, name="scan", channels=1, classes=("dense",), field=(28.8, 28.0), flips="")
+DENSE = Predictor((32, 40), 1, 1, lambda images: 1 / (1 + np.exp(1.5 - images)))
 STUBS = {"hip": (hip, ALL), "polyp": (polyp, RED), "prostate": (prostate, BRIGHT)}
+STUBS |= {"scan": (SCAN, DENSE)}
 
 
 @pytest.fixture
@@ -132,6 +136,44 @@ def test_the_mask_of_a_volume_lies_on_its_grid(client):
         values = np.asarray(mask.dataobj)
         assert values.shape == image.shape[:3] and values.any()
         assert not values[14:].any() and not values[:, 16:].any()
+
+
+def send_folders(client, folders, where):
+    files = [path for folder in folders for path in sorted(folder.iterdir())]
+    return client.post(where, files=[("file", (x.name, x.read_bytes())) for x in files])
+
+
+@pytest.mark.parametrize("output", ["json", "mask", "seg"])
+def test_several_images_or_series_in_one_request_are_refused(client, tmp_path, output):
+    for name in ("a", "b"):
+        dicom_image(tmp_path / "images" / f"{name}.dcm", IMAGE[..., 0])
+        series_folder(tmp_path / name, count=2)
+    for task, folders in (("hip", ["images"]), ("scan", ["a", "b"])):
+        sent = [tmp_path / name for name in folders]
+        answer = send_folders(client(task), sent, f"/predict?output={output}")
+        assert answer.status_code == 422 and "several" in answer.json()["detail"]
+
+
+def test_the_slices_of_one_series_are_one_volume(client, tmp_path):
+    values = series_folder(tmp_path / "a")
+    answer = send_folders(client("scan"), [tmp_path / "a"], "/predict?output=mask")
+    mask = nibabel.Nifti1Image.from_bytes(gzip.decompress(answer.content))
+    assert np.count_nonzero(mask.dataobj) == np.count_nonzero(values == 300)
+
+
+def test_sizes_have_the_name_that_the_file_was_sent_by(client, tmp_path):
+    dicom_image(tmp_path / "cine", np.stack([IMAGE, IMAGE]))
+    cine = (tmp_path / "cine").read_bytes()
+    series_folder(tmp_path / "a")
+    for content, sent, names in (
+        (PNG, "a b.1.PNG", {"a b.1"}),
+        (cine, "1.2.3", {"1.2.3_0001", "1.2.3_0002"}),
+        (cine, "image.DCM", {"image_0001", "image_0002"}),
+    ):
+        rows = post(client(), content, sent).json()["measurements"]
+        assert {row["name"] for row in rows} == names
+    rows = send_folders(client("scan"), [tmp_path / "a"], "/predict").json()["measurements"]
+    assert {row["name"] for row in rows} == {"image"}
 
 
 @pytest.mark.slow  # highdicom takes long to import

@@ -10,6 +10,7 @@ from pathlib import Path
 from transfuse_keras.errors import Failure, InputError
 from transfuse_keras.files import read_table
 from transfuse_keras.inference.choose import choose_file
+from transfuse_keras.inference.inputs import find_inputs
 from transfuse_keras.inference.measurements import MEASUREMENTS
 from transfuse_keras.inference.predict_files import load_members, predict_files, settle
 from transfuse_keras.inference.runtimes import read_memory
@@ -75,10 +76,13 @@ def predict_request(files, predictors, folder, seg):
 
     Returns: the rows of measurements.csv, numbers as numbers.
 
-    Raises: InputError if a file cannot be used.
+    Raises: InputError if a file cannot be used, or there are several images or series.
     """
     given = list((folder / GIVEN).iterdir())
     inputs = given if len(given) == 1 else [folder / GIVEN]
+    found, _ = find_inputs(inputs, settle(files)[0])
+    if len({item.sources for item in found}) > 1:
+        raise InputError("The files are several images or series; send each in its own request.")
     made = folder / MADE
     with collecting() as sentences:
         failed = predict_files(

@@ -22,7 +22,8 @@ class Prediction:
     """What was made of a request.
 
     Attributes:
-        rows: of `measure_masks`.
+        rows: of `measure_masks`; "name" is that of the file as it was sent, without its ending, or
+            GIVEN of a series.
         files: name -> content, of masks and of DICOM SEG, sorted by name.
     """
 
@@ -54,8 +55,12 @@ def predict_uploads(ask, uploads, seg="none"):
     """
     with tempfile.TemporaryDirectory(prefix="transfuse-") as folder:
         folder = Path(folder)
-        with named_as_sent(save_uploads(uploads, folder / GIVEN)):
+        names = save_uploads(uploads, folder / GIVEN)
+        with named_as_sent(names):
             rows = ask(folder, seg)
+        if len(names) == 1:  # the slices of a series have no name in common
+            ((path, sent),) = names.items()
+            rows = [{**row, "name": rename(row["name"], path, sent)} for row in rows]
         made = sorted((folder / MADE).iterdir())
         return Prediction(rows, {path.name: path.read_bytes() for path in made})
 
@@ -74,6 +79,12 @@ def save_uploads(uploads, folder):
             shutil.copyfileobj(upload.file, file)
         names[path] = name
     return names
+
+
+def rename(name, path, sent):
+    """The name of an Input that was read from `path`, as if from a file of the name `sent`."""
+    ending = path.name.removeprefix(GIVEN)
+    return sent[: len(sent) - len(ending)] + name.removeprefix(GIVEN)
 
 
 @contextmanager
