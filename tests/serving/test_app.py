@@ -29,7 +29,7 @@ from transfuse_keras.serving.job import predict_request
 from transfuse_keras.serving.limits import Limits
 from transfuse_keras.serving.serve import find_page, listen
 from transfuse_keras.serving.worker import SPAWN, Busy, TooLong, Worker
-from transfuse_keras.tasks import hip, polyp, prostate
+from transfuse_keras.tasks import Task, hip, polyp, prostate
 
 SIZE = (16, 32)
 IMAGE = np.zeros((*SIZE, 3), "uint8")  # RGB: a pelvis above, femurs below, of which one overlaps it
@@ -42,7 +42,8 @@ BRIGHT = Predictor((128, 128), 2, 2, lambda images: 1 / (1 + np.exp(1.5 - images
 SCAN = replace(prostate, name="scan", channels=1, classes=("dense",), field=(28.8, 28.0), flips="")
 DENSE = Predictor((32, 40), 1, 1, lambda images: 1 / (1 + np.exp(1.5 - images)))
 STUBS = {"hip": (hip, ALL), "polyp": (polyp, RED), "prostate": (prostate, BRIGHT)}
-STUBS |= {"scan": (SCAN, DENSE)}
+DIGITS = Task("digits", classes=("1", "true", "NaN"))
+STUBS |= {"scan": (SCAN, DENSE), "digits": (DIGITS, ALL)}
 
 
 @pytest.fixture
@@ -93,6 +94,15 @@ def test_areas_are_the_number_of_pixels_drawn(client):
     areas = {row["class"]: row["area"] for row in rows}
     assert areas == {name: np.count_nonzero(mask) for name, mask in MASKS.items()}
     assert {row["unit"] for row in rows} == {"px"}
+
+
+def test_classes_called_like_numbers_stay_names(client):
+    answer = post(client("digits"), PNG, "1e3.png")
+    assert answer.status_code == 200, answer.text
+    rows = answer.json()["measurements"]
+    assert [row["class"] for row in rows] == ["1", "true", "NaN"]
+    assert {row["name"] for row in rows} == {"1e3"} and {row["slice"] for row in rows} == {None}
+    assert [row["area"] for row in rows] == [np.count_nonzero(mask) for mask in MASKS.values()]
 
 
 def test_masks_of_several_classes_come_in_an_archive(client):

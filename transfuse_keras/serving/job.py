@@ -11,12 +11,13 @@ from transfuse_keras.errors import Failure, InputError
 from transfuse_keras.files import read_table
 from transfuse_keras.inference.choose import choose_file
 from transfuse_keras.inference.inputs import find_inputs
-from transfuse_keras.inference.measurements import MEASUREMENTS
+from transfuse_keras.inference.measurements import MEASUREMENTS, SIZE_NAMES, WHOLE
 from transfuse_keras.inference.predict_files import load_members, predict_files, settle
 from transfuse_keras.inference.runtimes import read_memory
 from transfuse_keras.runs.processor import prefer_onednn
 from transfuse_keras.versions import describe_missing
 
+NUMBERS = ("slice", *SIZE_NAMES)  # columns
 GIVEN, MADE = "image", "masks"  # folders of a request: what came in, what goes out
 MEMORY = 2**31  # bytes that a request may take beside the model
 
@@ -91,19 +92,17 @@ def predict_request(files, predictors, folder, seg):
     if failed:
         raise InputError(sentences[0])
     rows = [
-        {key: parse_value(x) for key, x in row.items()} for row in read_table(made / MEASUREMENTS)
+        {**row, **{name: parse_number(row[name]) for name in NUMBERS}}
+        for row in read_table(made / MEASUREMENTS)
     ]
     for table in made.glob("*.csv"):  # of sizes and, where the model has a Trust, of what to review
         table.unlink()
     return rows
 
 
-def parse_value(text):
-    """A cell of a table as a number or a name, None where it is empty."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text or None
+def parse_number(text):
+    """A cell of NUMBERS as a number, WHOLE as it is, None where it is empty."""
+    return text if text == WHOLE else json.loads(text or "null")
 
 
 @contextmanager
