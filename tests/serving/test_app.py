@@ -8,6 +8,7 @@ import json
 import tempfile
 import zipfile
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -59,7 +60,7 @@ def client(tmp_path, monkeypatch):
         write_json(make_folder(run) / "config.json", {"schema": 1, "task": asdict(task)})
         if trust:
             write_trust(run, trust)
-        ask = ask or (lambda folder, seg: predict_request([run], [predictor], folder, seg))
+        ask = ask or partial(predict_request, [run], [predictor])
         app = create_app(ask, task, [0.5] * len(task.classes), largest, seconds, page)
         return TestClient(app, raise_server_exceptions=False)
 
@@ -200,6 +201,19 @@ def test_the_seg_of_a_dicom_image_names_it(client):
     )
 
 
+def test_masks_are_answered_where_the_sizes_alone_are_unknown(client, tmp_path):
+    dicom_image(tmp_path / "a.dcm", IMAGE[..., 0], PixelSpacing=[0, 0])
+    content = (tmp_path / "a.dcm").read_bytes()
+    polyp = client("polyp")
+    mask = post(polyp, content, "a.dcm", "/predict?output=mask").content
+    label_map = post(polyp, content, "a.dcm", "/infer/polyp?output=image").content
+    for found in (decode(mask), 255 * decode(label_map)):
+        np.testing.assert_array_equal(found, MASKS["pelvis"])
+    for where in ("/predict", "/infer/polyp"):
+        refused = post(polyp, content, "a.dcm", where)
+        assert refused.status_code == 422 and "PixelSpacing" in refused.json()["detail"]
+
+
 def huge_png():
     """A PNG whose header claims 60000 x 60000 pixels."""
     head = bytearray(PNG)
@@ -270,7 +284,7 @@ def test_a_body_that_is_too_slow_is_refused():
 
 @pytest.mark.parametrize(("error", "code"), [(Busy("full"), 503), (TooLong("slow"), 504)])
 def test_what_the_worker_cannot_do_has_a_status_of_its_own(client, error, code):
-    def ask(folder, seg):
+    def ask(*_):
         raise error
 
     answer = post(client(ask=ask), PNG, "a.png")
@@ -291,7 +305,7 @@ def test_a_file_that_breaks_the_worker_twice_is_refused():
 
     worker = Broken(["model"], 1)
     with pytest.raises(InputError, match="broke"):
-        worker.ask("folder", "none")
+        worker.ask("folder", "none", False)
     assert worker.starts == 3
 
 

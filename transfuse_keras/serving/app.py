@@ -30,7 +30,7 @@ def create_app(ask, task, thresholds, largest, seconds, page=None):
     """The application.
 
     Args:
-        ask: function of a folder and a kind of SEG, see `predict_uploads`.
+        ask: function of a folder, a kind of SEG and whether to measure, see `predict_uploads`.
         task: Task.
         thresholds: one for each class.
         largest: bytes of a request.
@@ -67,7 +67,8 @@ def create_app(ask, task, thresholds, largest, seconds, page=None):
         `json`: areas and diameters of each class. `mask`: the files of `transfuse predict`, in a
         ZIP archive if there are several. `seg`: a DICOM SEG of DICOM images.
         """
-        found = predict_uploads(ask, file, "binary" if output is Output.SEG else "none")
+        seg = "binary" if output is Output.SEG else "none"
+        found = predict_uploads(ask, file, seg, measure=output is Output.JSON)
         if output is Output.JSON:
             return {"task": task.name, "classes": task.classes, "measurements": found.rows}
         if output is Output.SEG:

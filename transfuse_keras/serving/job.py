@@ -23,7 +23,7 @@ MEMORY = 2**31  # bytes that a request may take beside the model
 
 
 def work(models, pipe):
-    """Answer (folder, seg) with what `predict_request` gives, until the other end is closed.
+    """Answer (folder, seg, measure), as of `predict_request`, until the other end is closed.
 
     An answer is ("done", rows), or ("refused", sentence). The first is ("ready", None) or
     ("refused", sentence).
@@ -39,11 +39,11 @@ def work(models, pipe):
     pipe.send(("ready", None))
     while True:
         try:
-            folder, seg = pipe.recv()
+            folder, *options = pipe.recv()
         except EOFError:
             return
         try:
-            answer = "done", predict_request(*loaded, Path(folder), seg)
+            answer = "done", predict_request(*loaded, Path(folder), *options)
         except (InputError, Failure) as error:
             answer = "refused", str(error)
         except MemoryError:
@@ -67,15 +67,15 @@ def limit_memory():
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
-def predict_request(files, predictors, folder, seg):
+def predict_request(files, predictors, folder, seg, measure):
     """Predict what lies in `folder`/GIVEN and write the files of `predict_files` to `folder`/MADE.
 
     Args:
         files, predictors: what `load` gave.
         folder: Path; its GIVEN holds one file, or the DICOM slices of a series.
-        seg: as of `predict_files`.
+        seg, measure: as of `predict_files`.
 
-    Returns: the rows of measurements.csv, numbers as numbers.
+    Returns: the rows of measurements.csv, numbers as numbers; none if not `measure`.
 
     Raises: InputError if a file cannot be used, or there are several images or series.
     """
@@ -87,13 +87,13 @@ def predict_request(files, predictors, folder, seg):
     made = folder / MADE
     with collecting() as sentences:
         failed = predict_files(
-            files, inputs, made, overlays=False, seg=seg, measure=True, predictors=predictors
+            files, inputs, made, overlays=False, seg=seg, measure=measure, predictors=predictors
         )
     if failed:
         raise InputError(sentences[0])
     rows = [
         {**row, **{name: parse_number(row[name]) for name in NUMBERS}}
-        for row in read_table(made / MEASUREMENTS)
+        for row in (read_table(made / MEASUREMENTS) if measure else ())
     ]
     for table in made.glob("*.csv"):  # of sizes and, where the model has a Trust, of what to review
         table.unlink()

@@ -70,7 +70,7 @@ def add_monai_label(app, ask, task):
         if label is not None:
             raise InputError("label: this model takes an image alone.")
         seg = "binary" if output is Result.DICOM_SEG else "none"
-        found = predict_uploads(ask, [file], seg)
+        found = predict_uploads(ask, [file], seg, output in (Result.ALL, Result.JSON))
         if output is Result.DICOM_SEG:
             return Response(found.seg, media_type="application/dicom")
         name, content, hidden = merge_masks(found.masks, task)

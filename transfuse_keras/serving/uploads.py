@@ -22,8 +22,8 @@ class Prediction:
     """What was made of a request.
 
     Attributes:
-        rows: of `measure_masks`; "name" is that of the file as it was sent, without its ending, or
-            GIVEN of a series.
+        rows: of `measure_masks`, if they were wanted; "name" is that of the file as it was sent,
+            without its ending, or GIVEN of a series.
         files: name -> content, of masks and of DICOM SEG, sorted by name.
     """
 
@@ -43,13 +43,14 @@ class Prediction:
         raise InputError("A DICOM SEG is made of DICOM images only.")
 
 
-def predict_uploads(ask, uploads, seg="none"):
+def predict_uploads(ask, uploads, seg="none", measure=False):
     """A Prediction of uploaded files.
 
     Args:
-        ask: function of a folder and `seg`, such as `Worker.ask`.
+        ask: function of a folder, `seg` and `measure`, such as `Worker.ask`.
         uploads: list of UploadFile: one file, or the DICOM slices of a series.
         seg: "binary", or "none" for no DICOM SEG.
+        measure: whether sizes are wanted: a file that tells damaged ones is refused then.
 
     Raises: InputError if a file cannot be used; the sentence has the name that its sender gave it.
     """
@@ -57,7 +58,7 @@ def predict_uploads(ask, uploads, seg="none"):
         folder = Path(folder)
         names = save_uploads(uploads, folder / GIVEN)
         with named_as_sent(names):
-            rows = ask(folder, seg)
+            rows = ask(folder, seg, measure)
         if len(names) == 1:  # the slices of a series have no name in common
             ((path, sent),) = names.items()
             rows = [{**row, "name": rename(row["name"], path, sent)} for row in rows]

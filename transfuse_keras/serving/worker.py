@@ -57,7 +57,7 @@ class Worker:
         self.process.join()
         self.pipe.close()
 
-    def ask(self, folder, seg):
+    def ask(self, folder, seg, measure):
         """What `predict_request` gives for a folder. Threads may ask together; one waits for
         another.
 
@@ -67,14 +67,14 @@ class Worker:
             raise Busy(f"{MOST_WAITING} requests are waiting; try again later.")
         try:
             with self.lock:
-                return self.ask_alone(folder, seg)
+                return self.ask_alone(folder, seg, measure)
         finally:
             self.places.release()
 
-    def ask_alone(self, folder, seg):
+    def ask_alone(self, folder, *options):
         for _ in range(2):  # a process may also be ended from outside, by a system short of memory
             try:
-                self.pipe.send((str(folder), seg))
+                self.pipe.send((str(folder), *options))
                 if self.pipe.poll(self.seconds):
                     kind, content = self.pipe.recv()
                     break
