@@ -5,6 +5,7 @@ import email
 import gzip
 import io
 import json
+import socket
 import tempfile
 import zipfile
 from dataclasses import asdict, replace
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import cv2
+import httpx
 import nibabel
 import numpy as np
 import pydicom
@@ -28,7 +30,7 @@ from transfuse_keras.runs.trust import Trust, write_trust
 from transfuse_keras.serving.app import create_app
 from transfuse_keras.serving.job import predict_request
 from transfuse_keras.serving.limits import Limits
-from transfuse_keras.serving.serve import find_page, listen
+from transfuse_keras.serving.serve import describe_address, find_page, listen
 from transfuse_keras.serving.worker import SPAWN, Busy, TooLong, Worker
 from transfuse_keras.tasks import Task, hip, polyp, prostate
 
@@ -201,6 +203,16 @@ def test_the_seg_of_a_dicom_image_names_it(client):
     )
 
 
+@pytest.mark.slow  # highdicom takes long to import
+def test_a_seg_that_cannot_be_made_is_told_without_an_option_of_the_command_line(client, tmp_path):
+    dicom = dicom_image(tmp_path / "a.dcm", IMAGE[..., 0])
+    del dicom.StudyInstanceUID
+    dicom.save_as(tmp_path / "a.dcm")
+    content = (tmp_path / "a.dcm").read_bytes()
+    said = post(client(), content, "a.dcm", "/predict?output=seg").json()["detail"]
+    assert said.startswith("a.dcm") and "masks" in said and "--" not in said
+
+
 def test_masks_are_answered_where_the_sizes_alone_are_unknown(client, tmp_path):
     dicom_image(tmp_path / "a.dcm", IMAGE[..., 0], PixelSpacing=[0, 0])
     content = (tmp_path / "a.dcm").read_bytes()
@@ -250,11 +262,19 @@ def test_a_seg_of_a_picture_is_refused(client):
 
 @pytest.mark.parametrize(
     ("request_", "word"),
-    [({"files": {"image": ("a.png", PNG)}}, "file"), ({"json": {"file": 3}}, "file"), ({}, "file")],
+    [
+        ({"files": {"image": ("a.png", PNG)}}, "file: "),
+        ({"json": {"file": 3}}, "file: "),
+        ({"data": {"file": "hello"}}, "file: "),
+        ({}, "file: "),
+        ({"files": {"file": ("a.png", PNG)}, "params": {"output": "x"}}, "output: "),
+    ],
 )
 def test_a_request_of_another_form_is_refused(client, request_, word):
     answer = client().post("/predict", **request_)
-    assert answer.status_code == 422 and answer.json()["detail"].startswith(word)
+    said = answer.json()["detail"]
+    assert answer.status_code == 422 and said.startswith(word)
+    assert "<class" not in said and (word != "file: " or "-F file=@" in said)
 
 
 def test_a_body_that_is_too_large_is_refused_by_what_it_claims_and_by_what_it_is(client):
@@ -330,6 +350,18 @@ def test_a_port_that_is_taken_is_named():
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"--port {port}"):
             listen("127.0.0.1", port)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_an_address_of_ipv6_is_listened_at():
+    try:
+        listening = listen("::1", 0)
+    except InputError as error:
+        pytest.skip(str(error))
+    with listening:
+        url = httpx.URL(describe_address(listening))
+        with socket.create_connection((url.host, url.port), timeout=5):
+            assert url.host == "::1"
 
 
 def test_monai_label_gets_a_form_with_a_label_map(client):

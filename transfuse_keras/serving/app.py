@@ -97,4 +97,8 @@ def answer_error(request, error):
 def answer_invalid(request, error):
     """A sentence in place of FastAPI's list."""
     first = error.errors()[0]
-    return JSONResponse({"detail": f"{first['loc'][-1]}: {first['msg']}."}, 422)
+    name = next(x for x in first["loc"][1:] if isinstance(x, str))  # a file of several has a number
+    said = (
+        "send a form with it, as curl -F file=@image.png does" if name == "file" else first["msg"]
+    )
+    return JSONResponse({"detail": f"{name}: {said}."}, 422)

@@ -56,7 +56,7 @@ def serve(models, host, port, megabytes, seconds):
                 limit_concurrency=MOST_CONNECTIONS,
                 timeout_graceful_shutdown=5,
             )
-            where = "http://{}:{}".format(*sockets[0].getsockname())
+            where = describe_address(sockets[0])
             told = f"described at {where}/docs"
             told += f", with a page to try at {where}/page/" if page else ""
             log.info(f"Serving {task.name} at {where}, {told}; Ctrl-C stops it.")
@@ -67,10 +67,17 @@ def serve(models, host, port, megabytes, seconds):
 
 def listen(host, port):
     """A socket that listens at an address; InputError if that cannot be."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port))
+        return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        raise InputError(f"--port {port}: cannot listen there on {host} ({error}).") from error
+        raise InputError(f"--host {host} --port {port}: cannot listen there ({error}).") from error
+
+
+def describe_address(listening):
+    """The URL of a socket that listens."""
+    host, port, *_ = listening.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def find_page(model, task, folder):

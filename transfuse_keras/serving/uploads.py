@@ -15,6 +15,7 @@ from transfuse_keras.serving.job import GIVEN, MADE
 # .hdr, .mhd and .nhdr name further files, and .mha and .nrrd may: these would be the server's
 ACCEPTED_VOLUMES = (".nii.gz", ".nii")
 REFUSED = tuple(set(VOLUMES) - set(ACCEPTED_VOLUMES))
+OF_REQUESTS = "give --seg none", "ask for the masks alone"  # the remedy of `predict`, and ours
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ def rename(name, path, sent):
 
 @contextmanager
 def named_as_sent(names):
-    """Within this context an InputError names files as their sender did."""
+    """Within this context an InputError names files as their sender did, and no option of the
+    command line."""
     try:
         yield
     except InputError as error:
@@ -99,6 +101,7 @@ def named_as_sent(names):
             sentence = sentence.replace(str(path), name)
         for folder in {path.parent for path in names}:
             sentence = sentence.replace(str(folder), "The files")
+        sentence = sentence.replace(*OF_REQUESTS)
         raise InputError(sentence) from error
 
 
