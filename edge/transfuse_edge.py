@@ -12,6 +12,7 @@ a CMYK JPEG, an animated PNG, a BMP of 16 bits, DICOM, and every other kind of f
 import argparse
 import json
 import os
+import re
 import struct
 import sys
 import time
@@ -343,7 +344,7 @@ def segment_files(segmenter, paths, out, overlays=True):
     out, paths, failures = Path(out), [Path(path) for path in paths], 0
     label_map = segmenter.exclusive and len(segmenter.classes) > 1
     single = label_map or len(segmenter.classes) == 1
-    endings = [""] if single else [f"_{name.replace('/', '_')}" for name in segmenter.classes]
+    endings = [""] if single else [f"_{portable(name)}" for name in segmenter.classes]
     endings += ["_overlay"] if overlays else []
     refuse_clashes(paths, out, endings)
     for path in paths:
@@ -369,8 +370,16 @@ def segment_files(segmenter, paths, out, overlays=True):
     return failures
 
 
+def portable(name):
+    """A name as part of the name of a file on every system: Windows allows no < > : " | ? *."""
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name)
+
+
 def refuse_clashes(paths, out, endings):
     """Raise InputError if an image is missing, or a file would be written twice or over one."""
+    double = {x for x in endings if endings.count(x) > 1}
+    if double:
+        raise InputError(f"Two classes would both be written as NAME{min(double)}.png; rename one.")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is not a folder; give --out another name.")
     taken = {path.resolve() for path in paths}

@@ -22,8 +22,11 @@ from transfuse_keras.data import readers
 from transfuse_keras.data.pictures import overlay
 from transfuse_keras.data.resize import resize_image
 from transfuse_keras.export.formats import export_litert
+from transfuse_keras.files import portable
 from transfuse_keras.inference import predict_files as predicting
+from transfuse_keras.inference.inputs import Input
 from transfuse_keras.inference.masks import MARGIN, to_masks
+from transfuse_keras.inference.outputs import output_names
 from transfuse_keras.inference.predictor import load_predictor
 from transfuse_keras.tasks import hip
 
@@ -393,6 +396,18 @@ def test_files_are_named_and_encoded_as_predict_does(
     assert edge.main([*command, "--no-overlay", "--threads", "2"]) == 0
 
 
+def test_a_class_is_part_of_the_name_of_a_file_as_in_predict(exported, tmp_path):
+    every = "".join(map(chr, range(1, 256)))
+    assert edge.portable(every) == portable(every)
+    save(tmp_path / "a.png", picture(SIZE))
+    path, out = exported([0.5] * 2), tmp_path / "out"
+    command = [str(path), str(tmp_path / "a.png"), "--no-overlay", "--out", str(out)]
+    describe(path, classes := ("L:4", "b?"), [0.5] * 2)
+    assert edge.main(command) == 0
+    task = replace(hip, classes=classes, mirror_pairs=())
+    assert set(contents(out)) == set(output_names(Input("a", ()), task, overlays=False))
+
+
 def test_without_overlay_only_masks_are_written(exported, tmp_path):
     save(tmp_path / "a.png", picture(SIZE))
     command = [exported([0.5]), tmp_path / "a.png", "--out", tmp_path / "out", "--no-overlay"]
@@ -426,6 +441,11 @@ def another_class(folder):
     describe(folder / "model.tflite", ["a", "b"], [0.5, 0.5])
 
 
+def classes_of_one_name(folder):
+    export_convolution(3, 2, folder / "model.tflite")
+    describe(folder / "model.tflite", ["a?", "a:"], [0.5, 0.5])
+
+
 def volumes(folder):
     describe(folder / "model.tflite", ["a"], [0.5], values="z-scored by volume and channel")
 
@@ -440,6 +460,7 @@ def volumes(folder):
         (damage("model.tflite.json", b"[1]"), [], "model.tflite.json: damaged ("),
         (damage("model.tflite.json", b'{"classes": 1}'), [], "model.tflite.json: damaged ("),
         (another_class, [], "(not of the classes"),
+        (classes_of_one_name, [], "NAME_a_.png"),
         (volumes, [], "slices of volumes"),
         (None, ["absent.png"], "absent.png: no such file"),
         (None, ["--out", "in/a.png"], "in/a.png: is not a folder"),
