@@ -201,13 +201,18 @@ def pictures(tmp_path_factory):
     save_interlaced(folder / "interlaced.png", colours(43, 61))
     save("grey.jpg", grey)
     save("photo.jpg", colours(90, 120), quality=92)
-    turned = Image.Exif()
-    turned[274] = 6
-    save("turned.jpg", colours(90, 120)[..., 0], exif=turned)
+    save("turned.jpg", colours(90, 120)[..., 0], exif=exif_turned(6))
     save("lossless.webp", colours(70, 90), lossless=True)
+    save("upright.webp", colours(70, 90), lossless=True, exif=exif_turned(1))
     save("lossy.webp", colours(70, 90))
     save_dicom(folder, grey)
     return folder
+
+
+def exif_turned(orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    return exif.tobytes()
 
 
 def save_dicom(folder, grey):
@@ -414,7 +419,11 @@ def test_a_file_that_is_no_picture_is_answered_in_a_sentence(opened, pictures, t
     write_dicom(tmp_path / "flat.dcm", values, **window, RescaleSlope=0, RescaleIntercept=0)
     whole_dicom = (pictures / "window.dcm").read_bytes()
     (tmp_path / "short.dcm").write_bytes(whole_dicom[: len(whole_dicom) * 2 // 3])
-    for name in (*files, "print.jpg", *(path.name for path in tmp_path.glob("*.dcm"))):
+    turned = {"turned.webp": b"", "turned-as-in-jpeg.webp": b"Exif\0\0"}
+    for name, begin in turned.items():
+        Image.fromarray(picture(1)).save(tmp_path / name, exif=begin + exif_turned(6))
+    dicoms = [path.name for path in tmp_path.glob("*.dcm")]
+    for name in (*files, "print.jpg", *turned, *dicoms):
         said = segment(page, tmp_path / name)
         assert re.fullmatch(rf"{name} cannot be read: [^.]+\.", said), said
         assert page.locator("#result").is_hidden()

@@ -1,7 +1,7 @@
 // A picture file as pixels: {width, height, channels, pixels}, equal to those that the package reads.
 
 import {isDicom, readDicom} from "./dicom.js";
-import {isPng, readPng} from "./png.js";
+import {isPng, readPng, refuseTurned} from "./png.js";
 
 const text = (bytes, from, to) => String.fromCharCode(...bytes.subarray(from, to));
 
@@ -18,6 +18,8 @@ export async function readPicture(file) {
   if (!whole) throw new Error("it ends too early"); // a browser would show what there is
   if (jpeg && samplesOf(bytes) === 4) throw new Error("it is made for print (CMYK); save it as RGB");
   if (!jpeg && text(bytes, 12, 16) === "VP8X" && bytes[20] & 2) throw new Error("it is an animation");
+  const exif = jpeg ? null : exifOfWebp(bytes);
+  if (exif) refuseTurned(exif); // the package turns it, not every browser does
   return decode(file);
 }
 
@@ -30,6 +32,17 @@ function last(bytes, marker) {
 }
 
 const riffLength = (bytes) => 8 + new DataView(bytes.buffer, bytes.byteOffset).getUint32(4, true);
+
+/** The EXIF data of a WebP file, which some software begins as in a JPEG; null without. */
+function exifOfWebp(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  for (let at = 12, length; at + 8 <= bytes.length; at += 8 + length + (length & 1)) {
+    length = view.getUint32(at + 4, true);
+    const from = at + (text(bytes, at + 8, at + 12) === "Exif" ? 14 : 8);
+    if (text(bytes, at, at + 4) === "EXIF") return bytes.subarray(from, at + 8 + length);
+  }
+  return null;
+}
 
 /** The number of samples of a pixel of a JPEG, by its start of frame. */
 function samplesOf(bytes) {

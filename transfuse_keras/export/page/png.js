@@ -66,7 +66,7 @@ function readChunks(bytes) {
     if (kind === "PLTE") found.palette = body;
     if (kind === "IDAT") parts.push(body);
     if (kind === "acTL") throw new Error("it is an animation");
-    if (kind === "eXIf" && isTurned(body)) throw new Error("it says that it is to be turned; save it upright");
+    if (kind === "eXIf") refuseTurned(body);
     if (kind === "IEND") break;
     at = end + 4;
   }
@@ -74,7 +74,11 @@ function readChunks(bytes) {
   return {...found, data: new Blob(parts)};
 }
 
-/** Whether EXIF data has an Orientation other than 1. */
+/** Raises an Error if EXIF data has an Orientation other than 1. */
+export function refuseTurned(exif) {
+  if (isTurned(exif)) throw new Error("it says that it is to be turned; save it upright");
+}
+
 function isTurned(exif) {
   const view = new DataView(exif.buffer, exif.byteOffset, exif.byteLength);
   const little = exif[0] === 0x49;
