@@ -374,6 +374,35 @@ def test_a_dicom_series_is_one_volume_and_its_slices_are_images(run_folder, tmp_
     assert len(names(tmp_path / "slices")) == 2 * len(values)
 
 
+def test_of_several_series_in_a_folder_it_is_told_which_is_which(
+    run_folder, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level("INFO")
+    uids, study = {}, tmp_path / "study"
+    study.mkdir()
+    for part in "abc":
+        series_folder(tmp_path / part, count=3)
+        for k, path in enumerate(sorted((tmp_path / part).iterdir())):
+            dicom = pydicom.dcmread(path)
+            dicom.SeriesDescription = f"T2 {part}"
+            if part == "c":  # a localizer
+                dicom.ImageOrientationPatient = np.roll(np.eye(3), k, axis=0)[:2].ravel().tolist()
+            dicom.save_as(study / f"{part}{path.name}")
+        uids[dicom.SeriesInstanceUID] = f"(T2 {part}), 3 slices"
+    one = replace(prostate, channels=1, classes=("bright",))
+    monkeypatch.setitem(STUBS, "prostate", (one, Predictor((64, 64), 1, 1, tissue)))
+    run, out = run_folder("prostate"), tmp_path / "out"
+    assert predict_files(run, [study], out, overlays=False, seg="none") == 1
+    names_of = {uid: f"study_{i}" for i, uid in enumerate(sorted(uids), 1)}
+    (told,) = [x.getMessage() for x in caplog.records if "several series" in x.getMessage()]
+    for uid, name in names_of.items():
+        assert f"{name} is {uid} {uids[uid]}" in told
+    (localizer,) = [names_of[uid] for uid, about in uids.items() if "T2 c" in about]
+    (error,) = [x.getMessage() for x in caplog.records if x.levelname == "ERROR"]
+    assert error.startswith(f"{localizer}: ") and "orientation" in error
+    assert names(out) == {f"{name}.nii.gz" for name in names_of.values()} - {f"{localizer}.nii.gz"}
+
+
 def test_a_file_for_each_channel(run_folder, tmp_path, caplog):
     labels = np.zeros((60, 50, 5), "uint8")
     labels[10:40, 10:25, 1:4], labels[20:50, 30:45, 2] = 1, 2

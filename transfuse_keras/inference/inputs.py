@@ -1,12 +1,15 @@
 """What is to be predicted: the images, frames and volumes that files, folders and patterns hold."""
 
 import glob
+import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 from transfuse_keras.data.kinds import IMAGES, is_dicom, is_volume, strip_suffix
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, quantity
+
+log = logging.getLogger(__name__)
 
 FILES_NAMED = 5  # names in a sentence
 # the other half of a volume of two files
@@ -139,14 +142,26 @@ def find_volumes(paths, task, passed):
     series, without = find_series([path for path in paths if not is_volume(path)])
     passed += without
     names = defaultdict(list)
-    for slices in series.values():
-        names[slices[0].resolve().parent.name].append(slices)
+    for uid, slices in series.items():
+        names[slices[0].resolve().parent.name].append((uid, slices))
     for name, parts in names.items():
         if len(parts) == 1:
-            found.append(Input(name, (parts[0],)))
-        else:
-            found += [Input(f"{name}_{i}", (part,)) for i, part in enumerate(parts, 1)]
+            found.append(Input(name, (parts[0][1],)))
+            continue
+        several = {f"{name}_{i}": part for i, part in enumerate(parts, 1)}
+        told = [describe_series(own, *part) for own, part in several.items()]
+        log.info(f"{name}: several series: {'; '.join(told)}.")
+        found += [Input(own, (slices,)) for own, (_, slices) in several.items()]
     return found
+
+
+def describe_series(name, uid, slices):
+    """Which series the Input of a name is, and where its slices lie."""
+    from transfuse_keras.data.dicom import open_image
+
+    about = open_image(slices[0]).get("SeriesDescription")
+    about = f" ({about})" if about else ""
+    return f"{name} is {uid}{about}, {quantity(len(slices), 'slice')} in {slices[0].parent}"
 
 
 def find_cases(paths, task, passed):

@@ -325,7 +325,12 @@ def read_input(item, task):
     if task.field is not None:
         from transfuse_keras.data.volumes import read_slices
 
-        return read_slices(item.sources, task.channels)
+        try:
+            return read_slices(item.sources, task.channels)
+        except InputError as error:
+            if item.name in str(error):
+                raise
+            raise InputError(f"{item.name}: {error}") from error  # of several series in a folder
     (path,) = item.sources
     if item.frame is not None:
         from transfuse_keras.data.dicom import read_dicom
