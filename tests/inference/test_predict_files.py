@@ -18,6 +18,7 @@ from transfuse_keras.data.volumes import read_slices
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import read_json, write_json
 from transfuse_keras.inference import predict_files as module
+from transfuse_keras.inference.inputs import find_inputs
 from transfuse_keras.inference.predict_files import predict_files
 from transfuse_keras.inference.predictor import Predictor
 from transfuse_keras.metrics import dice
@@ -331,6 +332,31 @@ def test_what_is_passed_over_is_told(run_folder, tmp_path, caplog):
     assert names(out) == {"a.png"}
     for words in (("b.webm", "notes.txt"), ("test-SR.dcm", "SR"), ("DICOMDIR", "DICOMDIR")):
         assert any(all(word in line for word in words) for line in caplog.messages)
+
+
+def test_images_in_subfolders_are_told_and_read_by_a_pattern(run_folder, tmp_path, caplog):
+    run, folder = run_folder("polyp"), tmp_path / "in"
+    save(folder / "deep" / "er" / "b.png", blocks())
+    with pytest.raises(InputError, match="subfolders"):
+        predict_files(run, [folder], tmp_path / "none", overlays=False)
+    save(folder / "a.png", blocks())
+    assert predict_files(run, [folder], tmp_path / "one", overlays=False) == 0
+    assert names(tmp_path / "one") == {"a.png"}
+    (said,) = [x.getMessage() for x in caplog.records if x.levelname == "WARNING"]
+    assert str(folder / "deep" / "er" / "b.png") in said
+    (pattern,) = re.findall("'(.+)'", said)
+    assert predict_files(run, [pattern], tmp_path / "both", overlays=False) == 0
+    assert names(tmp_path / "both") == {"a.png", "b.png"}
+
+
+@pytest.mark.parametrize(("place", "warned"), [("a", False), ("a/b", True)])
+def test_series_one_folder_below_are_read_and_deeper_ones_are_told(place, warned, tmp_path, caplog):
+    series_folder(tmp_path / "in" / place, count=2)
+    volume = nibabel.Nifti1Image(np.zeros((4, 4, 2)), np.eye(4))
+    nibabel.save(volume, tmp_path / "in" / "c.nii.gz")
+    found, passed = find_inputs([tmp_path / "in"], replace(prostate, channels=1))
+    assert {x.name for x in found} == ({"c"} if warned else {"a", "c"}) and not passed
+    assert ("subfolders" in caplog.text) == warned
 
 
 def test_a_link_that_leads_nowhere_is_told(run_folder, tmp_path, caplog):

@@ -60,8 +60,13 @@ def find_inputs(inputs, task):
                 else map(Path, glob.glob(str(given), recursive=True))
             )
             files, others = sort_out(found, task)
+        unread = find_unread(path, files, task)
+        told = f"{given}: {kind} in subfolders are not read, such as {unread}; "
+        told += f"'{path / '**' / '*'}' as --input reads them, too."
         if not files:
-            raise InputError(f"{given}: no such file, or no {kind} there.")
+            raise InputError(told if unread else f"{given}: no such file, or no {kind} there.")
+        if unread:
+            log.warning(told)
         if others:
             passed.append(describe_passed(given, others, kind))
         chosen.update({locate(file): file for file in files})
@@ -90,10 +95,22 @@ def sort_out(paths, task):
         halves = HALVES.get(path.suffix.lower(), ())
         if any(path.with_suffix(suffix).is_file() for suffix in halves):
             continue
-        known = is_dicom(path) or path.suffix.lower() in IMAGES
-        wanted = not is_other_kind(path, task) and (known or task.field is not None)
-        (files if wanted else others).append(path)
+        (files if is_wanted(path, task) else others).append(path)
     return files, others
+
+
+def is_wanted(path, task):
+    """Whether a file in a folder is of the task's kind."""
+    known = is_dicom(path) or path.suffix.lower() in IMAGES
+    return not is_other_kind(path, task) and (known or task.field is not None)
+
+
+def find_unread(folder, files, task):
+    """A file of the task's kind in a folder below `folder` that is not among `files`, or None."""
+    read = set(files)
+    below = (path for path in folder.rglob("*") if path.parent != folder and path not in read)
+    seen = (path for path in below if not path.name.startswith(".") and path.is_file())
+    return next((path for path in seen if is_wanted(path, task)), None)
 
 
 def describe_passed(given, others, kind):
