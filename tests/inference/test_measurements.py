@@ -10,6 +10,7 @@ from inference.test_dicom_seg import SCAN, colours, levels, run_folder, thirds, 
 
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import read_table
+from transfuse_keras.inference.measurements import find_scale
 from transfuse_keras.inference.predict_files import predict_files
 from transfuse_keras.tasks import hip
 
@@ -161,3 +162,22 @@ def test_without_a_seg_there_is_no_report(run_folder, tmp_path):
     for name, seg in (("a.png", None), ("b.dcm", "none")):
         with pytest.raises(InputError, match="SR"):
             predict_files(run, [tmp_path / name], tmp_path / "out", seg=seg, sr=True)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "scale"),
+    [
+        ({"ImagerPixelSpacing": [0.5, 0.25]}, "ImagerPixelSpacing"),
+        ({"ImagerPixelSpacing": ["0.50", "0.250"]}, "ImagerPixelSpacing"),
+        ({"ImagerPixelSpacing": [0.6, 0.3]}, "PixelSpacing"),
+        ({"ImagerPixelSpacing": 0.5}, "PixelSpacing"),
+        (
+            {"ImagerPixelSpacing": [0.5, 0.25], "PixelSpacingCalibrationType": "GEOMETRY"},
+            "PixelSpacing",
+        ),
+    ],
+)
+def test_a_spacing_equal_to_that_at_the_detector_was_not_corrected(attributes, scale, tmp_path):
+    path = tmp_path / "a.dcm"
+    dicom_image(path, block(9, 20)[..., 0], PixelSpacing=[0.5, 0.25], **attributes)
+    assert find_scale(pydicom.dcmread(path), path) == (scale, (0.5, 0.25))

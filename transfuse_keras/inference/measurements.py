@@ -55,7 +55,8 @@ def find_scale(header, path):
     """Where the size of a pixel is from, and the size, (row, column) in mm; ("none", None) where
     a DICOM header does not tell it. InputError if it is damaged.
 
-    ImagerPixelSpacing is that at the detector, where all is larger than in the patient.
+    ImagerPixelSpacing is that at the detector, where all is larger than in the patient. By PS3.3
+    10.7.1.1 a PixelSpacing that equals it was not corrected for that.
     """
     with reading():
         for name in ("PixelSpacing", "ImagerPixelSpacing"):
@@ -67,5 +68,8 @@ def find_scale(header, path):
                 row = column = 0
             if not (0 < row < float("inf") and 0 < column < float("inf")):
                 raise InputError(f"{path}: its {name} is damaged, so its sizes are unknown.")
+            corrected = header.get("PixelSpacingCalibrationType")
+            if header.get("ImagerPixelSpacing") == [row, column] and not corrected:
+                name = "ImagerPixelSpacing"
             return name, (row, column)
     return "none", None
