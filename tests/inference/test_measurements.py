@@ -181,3 +181,16 @@ def test_a_spacing_equal_to_that_at_the_detector_was_not_corrected(attributes, s
     path = tmp_path / "a.dcm"
     dicom_image(path, block(9, 20)[..., 0], PixelSpacing=[0.5, 0.25], **attributes)
     assert find_scale(pydicom.dcmread(path), path) == (scale, (0.5, 0.25))
+
+
+def test_pixels_that_are_not_square_are_not_measured_without_their_size(tmp_path):
+    path, size = tmp_path / "a.dcm", {"PixelSpacing": [0.5, 0.25]}
+    for attributes, told in (({}, ("none", None)), (size, ("PixelSpacing", (0.5, 0.25)))):
+        dicom_image(path, block(9, 20)[..., 0], PixelAspectRatio=[7, 7], **attributes)
+        assert find_scale(pydicom.dcmread(path), path) == told
+    dicom_image(path, block(9, 20)[..., 0], PixelAspectRatio=[2, 1], **size)
+    assert find_scale(pydicom.dcmread(path), path) == told
+    for ratio in ([2, 1], 2):
+        dicom_image(path, block(9, 20)[..., 0], PixelAspectRatio=ratio)
+        with pytest.raises(InputError, match="a.dcm: .*PixelAspectRatio"):
+            find_scale(pydicom.dcmread(path), path)

@@ -25,7 +25,8 @@ def measure_masks(item, masks, spacing, task):
     pixel is from. An image has a row for each class; a volume has one, too, and one for each slice
     that shows the class.
 
-    Raises: InputError if the size of a pixel in a DICOM file is damaged.
+    Raises: InputError if the size of a pixel in a DICOM file is damaged, or not told where pixels
+    are not square.
     """
     scale, pixel = ("header", spacing[1:]) if task.field is not None else read_scale(item.files[0])
     rows = []
@@ -72,4 +73,19 @@ def find_scale(header, path):
             if header.get("ImagerPixelSpacing") == [row, column] and not corrected:
                 name = "ImagerPixelSpacing"
             return name, (row, column)
+        if not has_square_pixels(header):
+            raise InputError(
+                f"{path}: its pixels are not square by its PixelAspectRatio, and it tells no "
+                "PixelSpacing, so its sizes are unknown."
+            )
     return "none", None
+
+
+def has_square_pixels(header):
+    """Whether the pixels are square; PS3.3 C.7.6.3 asks for PixelAspectRatio only where they are
+    not and where their size is not told."""
+    try:
+        vertical, horizontal = map(float, header.get("PixelAspectRatio") or (1, 1))
+    except (TypeError, ValueError):  # damaged
+        return False
+    return vertical == horizontal
