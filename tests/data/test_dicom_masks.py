@@ -1,10 +1,15 @@
-"""DICOM SEG, written by highdicom, as masks of a data set."""
+"""DICOM SEG, written by highdicom and dcmqi, as masks of a data set."""
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK
 from data.files import dicom_image, series_folder
 from highdicom import UID, AlgorithmIdentificationSequence
 from highdicom.seg import Segmentation, SegmentDescription
@@ -129,6 +134,72 @@ def test_slices_are_matched_by_reference_and_not_by_order(tmp_path):
     # seen from below, x runs to the right of the patient and y to the front: both are turned
     np.testing.assert_array_equal(masks, values[:, ::-1, ::-1])
     assert np.corrcoef(image.ravel(), (masks.max(-1) > 0).ravel())[0, 1] > 0.3
+
+
+@pytest.mark.parametrize("flips", [(False, False), (True, False), (True, True)])
+def test_a_seg_that_dcmqi_flips_is_read_as_it_lies_in_space(flips, tmp_path):
+    series_folder(tmp_path / "scan")
+    needed = dict.fromkeys(("PatientName", "StudyDate", "StudyTime", "StudyID"), "")
+    for path in (tmp_path / "scan").iterdir():
+        image = pydicom.dcmread(path)
+        for name, value in needed.items():
+            setattr(image, name, value)
+        image.save_as(path)
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path / "scan")))
+    mask = SimpleITK.Flip(
+        SimpleITK.Cast(reader.Execute() > 100, SimpleITK.sitkUInt8), (*flips, False)
+    )
+    SimpleITK.WriteImage(mask, str(tmp_path / "mask.nrrd"))
+    term = {"CodingSchemeDesignator": "SCT", "CodeValue": "85756007", "CodeMeaning": "Tissue"}
+    segment = {"labelID": 1, "SegmentLabel": "dense", "SegmentAlgorithmType": "MANUAL"}
+    segment |= {f"SegmentedProperty{x}CodeSequence": term for x in ("Category", "Type")}
+    (tmp_path / "meta.json").write_text(json.dumps({"segmentAttributes": [[segment]]}))
+    command = [Path(sys.executable).with_name("itkimage2segimage"), "--inputDICOMDirectory", "scan"]
+    command += ["--inputImageList", "mask.nrrd", "--inputMetadata", "meta.json"]
+    subprocess.run([*command, "--outputDICOM", "seg.dcm"], cwd=tmp_path, check=True)
+    (sample,) = find_samples(replace(SCAN, classes=("dense",)), tmp_path).samples
+    image, masks = sample.read()
+    np.testing.assert_array_equal(masks[..., 0], image[..., 0] > 1)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "position", "problem"),
+    [
+        ([1, 0, 0, 0, 1, 0], [10, 20, 0], ""),
+        ([0, 1, 0, 1, 0, 0], [10, 20, 0], ""),  # rows and columns exchanged
+        ([0, -1, 0, 1, 0, 0], [10, 35, 0], ""),
+        ([1, 0, 0, 0, 1, 0], [11.5, 20, 0], "lies on other pixels"),
+        ([1, 0, 0, 0, 0.8, 0.6], [10, 20, 0], "lies on other pixels"),
+        ([1, 0, 0, 0, 0, 1], [10, 20, 0], "lies across"),
+    ],
+)
+def test_a_frame_is_turned_onto_its_image_or_refused(orientation, position, problem, tmp_path):
+    place = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [10, 20, 0]}
+    place |= {"PixelSpacing": [1.5, 1.5], "SliceThickness": 1, "FrameOfReferenceUID": UID()}
+    image = dicom_image(tmp_path / "a.dcm", np.zeros((11, 11), "uint8"), **place)
+    values = np.arange(121).reshape(1, 11, 11, 1) % 7 == 0
+    seg = write_seg(tmp_path / "s.dcm", [image], values, ("femur",))
+    (shared,), (own,) = seg.SharedFunctionalGroupsSequence, seg.PerFrameFunctionalGroupsSequence
+    shared.PlaneOrientationSequence[0].ImageOrientationPatient = orientation
+    own.PlanePositionSequence[0].ImagePositionPatient = position
+    seg.save_as(tmp_path / "s.dcm")
+    listing = find_samples(replace(KNEE, classes=("femur",)), tmp_path)
+    if problem:
+        assert problem in listing.errors[0] and "s.dcm" in listing.errors[0]
+        return
+    (sample,) = listing.samples
+    # what SimpleITK finds at each place in space
+    stored = SimpleITK.GetImageFromArray(values[..., 0].astype("uint8"))
+    stored.SetSpacing((1.5, 1.5, 1))
+    axes = np.reshape(orientation, (2, 3)).astype("float64")
+    stored.SetDirection(np.stack([*axes, np.cross(*axes)], 1).ravel())
+    stored.SetOrigin(position)
+    grid = SimpleITK.Image((11, 11, 1), SimpleITK.sitkUInt8)
+    grid.SetSpacing((1.5, 1.5, 1))
+    grid.SetOrigin((10, 20, 0))
+    wanted = SimpleITK.Resample(stored, grid, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor)
+    np.testing.assert_array_equal(sample.read()[1][..., 0], SimpleITK.GetArrayFromImage(wanted)[0])
 
 
 def test_frames_of_a_cine(tmp_path):

@@ -24,6 +24,10 @@ SEGMENTATIONS = {SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7"}  # the sec
 # pixels, 8192 x 8192, twice those of the largest radiographs: while they are windowed each takes
 # dozens of bytes
 LARGEST_FRAME = 2**26
+FRAME_GROUPS = (
+    *("FrameVOILUTSequence", "PixelValueTransformationSequence"),
+    *("PixelMeasuresSequence", "PlaneOrientationSequence", "PlanePositionSequence"),
+)
 LARGEST_INFLATED = 2**28  # bytes that a deflated file may unpack to
 
 
@@ -149,12 +153,12 @@ def read_unwindowed(path):
 
 
 def frame_attributes(header, frame):
-    """Window and rescaling of a frame, which enhanced images keep in functional groups."""
+    """Window, rescaling and place of a frame, which enhanced images keep in functional groups."""
     found = pydicom.Dataset()
     groups = [header.get(f"{name}FunctionalGroupsSequence") for name in ("Shared", "PerFrame")]
     shared, per_frame = groups[0] or [], groups[1] or []
     for group in (*shared[:1], *per_frame[frame : frame + 1]):
-        for name in ("FrameVOILUTSequence", "PixelValueTransformationSequence"):
+        for name in FRAME_GROUPS:
             for item in group.get(name) or ():
                 found.update(item)
     return found

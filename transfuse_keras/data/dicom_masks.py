@@ -1,6 +1,7 @@
 """DICOM SEG as masks: which segments are classes, and which frame is of which image.
 
-Frames are matched with images by their references alone, never by place or order.
+Frames are matched with images by their references alone, never by place or order; how one is turned
+against its image is told by the places of both.
 """
 
 from collections import defaultdict
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from nibabel.orientations import apply_orientation
 from pydicom.pixels import pixel_array
 
 from transfuse_keras.data.dicom import decoding, name_fault, open_dicom, read_dicom
 from transfuse_keras.data.dicom_decoder import add_decoder
+from transfuse_keras.data.dicom_planes import place_plane
 from transfuse_keras.data.dicom_series import sort_slices
 from transfuse_keras.data.orientation import to_slices
 from transfuse_keras.data.quiet import reading
@@ -33,6 +36,7 @@ class Segmentation:
         images: SOPInstanceUIDs of the images that it is of.
         frames: (SOPInstanceUID, number of the image's frame from 1, or None) -> index of a class ->
             list of indices of the frames.
+        places: where each frame lies, as of `place_plane`.
     """
 
     path: Path
@@ -41,6 +45,7 @@ class Segmentation:
     left_out: tuple
     images: frozenset
     frames: dict
+    places: tuple
 
 
 def open_segmentation(path, task):
@@ -94,7 +99,10 @@ def list_frames(path, header, task):
             of_image[found].append(index)
     classes = {number: k for number, k in classes.items() if k is not None}
     size = header.Rows, header.Columns
-    return Segmentation(path, size, classes, left_out, frozenset(images), dict(frames))
+    places = tuple(
+        place_plane(header, i) for i in range(len(header.PerFrameFunctionalGroupsSequence))
+    )
+    return Segmentation(path, size, classes, left_out, frozenset(images), dict(frames), places)
 
 
 def find_class(segment, task, path):
@@ -152,14 +160,15 @@ def read_planes(planes, size, count):
     """The masks of one image, uint8 (H, W, M).
 
     Args:
-        planes: index of a class -> list of (path of a SEG, index of a frame), which are united.
+        planes: index of a class -> list of (path of a SEG, index of a frame, how that is turned, as
+            of `find_turn`), which are united.
         size: (H, W).
         count: M.
     """
     masks = np.zeros((*size, count), "uint8")
     for k, frames in planes.items():
-        for path, index in frames:
-            masks[..., k] |= read_frame(path, index)
+        for path, index, turn in frames:
+            masks[..., k] |= apply_orientation(read_frame(path, index), turn)
     return masks
 
 

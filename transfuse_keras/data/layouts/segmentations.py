@@ -13,6 +13,7 @@ from transfuse_keras.data.dicom_masks import (
     read_segmented_image,
     read_segmented_series,
 )
+from transfuse_keras.data.dicom_planes import find_turn, place_plane
 from transfuse_keras.data.kinds import DICOM, IMAGES, is_dicom, is_volume
 from transfuse_keras.data.layouts.groups import Clue, look_up
 from transfuse_keras.data.layouts.listing import (
@@ -137,14 +138,18 @@ def image_samples(task, images, of_image, listing, directory):
     """A Sample of every image, and of every frame of a cine."""
     unnamed = 0
     for uid, (path, header) in images.items():
-        problem = find_problem(path, header, of_image[uid], task)
+        problem = find_problem(path, of_image[uid], task)
         if problem:
             listing.errors.append(problem)
             continue
         segs, count = of_image[uid], dicom.frames_in(header, path)
         name = "/".join([*path.relative_to(directory).parts[:-1], without_suffix(path.name)])
-        for number in range(1, count + 1):
-            planes, named = collect_planes(segs, uid, number, count)
+        try:
+            found = [collect_planes(segs, path, header, i + 1, count) for i in range(count)]
+        except InputError as error:
+            listing.errors.append(str(error))
+            continue
+        for number, (planes, named) in enumerate(found, 1):
             unnamed += not named
             frame = None if count == 1 else number - 1
             yield Sample(
@@ -166,18 +171,17 @@ def series_samples(task, images, of_image, listing, directory):
     for slices in series.values():
         paths = tuple(path for _, path, _ in slices)
         segs = list({id(seg): seg for uid, *_ in slices for seg in of_image[uid]}.values())
-        problem = find_problem(paths[0].parent, slices[0][2], segs, task)
+        problem = find_problem(paths[0].parent, segs, task)
         try:
             count, spacing, _ = volumes.describe([paths])
+            found = [collect_planes(segs, path, header, 1, 1) for _, path, header in slices]
         except InputError as error:
             problem = str(error)
         if problem:
             listing.errors.append(problem)
             continue
-        planes = {}
-        for uid, path, _ in slices:
-            planes[path], named = collect_planes(segs, uid, 1, 1)
-            unnamed += not named
+        planes = {path: x for path, (x, _) in zip(paths, found, strict=True)}
+        unnamed += sum(not named for _, named in found)
         folder = paths[0].parent.relative_to(directory).as_posix()
         name = paths[0].parent.name if folder == "." else folder
         name = next(x for x in (name, *(f"{name}_{i}" for i in range(2, 999))) if x not in names)
@@ -195,16 +199,10 @@ def series_samples(task, images, of_image, listing, directory):
     note_empty(listing, unnamed, "slices")
 
 
-def find_problem(path, header, segs, task):
+def find_problem(path, segs, task):
     """Why the SEGs of an image cannot be its masks, or None."""
     if not segs:
         return f"{path}: no DICOM SEG is of it; add one or take the image out."
-    for seg in segs:
-        if seg.size != (header.Rows, header.Columns):
-            return (
-                f"{seg.path}: has frames of {seg.size[1]}x{seg.size[0]} pixels, but {path} has "
-                f"{header.Columns}x{header.Rows}; export both on one grid."
-            )
     for i, name in enumerate(task.classes):
         having = [seg for seg in segs if i in seg.classes.values()]
         if not having:
@@ -219,15 +217,40 @@ def find_problem(path, header, segs, task):
     return None
 
 
-def collect_planes(segs, uid, number, count):
-    """What `read_planes` takes for a frame of an image, and whether any frame of a SEG names it."""
+def collect_planes(segs, path, header, number, count):
+    """What `read_planes` takes for a frame of an image, and whether any frame of a SEG names it;
+    InputError if one that does lies on other pixels."""
     planes, named = defaultdict(list), False
+    uid, size = str(header.get("SOPInstanceUID")), (header.Rows, header.Columns)
+    place = locate(path, header, number - 1)
     for seg in segs:
         for key in ((uid, number), *([(uid, None)] if count == 1 else [])):
             named |= key in seg.frames
             for k, indices in seg.frames.get(key, {}).items():
-                planes[k] += [(seg.path, index) for index in indices]
+                for index in indices:
+                    turn = lay_on(seg, index, size, place, path)
+                    planes[k].append((seg.path, index, turn))
     return dict(planes), named
+
+
+def locate(path, header, frame):
+    """`place_plane`, or InputError if that is damaged."""
+    with reading():
+        try:
+            return place_plane(header, frame)
+        except Exception as error:
+            raise InputError(f"{path}: its place in space is damaged.") from error
+
+
+def lay_on(seg, index, size, place, path):
+    """How a frame of a SEG is turned to lie on its image; InputError if it lies on other pixels."""
+    try:
+        return find_turn(seg.size, seg.places[index], size, place)
+    except ValueError as error:
+        raise InputError(
+            f"{seg.path}: its frame {index + 1} {error} the image that it names, {path}; export "
+            "both on one grid."
+        ) from error
 
 
 def note_empty(listing, count, what):
