@@ -295,6 +295,19 @@ def test_palettes_of_8_bits_for_values_of_16(tmp_path, count):
     np.testing.assert_array_equal(shown, dcmtk(tmp_path / "a.dcm"))
 
 
+def test_palettes_of_8_bits_in_the_lower_bytes_of_words(tmp_path):
+    indices = np.random.default_rng(0).integers(0, 256, (30, 40), dtype="uint8")
+    palette = np.random.default_rng(1).integers(0, 256, (3, 256), dtype="uint8")
+    tags = {"PhotometricInterpretation": "PALETTE COLOR", **EIGHT}
+    for name, colours in zip(("Red", "Green", "Blue"), palette, strict=True):
+        tags[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 8]
+        tags[f"{name}PaletteColorLookupTableData"] = colours.astype("<u2").tobytes()
+    write_dicom(tmp_path / "a.dcm", indices, **tags)
+    shown = read_dicom(tmp_path / "a.dcm")
+    np.testing.assert_array_equal(shown, palette.T[indices])
+    np.testing.assert_array_equal(shown, dcmtk(tmp_path / "a.dcm"))
+
+
 def lossless_jpeg(values):
     return imagecodecs.jpeg8_encode(values, lossless=True, predictor=1, bitspersample=12)
 

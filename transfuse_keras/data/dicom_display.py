@@ -46,9 +46,10 @@ def widen_palette(header):
     """Make the tables of a palette little endian words of 16 bits.
 
     pydicom reads those of big endian files as little endian, and counts the places in a table of 8
-    bits in 8 bits, too.
+    bits in 8 bits, too. Colours of 8 bits may also lie in the lower bytes of words.
     """
-    count = first(header.RedPaletteColorLookupTableDescriptor) or 2**16
+    count, _, bits = header.RedPaletteColorLookupTableDescriptor
+    count = count or 2**16
     big = not header.file_meta.TransferSyntaxUID.is_little_endian
     for colour in ("Red", "Green", "Blue", "Alpha"):
         element = header.get_item(f"{colour}PaletteColorLookupTableData")
@@ -57,6 +58,8 @@ def widen_palette(header):
         entries = np.frombuffer(element.value, ">u2" if big else "<u2").astype("<u2")
         if 2 * len(entries) <= count + 1:  # bytes, of which the last may be padding
             entries = entries.view("uint8")[:count].astype("<u2") * 257
+        elif bits == 8 and entries.max() < 256:
+            entries *= 257
         header[element.tag].value = entries.tobytes()
 
 
