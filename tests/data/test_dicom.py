@@ -225,6 +225,37 @@ def test_tables_of_grey_levels_are_applied_as_dcmtk_does(tmp_path, ramp, bits, f
     assert np.abs(shown.astype(int) - dcmtk(tmp_path / "a.dcm", "+Wl", "1")).max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("tags", "start", "entry", "bits"),
+    [
+        ({"RescaleSlope": 1, "RescaleIntercept": -1024}, -1024, "<u2", 12),
+        ({}, 0, "<u1", 8),  # two entries lie in a word
+    ],
+)
+def test_the_first_place_of_a_table_may_be_negative_and_its_entries_bytes(
+    tmp_path, ramp, tags, start, entry, bits
+):
+    table = pydicom.Dataset()
+    table.add_new("LUTDescriptor", "US", [4096, start % 2**16, bits])
+    levels = np.sqrt(np.linspace(0, 1, 4096)) * (2**bits - 1)
+    table.add_new("LUTData", "OW", levels.round().astype(entry).tobytes())
+    write_dicom(tmp_path / "a.dcm", ramp, VOILUTSequence=[table], **tags)
+    shown = read_dicom(tmp_path / "a.dcm")
+    assert np.ptp(shown) > 200
+    assert np.abs(shown.astype(int) - dcmtk(tmp_path / "a.dcm", "+Wl", "1")).max() <= 1
+
+
+def test_a_modality_table_of_12_bits_is_applied_as_dcmtk_does(tmp_path, ramp):
+    table = pydicom.Dataset()
+    table.add_new("LUTDescriptor", "US", [4096, 0, 12])
+    table.add_new("LUTData", "OW", (np.arange(4096) ** 2 // 4096).astype("<u2").tobytes())
+    table.ModalityLUTType = "US"
+    write_dicom(tmp_path / "a.dcm", ramp, ModalityLUTSequence=[table], **WIDE)
+    shown = read_dicom(tmp_path / "a.dcm")
+    assert np.ptp(shown) > 200
+    assert np.abs(shown.astype(int) - dcmtk(tmp_path / "a.dcm", "+Wi", "1")).max() <= 1
+
+
 EIGHT = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
 COLOUR = {"SamplesPerPixel": 3, "PlanarConfiguration": 0}
 

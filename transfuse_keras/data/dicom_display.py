@@ -55,10 +55,9 @@ def widen_palette(header):
         element = header.get_item(f"{colour}PaletteColorLookupTableData")
         if element is None:
             continue
-        entries = np.frombuffer(element.value, ">u2" if big else "<u2").astype("<u2")
-        if 2 * len(entries) <= count + 1:  # bytes, of which the last may be padding
-            entries = entries.view("uint8")[:count].astype("<u2") * 257
-        elif bits == 8 and entries.max() < 256:
+        entries = read_entries(element.value, count, big)
+        packed = len(element.value) <= count + 1
+        if packed or (bits == 8 and entries.max() < 256):
             entries *= 257
         header[element.tag].value = entries.tobytes()
 
@@ -96,22 +95,57 @@ def show_grey(values, header, value_range):
 
 def rescale(values, header):
     """Stored values as the modality LUT, or slope and intercept, make them."""
-    if header.get("RescaleSlope") == 0 and not header.get("ModalityLUTSequence"):
-        raise ValueError("its rescale slope is 0")
-    return apply_modality_lut(values, header)
+    if not header.get("ModalityLUTSequence"):
+        if header.get("RescaleSlope") == 0:
+            raise ValueError("its rescale slope is 0")
+        return apply_modality_lut(values, header)
+    tables = Dataset()
+    signed = bool(header.get("PixelRepresentation"))
+    tables.ModalityLUTSequence = [widen_table(header.ModalityLUTSequence[0], header, signed)]
+    return apply_modality_lut(values.astype("int64"), tables)
 
 
 def apply_table(values, header):
-    """Values through the (first) VOI LUT. pydicom counts the places in a table of 8 bits in 8 bits,
-    too, and those of any other in 16, so it is given 16, and no place behind the last."""
-    item = header.VOILUTSequence[0]
-    count, start, _ = item.LUTDescriptor
-    wide = Dataset()
-    wide.file_meta, wide.VOILUTSequence = header.file_meta, [Dataset()]
-    wide.VOILUTSequence[0].LUTDescriptor = [count, start, 16]
-    wide.VOILUTSequence[0]["LUTData"] = item["LUTData"]
+    """Values through the (first) VOI LUT; none lies behind its last place, which pydicom counts in
+    16 bits."""
+    tables, signed = Dataset(), may_be_negative(header)
+    tables.VOILUTSequence = [widen_table(header.VOILUTSequence[0], header, signed)]
+    count, start, _ = tables.VOILUTSequence[0].LUTDescriptor
     last = start + (count or 2**16) - 1
-    return apply_voi(np.minimum(values.astype("float64"), last).astype("int64"), wide)
+    return apply_voi(np.minimum(values.astype("float64"), last).astype("int64"), tables)
+
+
+def may_be_negative(header):
+    """Whether stored values that are rescaled can be below 0."""
+    bits, signed = header.BitsStored, bool(header.get("PixelRepresentation"))
+    lowest = -(2 ** (bits - 1)) if signed else 0
+    return bool((rescale(np.array([lowest, lowest + 2**bits - 1]), header) < 0).any())
+
+
+def widen_table(item, header, signed):
+    """A lookup table as pydicom takes it: it knows no 8 bits in half of a word and no modality LUT
+    of 12 bits, and counts the places in a table of 8 bits in 8 bits, too.
+
+    `signed` says whether the values that go in may be below 0: then the first place is a signed
+    number, as what the file calls it may be wrong.
+    """
+    count, start, _ = item.LUTDescriptor
+    values = item.LUTData
+    if isinstance(values, bytes):
+        big = not header.file_meta.TransferSyntaxUID.is_little_endian
+        values = read_entries(values, count or 2**16, big)
+    wide = Dataset()
+    wide.LUTDescriptor = [count, start - 2**16 if signed and start >= 2**15 else start, 16]
+    wide.add_new("LUTData", "US", [int(x) for x in values])
+    return wide
+
+
+def read_entries(content, count, big):
+    """The entries of a lookup table, uint16, which may be bytes that lie two in a word."""
+    words = np.frombuffer(content, ">u2" if big else "<u2").astype("<u2")
+    if 2 * len(words) <= count + 1:  # the last may be padding
+        return words.view("uint8")[:count].astype("<u2")
+    return words
 
 
 def has_voi_lut(header):
