@@ -150,6 +150,7 @@ def test_unreadable_files_are_one_sentence(tmp_path, ramp):
     [
         ({"Rows": 65535, "Columns": 65535}, "65535x65535"),
         ({"SamplesPerPixel": 65535}, "65535 values"),
+        ({"Rows": None}, "rows and columns"),
         ({"WindowWidth": float("nan"), "WindowCenter": 1}, "leaves undefined values"),
         ({"RescaleSlope": float("nan"), "RescaleIntercept": 0}, "leaves undefined values"),
         ({"RescaleSlope": 0, "RescaleIntercept": 5}, "slope is 0"),
@@ -193,6 +194,7 @@ WIDE = {"WindowCenter": 2000, "WindowWidth": 2500}
         ({**WIDE, "PixelPaddingValue": 3900}, "+Wi 1"),
         ({**WIDE, "VOILUTFunction": "SIGMOID"}, "+Wi 1"),
         ({**WIDE, "VOILUTFunction": "LINEAR_EXACT"}, "+Wi 1"),
+        ({**WIDE, "VOILUTFunction": ""}, "+Wi 1"),
         ({"WindowCenter": [1000, 2000], "WindowWidth": [500, 900]}, "+Wi 1"),
         ({"RescaleSlope": 2, "RescaleIntercept": -1000, **WIDE}, "+Wi 1"),
         ({"without": ("SamplesPerPixel",)}, "+Wm"),
@@ -456,6 +458,15 @@ def test_a_frame_is_chosen_and_has_its_own_window(tmp_path, ramp):
         write_dicom(tmp_path / "b.dcm", ramp, WindowCenter=center, WindowWidth=1000)
         found = read_dicom(tmp_path / "a.dcm", frame)
         np.testing.assert_array_equal(found, read_dicom(tmp_path / "b.dcm"))
+
+
+def test_frames_of_1_bit_that_do_not_begin_at_a_byte(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 2, (4, 5, 7), dtype="uint8")
+    tags = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, "NumberOfFrames": 4}
+    bits = np.packbits(frames, bitorder="little")
+    write_dicom(tmp_path / "a.dcm", np.resize(bits, (1, 18)), Rows=5, Columns=7, **tags)
+    for k, frame in enumerate(frames):
+        np.testing.assert_array_equal(read_dicom(tmp_path / "a.dcm", k)[..., 0], 255 * frame)
 
 
 def test_threads_add_the_decoder_once(monkeypatch):

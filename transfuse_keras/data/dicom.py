@@ -170,6 +170,8 @@ def decode_values(path, header, frame):
     Raises: InputError if a decoder is missing; else what pydicom raises for damaged files.
     """
     samples = header.get("SamplesPerPixel") or 1  # dcmtk, too, takes a missing one for 1
+    if not (header.Rows and header.Columns):
+        raise ValueError("it does not tell its numbers of rows and columns")
     if header.Rows * header.Columns > LARGEST_FRAME:
         raise ValueError(f"it claims {header.Columns}x{header.Rows} pixels")
     if samples not in (1, 3):
@@ -190,7 +192,7 @@ def decode_values(path, header, frame):
         encoded = get_frame(source.PixelData, frame, number_of_frames=count)
         check_size(encoded, (header.Rows, header.Columns))
     try:
-        values = pixel_array(source, index=frame, samples_per_pixel=samples)
+        values = decode_frame(source, header, frame, samples_per_pixel=samples)
     except (NotImplementedError, RuntimeError) as error:
         if not syntax.is_encapsulated:
             raise
@@ -201,6 +203,15 @@ def decode_values(path, header, frame):
     if samples == 3 and colour not in converted:
         raise ValueError(f"its colours are {colour}")
     return values
+
+
+def decode_frame(source, header, frame, **options):
+    """A frame as pydicom's `pixel_array` decodes it of `source`."""
+    if header.BitsAllocated == 1 and header.Rows * header.Columns % 8:
+        # pydicom 3.0 reads such a frame alone a byte too short
+        values = pixel_array(source, **options).reshape(-1, header.Rows, header.Columns)
+        return values[frame]
+    return pixel_array(source, index=frame, **options)
 
 
 def explain(syntax, error):

@@ -78,6 +78,7 @@ def show_grey(values, header, value_range):
         low, high = 0, 2 ** header.VOILUTSequence[0].LUTDescriptor[2] - 1
         values = apply_table(values, header)
     elif has_window(header):
+        header.VOILUTFunction = header.get("VOILUTFunction") or "LINEAR"  # it may be empty
         with np.errstate(over="ignore"):
             # far out on both sides; a negative slope exchanges them
             low, high = apply_windowing(np.array([-1e30, 1e30]), header)

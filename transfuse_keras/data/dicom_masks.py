@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from nibabel.orientations import apply_orientation
-from pydicom.pixels import pixel_array
 
-from transfuse_keras.data.dicom import decoding, name_fault, open_dicom, read_dicom
+from transfuse_keras.data.dicom import decode_frame, decoding, name_fault, open_dicom, read_dicom
 from transfuse_keras.data.dicom_decoder import add_decoder
 from transfuse_keras.data.dicom_planes import place_plane
 from transfuse_keras.data.dicom_series import sort_slices
@@ -147,11 +146,7 @@ def read_frame(path, index):
     header = open_dicom(path)
     add_decoder()
     with decoding(path):
-        if header.BitsAllocated == 1 and header.Rows * header.Columns % 8:
-            # pydicom 3.0 reads such a frame alone a byte too short
-            values = pixel_array(path).reshape(-1, header.Rows, header.Columns)[index]
-        else:
-            values = pixel_array(path, index=index)
+        values = decode_frame(path, header, index)
     top = header.get("MaximumFractionalValue") if header.SegmentationType == "FRACTIONAL" else 1
     return values >= top / 2
 
