@@ -20,7 +20,8 @@ from transfuse_keras.data.dicom_series import sort_slices
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.survey import survey
 from transfuse_keras.data.value_range import fix_ranges
-from transfuse_keras.inference.dicom_seg import complete, save_segmentation
+from transfuse_keras.inference.dicom_header import complete
+from transfuse_keras.inference.dicom_seg import save_segmentation
 from transfuse_keras.tasks import Augmentation, Task, hip, polyp, prostate
 
 KNEE = Task(
@@ -118,7 +119,7 @@ def test_a_seg_of_one_class_each_and_parts_of_a_class(knees, tmp_path):
 
 def test_slices_are_matched_by_reference_and_not_by_order(tmp_path):
     series_folder(tmp_path / "scan")
-    images = [complete(header) for _, header in sort_slices(tmp_path / "scan")[0]]
+    images = [complete(header, SCAN) for _, header in sort_slices(tmp_path / "scan")[0]]
     values = np.zeros((6, 40, 32, 2), "uint8")
     for k in range(1, 6):  # the lowest slice is empty, so highdicom leaves its frames out
         values[k, 2 * k : 20 + k, 5:20, k % 2] = 1
@@ -294,7 +295,7 @@ def test_without_a_task_a_seg_of_a_series_makes_a_task_on_volumes(tmp_path):
     for number in range(4):
         folder = tmp_path / f"{number}"
         series_folder(folder / "scan")
-        images = [complete(header) for _, header in sort_slices(folder / "scan")[0]]
+        images = [complete(header, SCAN) for _, header in sort_slices(folder / "scan")[0]]
         values = np.zeros((6, 40, 32, 1), "uint8")
         values[1:5, 10:25, 5:20] = 1
         write_seg(folder / "seg.dcm", images, values, ("liver",))

@@ -25,6 +25,7 @@ from transfuse_keras.errors import InputError
 from transfuse_keras.files import write_json
 from transfuse_keras.inference import predict_files as module
 from transfuse_keras.inference.dicom_seg import save_segmentation
+from transfuse_keras.inference.dicom_sr import save_report
 from transfuse_keras.inference.predict_files import predict_files
 from transfuse_keras.inference.predictor import Predictor
 from transfuse_keras.tasks import hip, polyp, prostate
@@ -277,6 +278,46 @@ def test_what_can_have_no_seg_is_told(run_folder, tmp_path, caplog):
     shutil.copy(out / "a_seg.dcm", tmp_path / "in" / "c.dcm")
     predict_files(run, [tmp_path / "in"], out, overlays=False, seg="none")
     assert "c.dcm" in caplog.text and not (out / "c_pelvis.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "patient", "label", "written"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎", "bone", "ISO_IR 192"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동", "bone", "ISO_IR 192"),
+        ("ISO_IR 144", "Люкceмбypг", "bone", "ISO_IR 144"),
+        ("ISO_IR 100", "Müller", "肺", "ISO_IR 192"),
+        (None, "Doe", "Hüfte", "ISO_IR 192"),
+    ],
+)
+def test_names_of_patients_and_classes_are_kept_in_any_script(
+    names, patient, label, written, tmp_path
+):
+    path, task = tmp_path / "a.dcm", replace(polyp, classes=(label,), codes={})
+    tags = {"PatientName": patient} | ({"SpecificCharacterSet": names} if names else {})
+    dicom_image(path, np.zeros((5, 8), "uint8"), **tags)
+    header, masks = dicom.open_dicom(path), np.ones((1, 5, 8, 1), "uint8")
+    made = save_segmentation(tmp_path / "s.dcm", [header], masks, task, "0 0")
+    save_report(tmp_path / "r.dcm", [header], made, masks, task, "0 0")
+    for name in ("s.dcm", "r.dcm"):
+        found = pydicom.dcmread(tmp_path / name)
+        assert (found.SpecificCharacterSet, found.PatientName) == (written, patient)
+        if shutil.which("dcmdump"):
+            command = ["dcmdump", "+U8", tmp_path / name]
+            told = subprocess.run(command, capture_output=True, check=True).stdout.decode()
+            assert patient in told and label in told
+
+
+def test_a_patient_in_letters_of_no_character_set_is_refused_beside_a_class_that_needs_one(
+    tmp_path,
+):
+    header = dicom_image(tmp_path / "a.dcm", np.zeros((5, 8), "uint8"), PatientName="Müller")
+    masks = np.zeros((1, 5, 8, 1), "uint8")
+    save_segmentation(tmp_path / "s.dcm", [header], masks, polyp, "0 0")
+    with pytest.raises(InputError, match="its PatientName is not in the character set"):
+        save_segmentation(
+            tmp_path / "s.dcm", [header], masks, replace(polyp, classes=("肺",), codes={}), "0 0"
+        )
 
 
 def test_simpleitk_misses_the_pixels_of_the_last_byte(tmp_path):

@@ -20,6 +20,7 @@ from transfuse_keras.data.dicom import name_fault
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
+from transfuse_keras.inference.dicom_header import complete
 
 SEG_KINDS = ("binary", "fractional")
 TOP = 255  # the fraction that is a probability of 1
@@ -27,9 +28,6 @@ SOFTWARE = "transfuse-keras"
 # of classes without a coded term: a code of our own, and a category that claims nothing
 PRIVATE = "99TRANSFUSE"
 CATEGORY = ("309825002", "SCT", "Spatial and Relational Concept")
-# DICOM wants these to be there, even if empty; files that were made anonymous often lack them
-PATIENT = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
-STUDY = ("StudyID", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName")
 NAMESPACE = uuid.UUID("5f0a5f7e-6f0e-4f57-9c52-6b2f2f7c1f7a")
 
 
@@ -123,7 +121,7 @@ def make_segmentation(headers, values, task, origin, kind):
     """The SEG as a highdicom Segmentation; arguments as of `save_segmentation`."""
     from highdicom.seg import Segmentation
 
-    headers = [complete(header) for header in headers]
+    headers = [complete(header, task) for header in headers]
     first, instances = headers[0], [header.SOPInstanceUID for header in headers]
     # highdicom writes several frames where each has a place in space; a cine has none
     cine = len(headers) == 1 < len(values) and "PerFrameFunctionalGroupsSequence" not in first
@@ -157,18 +155,6 @@ def make_segmentation(headers, values, task, origin, kind):
                 element.value = kind_of_image
         add_frames(made, values, kind)
     return made
-
-
-def complete(header):
-    """A copy of a header as highdicom reads it: what DICOM wants to be there is, if empty, and a
-    frame of reference only where the image has a place in it."""
-    header = deepcopy(header)
-    if "ImagePositionPatient" not in header and "PerFrameFunctionalGroupsSequence" not in header:
-        header.pop("FrameOfReferenceUID", None)
-    for name in (*PATIENT, *STUDY):
-        if name not in header:
-            setattr(header, name, None)
-    return header
 
 
 def describe_segment(index, task, origin):

@@ -3,10 +3,10 @@
 from transfuse_keras import __version__
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.files import replacing
+from transfuse_keras.inference.dicom_header import complete
 from transfuse_keras.inference.dicom_seg import (
     PRIVATE,
     SOFTWARE,
-    complete,
     derive_uid,
     making,
     pad_terms,
@@ -44,7 +44,7 @@ def make_report(path, headers, seg, masks, task, origin):
     from pydicom.sr.codedict import codes
 
     scale = find_scale(headers[0], getattr(headers[0], "filename", None) or path)
-    headers = [complete(header) for header in headers]
+    headers = [complete(header, task) for header in headers]
     places = {header.SOPInstanceUID: number for number, header in enumerate(headers)}
     report = MeasurementReport(
         observation_context=describe_observer(task, origin),
