@@ -251,6 +251,26 @@ def test_another_model_threshold_or_sure_class_is_another_object(run_folder, tmp
     assert predict() != first
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"dicom_range": (0, 100)},
+        {"classes": ("left", "right", "pelvis"), "mirror_pairs": ()},
+        {"codes": {"pelvis": ("39607008", "SCT", "Lung")}},
+        {"exclusive": True},
+    ],
+)
+def test_other_classes_codes_and_ranges_are_other_objects(other, run_folder, tmp_path):
+    dicom_image(tmp_path / "a.dcm", colours(2)[0, ..., 0])
+    run = run_folder(hip, (16, 32), thirds)
+    uids = []
+    for task in (hip, replace(hip, **other)):
+        predict_files(run, [tmp_path / "a.dcm"], tmp_path / "out", task=task, sr=True)
+        for name in ("a_seg.dcm", "a_sr.dcm"):
+            uids.append(pydicom.dcmread(tmp_path / "out" / name).SOPInstanceUID)
+    assert len(set(uids)) == 4
+
+
 def test_without_highdicom_the_masks_are_written_and_the_seg_is_told(
     run_folder, tmp_path, monkeypatch, capsys
 ):

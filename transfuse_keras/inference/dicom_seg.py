@@ -5,6 +5,7 @@ segment a class, on the pixel grid of its images, and says of every frame which 
 """
 
 import hashlib
+import json
 import uuid
 from contextlib import contextmanager
 from copy import deepcopy
@@ -56,6 +57,16 @@ def compute_origin(model_path, *settings):
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return " ".join([digest.hexdigest(), __version__, *map(str, settings)])
+
+
+def digest_task(task):
+    """What of a task changes a SEG, as short text: what its classes are called and mean, and how
+    images are read."""
+    terms = [task.coded_terms(name) for name in task.classes]
+    named = task.name, task.classes, terms, task.exclusive, task.mirror_pairs
+    read = task.value_range, task.dicom_range, task.field, task.context
+    text = json.dumps([*named, *read], default=float)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def derive_uid(*parts):

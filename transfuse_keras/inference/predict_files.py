@@ -229,9 +229,10 @@ def has_white_balance(path):
 
 def describe_origin(members, task, threshold, flips, tile, seg):
     """What a DICOM SEG of settled options comes from besides its images, see `compute_origin`."""
-    from transfuse_keras.inference.dicom_seg import compute_origin
+    from transfuse_keras.inference.dicom_seg import compute_origin, digest_task
 
     settings = *threshold, flips or "-", tile, seg, *(f"sure:{name}" for name in task.sure or ())
+    settings = *settings, f"task:{digest_task(task)}"
     return " ".join(compute_origin(Path(path), *settings) for path in members)
 
 
