@@ -5,10 +5,11 @@ import json
 import cv2
 import nibabel
 import numpy as np
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
     DigitalXRayImageStorageForPresentation,
+    EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
     UltrasoundMultiFrameImageStorage,
     generate_uid,
@@ -161,3 +162,35 @@ def dicom_image(path, pixels, **attributes):
     path.parent.mkdir(parents=True, exist_ok=True)
     dicom.save_as(path, enforce_file_format=True)
     return dicom
+
+
+def enhanced_image(path, pixels, places):
+    """An enhanced MR image of uint8 (F, H, W), 0.5 x 0.25 mm a pixel, whose frames lie at these
+    ImagePositionPatient, or at None."""
+    image = dicom_image(path, pixels[0], NumberOfFrames=len(pixels), Modality="MR")
+    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
+    image.FrameOfReferenceUID, image.ImageType = generate_uid(), ["ORIGINAL", "PRIMARY", "M"]
+
+    def item(**attributes):
+        made = Dataset()
+        for name, value in attributes.items():
+            setattr(made, name, value)
+        return made
+
+    image.SharedFunctionalGroupsSequence = [
+        item(
+            PixelMeasuresSequence=[item(PixelSpacing=[0.5, 0.25], SliceThickness=3)],
+            PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+            FrameVOILUTSequence=[item(WindowCenter=128, WindowWidth=256)],
+        )
+    ]
+    image.PerFrameFunctionalGroupsSequence = [
+        item(FrameContentSequence=[item(StackID="1", InStackPositionNumber=k)])
+        for k in range(1, len(pixels) + 1)
+    ]
+    for group, place in zip(image.PerFrameFunctionalGroupsSequence, places, strict=True):
+        if place is not None:
+            group.PlanePositionSequence = [item(ImagePositionPatient=place)]
+    image.PixelData = pixels.tobytes()
+    image.save_as(path)
+    return image

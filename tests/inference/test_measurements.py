@@ -5,9 +5,10 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-from data.files import dicom_image, save, series_folder
+from data.files import dicom_image, enhanced_image, save, series_folder
 from inference.test_dicom_seg import SCAN, colours, levels, run_folder, thirds, validate
 
+from transfuse_keras.data.dicom import dicom_header
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import read_table
 from transfuse_keras.inference.measurements import find_scale
@@ -74,6 +75,19 @@ def test_sizes_are_in_mm_where_the_file_tells_them(run_folder, tmp_path, caplog)
     assert float(pelvis["a"]["longest"]) == pytest.approx(np.hypot(10, 10.25), abs=0.3)
     (empty,) = [row for row in rows if row["name"] == "d" and row["class"] == "left_femur"]
     assert (empty["parts"], empty["area"], empty["longest"]) == ("0", "0.0", "")
+
+
+def test_enhanced_images_tell_the_size_of_a_pixel_in_functional_groups(run_folder, tmp_path):
+    frames = np.stack([block(rows, 20)[..., 0] for rows in (10, 20)])
+    enhanced_image(tmp_path / "a.dcm", frames, [[0, 0, 3 * k] for k in range(2)])
+    assert dicom_header(tmp_path / "a.dcm") == ("17", (0.5, 0.25))
+    run, out = run_folder(hip, (32, 64), thirds), tmp_path / "out"
+    options = {"overlays": False, "measure": True, "sr": True}
+    assert predict_files(run, [tmp_path / "a.dcm"], out, **options) == 0
+    rows = [x for x in read_table(out / "measurements.csv") if x["class"] == "pelvis"]
+    assert [(float(row["area"]), row["unit"]) for row in rows] == [(25, "mm"), (50, "mm")]
+    areas = [sizes["Area"] for *_, sizes in read_groups(out / "a_sr.dcm")]
+    assert {25, 50} == {area for area, *_ in areas} and {"mm2"} == {unit for _, unit, _ in areas}
 
 
 def test_a_volume_is_measured_slice_by_slice_and_as_a_whole(run_folder, tmp_path):

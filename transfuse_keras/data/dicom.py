@@ -238,7 +238,8 @@ def dicom_header(path):
     header = open_dicom(path)
     with reading():
         try:
-            spacing = header.get("PixelSpacing") or header.get("ImagerPixelSpacing")
+            own = frame_attributes(header, 0).get("PixelSpacing")
+            spacing = own or header.get("PixelSpacing") or header.get("ImagerPixelSpacing")
             patient = str(header.get("PatientID") or "").strip()
             return patient or None, tuple(float(mm) for mm in spacing) if spacing else None
         except Exception as error:

@@ -43,13 +43,17 @@ def make_report(path, headers, seg, masks, task, origin):
     from highdicom.sr import ComprehensiveSR, MeasurementReport
     from pydicom.sr.codedict import codes
 
-    scale = find_scale(headers[0], getattr(headers[0], "filename", None) or path)
+    where = getattr(headers[0], "filename", None) or path
+    if len(headers) == 1:
+        scales = [find_scale(headers[0], where, frame) for frame in range(len(masks))]
+    else:
+        scales = [find_scale(headers[0], where)] * len(headers)
     headers = [complete(header, task) for header in headers]
     places = {header.SOPInstanceUID: number for number, header in enumerate(headers)}
     report = MeasurementReport(
         observation_context=describe_observer(task, origin),
         procedure_reported=codes.SCT.ImagingProcedure,
-        imaging_measurements=list(list_groups(seg, masks, places, scale, task)),
+        imaging_measurements=list(list_groups(seg, masks, places, scales, task)),
     )
     return ComprehensiveSR(
         evidence=[*headers, seg],
@@ -93,14 +97,14 @@ def describe_observer(task, origin):
     return ObservationContext(observer_device_context=ObserverContext(codes.DCM.Device, device))
 
 
-def list_groups(seg, masks, places, scale, task):
+def list_groups(seg, masks, places, scales, task):
     """A TID 1410 for every frame of a SEG that shows its class, and for a class that no frame shows
     a TID 1501 with the area 0.
 
     Args:
         seg, masks, task: as of `save_report`.
         places: SOPInstanceUID of an image -> its place in `masks`.
-        scale: as of `find_scale`.
+        scales: as of `find_scale`, of each place.
     """
     from highdicom.sr import (
         MeasurementsAndQualitativeEvaluations,
@@ -117,7 +121,7 @@ def list_groups(seg, masks, places, scale, task):
         number = source.get("ReferencedFrameNumber")  # of a file with several frames
         image = source.ReferencedSOPInstanceUID
         place = places[image] if number is None else int(number) - 1
-        sizes = measure_plane(masks[place, ..., k], scale[1] or (1.0, 1.0))
+        sizes = measure_plane(masks[place, ..., k], scales[place][1] or (1.0, 1.0))
         if not sizes["parts"]:
             continue
         shown = ReferencedSegmentationFrame(
@@ -135,7 +139,7 @@ def list_groups(seg, masks, places, scale, task):
                 f"{task.classes[k]} {place + 1}",
             ),
             referenced_segment=shown,
-            measurements=describe_sizes(sizes, *scale),
+            measurements=describe_sizes(sizes, *scales[place]),
             **describe_class(task, task.classes[k]),
         )
     for k, name in enumerate(task.classes):
@@ -144,7 +148,7 @@ def list_groups(seg, masks, places, scale, task):
                 tracking_identifier=TrackingIdentifier(
                     derive_uid("no structure", seg.SOPInstanceUID, name), name
                 ),
-                measurements=describe_sizes({"area": 0.0}, *scale),
+                measurements=describe_sizes({"area": 0.0}, *scales[0]),
                 **describe_class(task, name),
             )
 

@@ -28,7 +28,7 @@ def measure_masks(item, masks, spacing, task):
     Raises: InputError if the size of a pixel in a DICOM file is damaged, or not told where pixels
     are not square.
     """
-    scale, pixel = ("header", spacing[1:]) if task.field is not None else read_scale(item.files[0])
+    scale, pixel = ("header", spacing[1:]) if task.field is not None else read_scale(item)
     rows = []
     for k, name in enumerate(task.classes):
         if task.field is not None:
@@ -43,28 +43,33 @@ def measure_masks(item, masks, spacing, task):
     return rows
 
 
-def read_scale(path):
-    """`find_scale` of an image file; only DICOM tells the size of a pixel."""
+def read_scale(item):
+    """`find_scale` of an Input that is an image; only DICOM tells the size of a pixel."""
+    path = item.files[0]
     if not is_dicom(path):
         return "none", None
     from transfuse_keras.data.dicom import open_dicom  # and pydicom, which takes seconds
 
-    return find_scale(open_dicom(path), path)
+    return find_scale(open_dicom(path), path, item.frame or 0)
 
 
-def find_scale(header, path):
+def find_scale(header, path, frame=0):
     """Where the size of a pixel is from, and the size, (row, column) in mm; ("none", None) where
-    a DICOM header does not tell it. InputError if it is damaged.
+    a DICOM header does not tell it of the frame. InputError if it is damaged.
 
     ImagerPixelSpacing is that at the detector, where all is larger than in the patient. By PS3.3
     10.7.1.1 a PixelSpacing that equals it was not corrected for that.
     """
+    from transfuse_keras.data.dicom import frame_attributes
+
     with reading():
+        own = frame_attributes(header, frame)
         for name in ("PixelSpacing", "ImagerPixelSpacing"):
-            if not header.get(name):
+            spacing = own.get(name) or header.get(name)
+            if not spacing:
                 continue
             try:
-                row, column = map(float, header[name].value)
+                row, column = map(float, spacing)
             except (TypeError, ValueError):
                 row = column = 0
             if not (0 < row < float("inf") and 0 < column < float("inf")):
