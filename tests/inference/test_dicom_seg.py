@@ -1,6 +1,7 @@
 """DICOM SEG of radiographs, series, cines, read back by highdicom, SimpleITK, dcmqi and dcmjs."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from transfuse_keras import __version__
 from transfuse_keras.data import dicom
 from transfuse_keras.data.dicom_series import sort_slices
 from transfuse_keras.errors import InputError
-from transfuse_keras.files import write_json
+from transfuse_keras.files import read_table, write_json
 from transfuse_keras.inference import predict_files as module
 from transfuse_keras.inference.dicom_seg import save_segmentation
 from transfuse_keras.inference.dicom_sr import save_report
@@ -289,10 +290,15 @@ def test_what_can_have_no_seg_is_told(run_folder, tmp_path, caplog):
     header = dicom_image(tmp_path / "in" / "a.dcm", colours(2)[0, ..., 0])
     del header.StudyInstanceUID
     header.save_as(tmp_path / "in" / "b.dcm")
+    header.StudyInstanceUID = ""
+    header.save_as(tmp_path / "in" / "d.dcm")
     out, run = tmp_path / "out", run_folder(hip, (16, 32), thirds)
-    assert predict_files(run, [tmp_path / "in"], out, overlays=False) == 1
-    assert "b.dcm" in caplog.text and "StudyInstanceUID" in caplog.text
-    assert (out / "b_pelvis.png").is_file() and not (out / "b_seg.dcm").exists()
+    assert predict_files(run, [tmp_path / "in"], out, overlays=False, measure=True) == 2
+    measured = {row["name"] for row in read_table(out / "measurements.csv")}
+    for name in "bd":
+        assert re.search(f"{name}.dcm: .*lacks StudyInstanceUID", caplog.text)
+        assert (out / f"{name}_pelvis.png").is_file() and not (out / f"{name}_seg.dcm").exists()
+        assert name in measured
     # a SEG is no image to predict
     caplog.clear()
     shutil.copy(out / "a_seg.dcm", tmp_path / "in" / "c.dcm")
@@ -338,6 +344,27 @@ def test_a_patient_in_letters_of_no_character_set_is_refused_beside_a_class_that
         save_segmentation(
             tmp_path / "s.dcm", [header], masks, replace(polyp, classes=("肺",), codes={}), "0 0"
         )
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"SeriesNumber": 2**31 - 5}, ""),
+        ({"PixelSpacing": [0.5]}, "its PixelSpacing is damaged"),
+        ({"SeriesNumber": 77777777}, "its SeriesNumber is damaged"),
+    ],
+)
+def test_a_damaged_number_is_named(tags, words, tmp_path):
+    path = tmp_path / "a.dcm"
+    dicom_image(path, np.zeros((5, 8), "uint8"), **tags)
+    path.write_bytes(path.read_bytes().replace(b"77777777", b"777x7777"))
+    arguments = [dicom.open_dicom(path)], np.zeros((1, 5, 8, 1), "uint8"), polyp, "0 0"
+    if words:
+        with pytest.raises(InputError, match=f"a.dcm: .*{words}"):
+            save_segmentation(tmp_path / "s.dcm", *arguments)
+    else:
+        save_segmentation(tmp_path / "s.dcm", *arguments)
+        assert pydicom.dcmread(tmp_path / "s.dcm").SeriesNumber == 1000
 
 
 def test_simpleitk_misses_the_pixels_of_the_last_byte(tmp_path):

@@ -9,6 +9,8 @@ from pydicom.charset import python_encoding
 PATIENT = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
 STUDY = ("StudyID", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName")
 TEXTS_OF_STUDY = (*STUDY, "StudyDescription")
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+LARGEST_NUMBER = 2**31 - 1  # of a VR IS
 PLAIN, UNICODE = "ISO_IR 6", "ISO_IR 192"
 
 
@@ -16,9 +18,14 @@ def complete(header, task):
     """A copy of a header: what DICOM wants to be there is, if empty, a frame of reference only
     where the image has a place in it, and all names of the task can be written beside its texts.
 
-    Raises: ValueError if the texts cannot be read.
+    Raises: ValueError if its texts cannot be read, or it lacks a UID or has a damaged number.
     """
     header = deepcopy(header)
+    for name in UIDS:
+        if not header.get(name):
+            raise ValueError(f"it lacks {name}")
+    for name, count in (("PixelSpacing", 2), ("SeriesNumber", 1), ("InstanceNumber", 1)):
+        check_numbers(header, name, count)
     if "ImagePositionPatient" not in header and "PerFrameFunctionalGroupsSequence" not in header:
         header.pop("FrameOfReferenceUID", None)
     for name in (*PATIENT, *STUDY):
@@ -31,6 +38,22 @@ def complete(header, task):
     if names != [UNICODE] and not (names[0] and are_ascii(task)):
         translate(header, names)
     return header
+
+
+def check_numbers(header, name, count):
+    """Raise ValueError if an attribute is there and is not so many numbers."""
+    try:
+        damaged = np.size(np.array(header.get(name) or [0] * count, "float64")) != count
+    except (TypeError, ValueError):
+        damaged = True
+    if damaged:
+        raise ValueError(f"its {name} is damaged")
+
+
+def number_series(header, base):
+    """The SeriesNumber of what is made of an image: that of its series, beyond `base`."""
+    number = base + int(header.get("SeriesNumber") or 0)
+    return number if number <= LARGEST_NUMBER else base
 
 
 def are_ascii(task):

@@ -21,7 +21,7 @@ from transfuse_keras.data.dicom import name_fault
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
-from transfuse_keras.inference.dicom_header import complete
+from transfuse_keras.inference.dicom_header import complete, number_series
 
 SEG_KINDS = ("binary", "fractional")
 TOP = 255  # the fraction that is a probability of 1
@@ -146,7 +146,7 @@ def make_segmentation(headers, values, task, origin, kind):
         segmentation_type=kind.upper(),
         segment_descriptions=[describe_segment(i, task, origin) for i in range(values.shape[-1])],
         series_instance_uid=derive_series_uid(first.SeriesInstanceUID, origin),
-        series_number=1000 + int(first.get("SeriesNumber") or 0),
+        series_number=number_series(first, 1000),
         sop_instance_uid=derive_segmentation_uid(instances, origin),
         instance_number=int(first.get("InstanceNumber") or 1) if len(headers) == 1 else 1,
         manufacturer=SOFTWARE,

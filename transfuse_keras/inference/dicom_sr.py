@@ -3,7 +3,7 @@
 from transfuse_keras import __version__
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.files import replacing
-from transfuse_keras.inference.dicom_header import complete
+from transfuse_keras.inference.dicom_header import complete, number_series
 from transfuse_keras.inference.dicom_seg import (
     PRIVATE,
     SOFTWARE,
@@ -59,7 +59,7 @@ def make_report(path, headers, seg, masks, task, origin):
         evidence=[*headers, seg],
         content=report[0],
         series_instance_uid=derive_report_series_uid(headers[0].SeriesInstanceUID, origin),
-        series_number=2000 + int(headers[0].get("SeriesNumber") or 0),
+        series_number=number_series(headers[0], 2000),
         sop_instance_uid=derive_report_uid(seg.SOPInstanceUID),
         instance_number=int(seg.InstanceNumber),
         manufacturer=SOFTWARE,

@@ -130,18 +130,19 @@ def predict_files(
     if measure:
         from transfuse_keras.inference.measurements import MEASUREMENTS, measure_masks
 
-    def save(item, image, spacing, maps):
+    def steps(item, image, spacing, maps):
+        """What is made of a prediction, one by one: what fails does not stop the others."""
         maps, deviations = np.split(maps, 2, axis=-1) if spread else (maps, None)
         masks = clean(to_masks(maps, threshold, task.exclusive, task.sure_maps), cleanup)
-        write(out, item, image, masks, task, overlays)
+        yield lambda: write(out, item, image, masks, task, overlays)
         if segs is not None and is_dicom(item.files[0]):
-            segs.add(item, maps, masks)
+            yield lambda: segs.add(item, maps, masks)
         if review:
-            review.add(item.name, image, maps, masks)
+            yield lambda: review.add(item.name, image, maps, masks)
         if measure:
-            rows.extend(measure_masks(item, masks, spacing, task))
+            yield lambda: rows.extend(measure_masks(item, masks, spacing, task))
         if notes is not None:
-            notes.add(item, maps, masks, deviations)
+            yield lambda: notes.add(item, maps, masks, deviations)
 
     @cache
     def load():
@@ -167,12 +168,13 @@ def predict_files(
                 predict_volume(load(), x, spacing, task.field, context=task.context)
                 for _, x, spacing in done
             )
-        for (item, image, spacing), probabilities in zip(done, maps, strict=True):
-            try:
-                save(item, image, spacing, probabilities)
-            except InputError as error:
-                log.error(error)
-                failures += 1
+        for given, probabilities in zip(done, maps, strict=True):
+            for step in steps(*given, probabilities):
+                try:
+                    step()
+                except InputError as error:
+                    log.error(error)
+                    failures += 1
     for film in films:
         try:
             failures += predict_film(film, load, out, task, threshold, tile, overlays)
