@@ -15,7 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from data.files import dicom_image, series_folder
+from data.files import dicom_image, enhanced_image, series_folder
 from npm import read_packed
 from pydicom.sr.codedict import codes
 
@@ -172,6 +172,39 @@ def test_a_cine_gets_one_seg_whose_frames_name_theirs(kind, run_folder, tmp_path
     assert found[0].any() and not found[-1].any() and seg.NumberOfFrames == 30
     values = np.round(found * 255).astype("uint8")
     np.testing.assert_array_equal(read_stacked(path, 3, 10), values)
+
+
+STEPS = [[4, 5, 3 * k] for k in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("places", "offsets"),
+    [
+        (STEPS, None),
+        ([*STEPS[:2], STEPS[0]], None),  # two phases at one place
+        ([None] * 3, None),
+        (STEPS, [0, 3, 6]),  # a dose, with the place of the first frame alone
+    ],
+)
+def test_every_frame_of_a_seg_lies_where_its_frame_does(places, offsets, tmp_path):
+    image = enhanced_image(tmp_path / "a.dcm", np.zeros((3, 8, 10), "uint8"), places)
+    if offsets:
+        del image.SharedFunctionalGroupsSequence, image.PerFrameFunctionalGroupsSequence
+        image.ImagePositionPatient, image.PixelSpacing = places[0], [0.5, 0.25]
+        image.ImageOrientationPatient, image.SliceThickness = [1, 0, 0, 0, 1, 0], 3
+        image.GridFrameOffsetVector = offsets
+    masks = np.random.default_rng(0).integers(0, 2, (3, 8, 10, 3), dtype="uint8")
+    seg = save_segmentation(tmp_path / "s.dcm", [image], masks, hip, "0 0")
+    save_report(tmp_path / "r.dcm", [image], seg, masks, hip, "0 0")
+    assert not validate(tmp_path / "s.dcm") and not validate(tmp_path / "r.dcm")
+    seg = highdicom.seg.segread(tmp_path / "s.dcm")
+    found = seg.get_pixels_by_source_frame(image.SOPInstanceUID, [1, 2, 3])
+    np.testing.assert_array_equal(found, masks)
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        (source,) = group.DerivationImageSequence[0].SourceImageSequence
+        assert source.ReferencedSOPClassUID == image.SOPClassUID
+        planes = group.get("PlanePositionSequence") or [pydicom.Dataset()]
+        assert planes[0].get("ImagePositionPatient") == places[source.ReferencedFrameNumber - 1]
 
 
 def test_a_series_gets_one_seg_whatever_its_files_are_called(run_folder, tmp_path):

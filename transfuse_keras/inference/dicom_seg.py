@@ -8,19 +8,22 @@ import hashlib
 import json
 import uuid
 from contextlib import contextmanager
-from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
-import pydicom
-from pydicom.pixels import pack_bits
-from pydicom.uid import UID, UltrasoundImageStorage
+from pydicom.uid import UID
 
 from transfuse_keras import __version__
 from transfuse_keras.data.dicom import name_fault
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
+from transfuse_keras.inference.dicom_frames import (
+    add_frames,
+    find_positions,
+    is_stack,
+    keep_first_frame,
+)
 from transfuse_keras.inference.dicom_header import complete, number_series
 
 SEG_KINDS = ("binary", "fractional")
@@ -134,11 +137,12 @@ def make_segmentation(headers, values, task, origin, kind):
 
     headers = [complete(header, task) for header in headers]
     first, instances = headers[0], [header.SOPInstanceUID for header in headers]
-    # highdicom writes several frames where each has a place in space; a cine has none
-    cine = len(headers) == 1 < len(values) and "PerFrameFunctionalGroupsSequence" not in first
-    kind_of_image = first.SOPClassUID
+    kind_of_image, positions, cine = first.SOPClassUID, None, False
+    if len(headers) == 1 < len(values):
+        positions = find_positions(first, len(values))
+        cine = not is_stack(first, positions)
     if cine:
-        first.NumberOfFrames, first.SOPClassUID = 1, UltrasoundImageStorage
+        keep_first_frame(first, positions)
     frames = values[:1] if cine else values
     made = Segmentation(
         source_images=headers,
@@ -164,7 +168,7 @@ def make_segmentation(headers, values, task, origin, kind):
         for element in made.iterall():
             if element.keyword == "ReferencedSOPClassUID":
                 element.value = kind_of_image
-        add_frames(made, values, kind)
+        add_frames(made, values, kind, positions)
     return made
 
 
@@ -200,32 +204,3 @@ def pad_terms(task, name):
     """(type, category, modifier or None) of a class, each (value, scheme, meaning)."""
     terms = task.coded_terms(name) or ((name, PRIVATE, name[:64]),)
     return (*terms, *(None, CATEGORY, None)[len(terms) :])
-
-
-def add_frames(made, values, kind):
-    """Give a Segmentation of the first frame of a cine all its frames.
-
-    Args:
-        made: highdicom Segmentation; changed.
-        values: (F, H, W, M).
-        kind: one of SEG_KINDS.
-    """
-    of_segments = list(made.PerFrameFunctionalGroupsSequence)
-    groups = []
-    for number in range(1, len(values) + 1):
-        for item in deepcopy(of_segments):
-            (derivation,), (content,) = item.DerivationImageSequence, item.FrameContentSequence
-            derivation.SourceImageSequence[0].ReferencedFrameNumber = number
-            content.TemporalPositionIndex = number
-            before = np.atleast_1d(content.DimensionIndexValues).tolist()
-            content.DimensionIndexValues = [*before, number]
-            groups.append(item)
-    dimension = pydicom.Dataset()
-    dimension.DimensionIndexPointer = pydicom.tag.Tag("TemporalPositionIndex")
-    dimension.FunctionalGroupPointer = pydicom.tag.Tag("FrameContentSequence")
-    dimension.DimensionOrganizationUID = made.DimensionIndexSequence[0].DimensionOrganizationUID
-    made.DimensionIndexSequence.append(dimension)
-    made.PerFrameFunctionalGroupsSequence = groups
-    made.NumberOfFrames = len(groups)
-    planes = np.ascontiguousarray(np.moveaxis(values, -1, 1))
-    made.PixelData = pack_bits(planes.ravel()) if kind == "binary" else planes.tobytes()
