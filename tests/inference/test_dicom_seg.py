@@ -17,6 +17,7 @@ import pytest
 import SimpleITK
 from data.files import dicom_image, enhanced_image, series_folder
 from npm import read_packed
+from pydicom import uid
 from pydicom.sr.codedict import codes
 
 from transfuse_keras import __version__
@@ -172,6 +173,33 @@ def test_a_cine_gets_one_seg_whose_frames_name_theirs(kind, run_folder, tmp_path
     assert found[0].any() and not found[-1].any() and seg.NumberOfFrames == 30
     values = np.round(found * 255).astype("uint8")
     np.testing.assert_array_equal(read_stacked(path, 3, 10), values)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "OphthalmicPhotography8BitImageStorage",
+        "XRayAngiographicImageStorage",
+        "UltrasoundMultiFrameImageStorage",
+        "MultiFrameGrayscaleByteSecondaryCaptureImageStorage",
+        "VLPhotographicImageStorage",
+    ],
+)
+@pytest.mark.parametrize("count", [{}, {"NumberOfFrames": 1}])
+def test_a_single_frame_of_a_kind_that_may_have_several_gets_a_seg(kind, count, tmp_path):
+    image = dicom_image(tmp_path / "a.dcm", np.zeros((8, 10), "uint8"), **count)
+    image.SOPClassUID = getattr(uid, kind)
+    masks = np.random.default_rng(0).integers(0, 2, (1, 8, 10, 3), dtype="uint8")
+    seg = save_segmentation(tmp_path / "s.dcm", [image], masks, hip, "0 0")
+    save_report(tmp_path / "r.dcm", [image], seg, masks, hip, "0 0")
+    assert not validate(tmp_path / "s.dcm") and not validate(tmp_path / "r.dcm")
+    seg = highdicom.seg.segread(tmp_path / "s.dcm")
+    found = seg.get_pixels_by_source_instance([image.SOPInstanceUID])
+    np.testing.assert_array_equal(found, masks)
+    (source,) = (
+        seg.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence
+    )
+    assert source.ReferencedSOPClassUID == image.SOPClassUID
 
 
 STEPS = [[4, 5, 3 * k] for k in range(3)]

@@ -1,7 +1,8 @@
 """The frames of a SEG of one file, where highdicom does not lay them out.
 
 It writes several frames where each has a place of its own in space. A cine has none, and the phases
-of a heart have one place together. Of these it writes the first frame, and the others are added.
+of a heart have one place together. Of these it writes the first frame, and the others are added. It
+wants functional groups, too, of a single frame of a kind that may have several, as of a fundus.
 """
 
 from copy import deepcopy

@@ -137,13 +137,12 @@ def make_segmentation(headers, values, task, origin, kind):
 
     headers = [complete(header, task) for header in headers]
     first, instances = headers[0], [header.SOPInstanceUID for header in headers]
-    kind_of_image, positions, cine = first.SOPClassUID, None, False
-    if len(headers) == 1 < len(values):
-        positions = find_positions(first, len(values))
-        cine = not is_stack(first, positions)
-    if cine:
+    kind_of_image, frames = first.SOPClassUID, values
+    positions = find_positions(first, len(values)) if len(headers) == 1 else None
+    alone = len(headers) == 1 and not is_stack(first, positions)
+    if alone:
         keep_first_frame(first, positions)
-    frames = values[:1] if cine else values
+        frames = values[:1]
     made = Segmentation(
         source_images=headers,
         pixel_array=frames / np.float32(TOP) if kind == "fractional" else frames,
@@ -164,10 +163,11 @@ def make_segmentation(headers, values, task, origin, kind):
     )
     if "PlaneOrientationSequence" not in made.SharedFunctionalGroupsSequence[0]:
         made.PatientOrientation = first.get("PatientOrientation")
-    if cine:
+    if alone:
         for element in made.iterall():
             if element.keyword == "ReferencedSOPClassUID":
                 element.value = kind_of_image
+    if len(values) > len(frames):
         add_frames(made, values, kind, positions)
     return made
 
