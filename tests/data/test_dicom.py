@@ -1,3 +1,4 @@
+import logging
 import re
 import shutil
 import subprocess
@@ -489,8 +490,8 @@ def test_threads_add_the_decoder_once(monkeypatch):
 
 def settings():
     """What other libraries of this process go by."""
-    level = nibabel.imageglobals.logger.level
-    return list(warnings.filters), Image.MAX_IMAGE_PIXELS, level
+    levels = nibabel.imageglobals.logger.level, logging.getLogger("pydicom").level
+    return list(warnings.filters), Image.MAX_IMAGE_PIXELS, levels
 
 
 def test_reading_leaves_the_settings_of_other_libraries_as_they_were(tmp_path, ramp):
@@ -514,6 +515,13 @@ def test_reading_leaves_the_settings_of_other_libraries_as_they_were(tmp_path, r
         "assert f() == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_what_pydicom_logs_of_a_file_that_is_read_is_not_seen(tmp_path, ramp, caplog):
+    frame = imagecodecs.jpeg8_encode(ramp, 100, bitspersample=12)  # which Pillow cannot decode
+    write_dicom(tmp_path / "a.dcm", ramp, JPEGExtended12Bit, [frame], **WIDE)
+    read_dicom(tmp_path / "a.dcm")
+    assert not caplog.records
 
 
 def test_every_image_of_pydicom_is_shown_but_for_the_damaged_ones():

@@ -41,9 +41,11 @@ def change_settings():
         warnings.filterwarnings("ignore", module=module)
     undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
     Image.MAX_IMAGE_PIXELS = LARGEST_PICTURE // 2  # Pillow warns of more, and refuses twice as many
-    logger = logging.getLogger("nibabel.global")
-    undo.callback(logger.setLevel, logger.level)
-    logger.setLevel("CRITICAL")
+    for name in ("nibabel.global", "pydicom", "highdicom"):
+        logger = logging.getLogger(name)
+        undo.callback(logger.setLevel, logger.level)
+        # pydicom logs a decoder that failed before another one did it
+        logger.setLevel(logging.CRITICAL + 1)
 
 
 def silenced():
