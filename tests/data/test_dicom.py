@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -368,6 +369,38 @@ def test_compressed_images(tmp_path, ramp, syntax, encode, monkeypatch):
         read_dicom(path)
 
 
+@pytest.mark.parametrize("table", [True, False])
+def test_of_a_compressed_cine_the_one_frame_is_read_and_a_cut_one_is_refused(tmp_path, rgb, table):
+    frames = [np.roll(rgb[..., 0], k, axis=1) for k in range(5)]
+    path, encoded = tmp_path / "a.dcm", [imagecodecs.jpegls_encode(x) for x in frames]
+    write_dicom(path, frames[0], JPEGLSLossless, encoded, NumberOfFrames=5, **EIGHT)
+    image = pydicom.dcmread(path)
+    image.WindowCenter, image.WindowWidth = 128, 256
+    image.PixelData = encapsulate(encoded, fragments_per_frame=1 + table, has_bot=table)
+    image.save_as(path)
+    for k, frame in enumerate(frames):
+        np.testing.assert_array_equal(read_dicom(path, k)[..., 0], frame)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match="a.dcm: .*missing or cut off"):
+        read_dicom(path, 0)
+
+
+def test_frames_of_a_long_cine_are_read_without_the_others(tmp_path):
+    encoded = [imagecodecs.jpegls_encode(np.full((8, 8), 0, "uint8"))] + [bytes(2**20)] * 40
+    write_dicom(
+        tmp_path / "a.dcm",
+        np.zeros((8, 8), "uint8"),
+        JPEGLSLossless,
+        encoded,
+        NumberOfFrames=41,
+        **EIGHT,
+    )
+    tracemalloc.start()
+    read_dicom(tmp_path / "a.dcm", 0)
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
+
+
 def test_rle_and_deflated(tmp_path, ramp):
     path = tmp_path / "a.dcm"
     write_dicom(path, ramp, **WIDE)
@@ -398,7 +431,7 @@ def test_a_missing_decoder_is_named_with_the_extra_that_brings_it(tmp_path, ramp
     def fail(*_, **__):
         raise RuntimeError("all plugins are missing dependencies:")
 
-    monkeypatch.setattr("transfuse_keras.data.dicom.pixel_array", fail)
+    monkeypatch.setattr("transfuse_keras.data.dicom_pixels.pixel_array", fail)
     monkeypatch.setattr(dicom_decoder, "EXTRA", ("no_such_module",))
     with pytest.raises(InputError, match=r"a.dcm: .*no_such_module.*transfuse-keras\[dicom\]"):
         read_dicom(path)

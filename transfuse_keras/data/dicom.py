@@ -4,26 +4,20 @@ import zlib
 from contextlib import contextmanager
 
 import pydicom
-from pydicom.encaps import get_frame
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import _read_file_meta_info, read_file_meta_info, read_preamble
-from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
-    JPEG2000TransferSyntaxes,
     MediaStorageDirectoryStorage,
     SegmentationStorage,
 )
 
-from transfuse_keras.data.dicom_decoder import add_decoder, check_size, missing_packages
 from transfuse_keras.data.dicom_display import has_voi_lut, has_window, is_grey, rescale, show_frame
+from transfuse_keras.data.dicom_pixels import decode_values, name_fault
 from transfuse_keras.data.quiet import reading
-from transfuse_keras.errors import InputError, first_line
+from transfuse_keras.errors import InputError
 
 SEGMENTATIONS = {SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7"}  # the second: label maps
-# pixels, 8192 x 8192, twice those of the largest radiographs: while they are windowed each takes
-# dozens of bytes
-LARGEST_FRAME = 2**26
 FRAME_GROUPS = (
     *("FrameVOILUTSequence", "PixelValueTransformationSequence"),
     *("PixelMeasuresSequence", "PlaneOrientationSequence", "PlanePositionSequence"),
@@ -164,70 +158,6 @@ def frame_attributes(header, frame):
     return found
 
 
-def decode_values(path, header, frame):
-    """The values of a frame: (H, W), or (H, W, 3) of RGB.
-
-    Raises: InputError if a decoder is missing; else what pydicom raises for damaged files.
-    """
-    samples = header.get("SamplesPerPixel") or 1  # dcmtk, too, takes a missing one for 1
-    if not (header.Rows and header.Columns):
-        raise ValueError("it does not tell its numbers of rows and columns")
-    if header.Rows * header.Columns > LARGEST_FRAME:
-        raise ValueError(f"it claims {header.Columns}x{header.Rows} pixels")
-    if samples not in (1, 3):
-        raise ValueError(f"it has {samples} values a pixel")
-    syntax, colour = header.file_meta.get("TransferSyntaxUID"), header.PhotometricInterpretation
-    if syntax is None:
-        raise ValueError("it does not say how they are encoded")
-    if not syntax.is_encapsulated and header.get("HighBit", 0) >= header.get("BitsStored", 64):
-        raise ValueError("its values lie in higher bits than the lowest")  # pydicom takes these
-    add_decoder()
-    # a deflated file has been unpacked with its header; of other plain ones only the frame is read
-    source = header if syntax == DeflatedExplicitVRLittleEndian else path
-    if syntax.is_encapsulated:
-        source = pydicom.dcmread(path)
-        if "PixelData" not in source:
-            raise ValueError("they are missing or cut off")
-        count = frames_in(header, path)
-        encoded = get_frame(source.PixelData, frame, number_of_frames=count)
-        check_size(encoded, (header.Rows, header.Columns))
-    try:
-        values = decode_frame(source, header, frame, samples_per_pixel=samples)
-    except (NotImplementedError, RuntimeError) as error:
-        if not syntax.is_encapsulated:
-            raise
-        raise InputError(f"{path}: {explain(syntax, error)}") from error
-    converted = {"RGB", "YBR_FULL", "YBR_FULL_422"}
-    if syntax in JPEG2000TransferSyntaxes:
-        converted |= {"YBR_ICT", "YBR_RCT"}
-    if samples == 3 and colour not in converted:
-        raise ValueError(f"its colours are {colour}")
-    return values
-
-
-def decode_frame(source, header, frame, **options):
-    """A frame as pydicom's `pixel_array` decodes it of `source`."""
-    if header.BitsAllocated == 1 and header.Rows * header.Columns % 8:
-        # pydicom 3.0 reads such a frame alone a byte too short
-        values = pixel_array(source, **options).reshape(-1, header.Rows, header.Columns)
-        return values[frame]
-    return pixel_array(source, index=frame, **options)
-
-
-def explain(syntax, error):
-    """Why compressed pixels could not be decoded, and what helps."""
-    try:
-        get_decoder(syntax)
-    except NotImplementedError:
-        return f"is compressed as {syntax.name}, which is not read; unpack it with dcmdjpeg."
-    if missing := missing_packages():
-        return (
-            f"is compressed as {syntax.name}, which needs {', '.join(missing)}; "
-            "pip install 'transfuse-keras[dicom]'."
-        )
-    return f"its pixels cannot be decoded ({syntax.name}: {last_line(error)})."
-
-
 def dicom_header(path):
     """Patient and pixel spacing of a DICOM image.
 
@@ -246,14 +176,3 @@ def dicom_header(path):
             raise InputError(
                 f"{path}: its patient or pixel spacing cannot be read ({name_fault(error)})."
             ) from error
-
-
-def name_fault(error):
-    if isinstance(error, AttributeError) and error.name:
-        return f"it lacks {error.name}"
-    return first_line(error)
-
-
-def last_line(error):
-    """pydicom names the decoders that failed, one a line."""
-    return str(error).strip().splitlines()[-1].strip() if str(error).strip() else name_fault(error)

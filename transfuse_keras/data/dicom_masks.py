@@ -12,8 +12,9 @@ import numpy as np
 import pydicom
 from nibabel.orientations import apply_orientation
 
-from transfuse_keras.data.dicom import decode_frame, decoding, name_fault, open_dicom, read_dicom
+from transfuse_keras.data.dicom import decoding, open_dicom, read_dicom
 from transfuse_keras.data.dicom_decoder import add_decoder
+from transfuse_keras.data.dicom_pixels import decode_frame, name_fault
 from transfuse_keras.data.dicom_planes import place_plane
 from transfuse_keras.data.dicom_series import sort_slices
 from transfuse_keras.data.orientation import to_slices

@@ -4,8 +4,9 @@ from collections import defaultdict
 
 import numpy as np
 
-from transfuse_keras.data.dicom import decode_values, open_image
+from transfuse_keras.data.dicom import open_image
 from transfuse_keras.data.dicom_display import rescale
+from transfuse_keras.data.dicom_pixels import decode_values
 from transfuse_keras.data.kinds import is_dicom
 from transfuse_keras.data.orientation import LPS_TO_RAS, Volume
 from transfuse_keras.data.quiet import reading

@@ -14,7 +14,7 @@ import numpy as np
 from pydicom.uid import UID
 
 from transfuse_keras import __version__
-from transfuse_keras.data.dicom import name_fault
+from transfuse_keras.data.dicom_pixels import name_fault
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.errors import InputError
 from transfuse_keras.files import replacing
