@@ -6,7 +6,7 @@
 Copy this file, the .tflite and its .json; besides it takes NumPy, OpenCV and ai-edge-litert. The
 numbers are those of transfuse_keras: the same reading, resizing, thresholds and outlines. What
 OpenCV would read otherwise is refused: a TIFF with transparency, several pages or unusual colours,
-a CMYK JPEG, an animated PNG, a BMP of 16 bits, DICOM, and every other kind of file.
+a CMYK JPEG or TIFF, an animated PNG, a BMP of 16 bits, DICOM, and every other kind of file.
 """
 
 import argparse
@@ -31,7 +31,7 @@ BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES = 258, 259, 262, 274, 277  
 PLANES, TILE_WIDTH, EXTRA_SAMPLES, SAMPLE_FORMAT = 284, 322, 338, 339
 SIGNED, FLOAT, SEPARATE, JPEG, YCBCR = 2, 3, 2, 7, 6  # values of some
 COMPRESSIONS = (1, 5, JPEG, 8, 32773, 32946)  # none, LZW, JPEG, deflate, PackBits, deflate
-COLOURS = (0, 1, 2, 3, 5, YCBCR)  # white as 0, black as 0, RGB, palette, CMYK
+COLOURS = (0, 1, 2, 3, YCBCR)  # white as 0, black as 0, RGB, palette
 STARTS = (b"\x89PNG", b"\xff\xd8", b"II*\0", b"MM\0*", b"BM")  # of the files that are read
 
 

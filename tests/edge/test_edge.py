@@ -304,6 +304,7 @@ def test_a_lossless_file_is_read_as_the_package_reads_it(name, value_range, tmp_
     ("name", "content"),
     [
         ("cmyk.jpg", lambda: encode(COLOUR.convert("CMYK"), "JPEG")),
+        ("cmyk.tif", lambda: encode(COLOUR.convert("CMYK"), "TIFF")),
         ("pages.tif", lambda: tiff(np.stack([GRAY, GRAY]))),
         ("alpha.tif", lambda: encode(Image.merge("RGBA", [*COLOUR.split(), GRAY]), "TIFF")),
         ("nan.tif", lambda: tiff(np.full((9, 9), np.nan, "float32"))),
