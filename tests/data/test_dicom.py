@@ -96,6 +96,23 @@ def test_without_a_window_the_whole_range_is_shown(tmp_path, ramp):
     )
 
 
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"RescaleSlope": None, "RescaleIntercept": None},
+        {"RescaleSlope": 2, "RescaleIntercept": None},
+        {"WindowCenter": ["", "400"], "WindowWidth": ["", "400"]},
+    ],
+)
+def test_what_is_there_without_a_value_counts_as_absent(tmp_path, ramp, tags):
+    """So does dcmtk."""
+    path = tmp_path / "a.dcm"
+    write_dicom(path, ramp, **tags)
+    wanted = ramp * (255.0 / 3900)
+    np.testing.assert_allclose(read_dicom(path)[..., 0], wanted, atol=0.51)
+    np.testing.assert_allclose(dcmtk(path, "--min-max-window")[..., 0], wanted, atol=1)
+
+
 def test_colour(tmp_path):
     rgb = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype="uint8")
     tags = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}

@@ -97,7 +97,10 @@ def show_grey(values, header, value_range):
 def rescale(values, header):
     """Stored values as the modality LUT, or slope and intercept, make them."""
     if not header.get("ModalityLUTSequence"):
-        if header.get("RescaleSlope") == 0:
+        slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
+        if slope is None or intercept is None:  # there without a value, too: dcmtk ignores both
+            return values
+        if slope == 0:
             raise ValueError("its rescale slope is 0")
         return apply_modality_lut(values, header)
     tables = Dataset()
@@ -157,7 +160,7 @@ def has_voi_lut(header):
 def has_window(header):
     """Whether the (first) window can be used: dcmtk, too, ignores one that is too narrow."""
     center, width = (first(header.get(name)) for name in ("WindowCenter", "WindowWidth"))
-    if center is None or width is None:
+    if center in (None, "") or width in (None, ""):
         return False
     linear = str(header.get("VOILUTFunction") or "LINEAR").upper() == "LINEAR"
     return not (width < 1 if linear else width <= 0)
