@@ -41,6 +41,7 @@ def summary(rows):
         "seconds_per_case": 0.25,
         "paper": {"S": {"organ": {"dice": 0.91}, "clinic A": {"iou": 0.7}}},
         "confusion": [[900, 50, 50], [25, 75, 0], [0, 10, 30]],
+        "true_pixels": [1000, 100, 40],
         **{"size_unit": "mm²", "scored": "2026-11-28"},
     }
     for i, name in enumerate(CLASSES):

@@ -8,7 +8,7 @@ from sklearn.metrics import confusion_matrix
 
 from transfuse_keras.evaluation.agreement import measure_agreement
 from transfuse_keras.evaluation.failures import name_failure
-from transfuse_keras.metrics.confusion import count_confusion
+from transfuse_keras.metrics.confusion import count_confusion, count_pixels
 
 
 def test_a_failure_is_a_miss_a_false_alarm_or_a_low_dice():
@@ -41,3 +41,4 @@ def test_confusion_is_scikit_learns():
     truth, prediction = (labels[..., None] == np.arange(1, 4)).astype(bool)
     wanted = confusion_matrix(*labels.reshape(2, -1), labels=range(4))
     assert count_confusion(truth, prediction).tolist() == wanted.tolist()
+    assert count_pixels(truth).tolist() == wanted.sum(axis=1).tolist()

@@ -258,3 +258,12 @@ def test_nsd_is_scored_where_the_task_has_a_tolerance_and_the_spacing_is_known()
     thresholds = dict.fromkeys(hip.classes, 0.5)
     assert "within 2 mm" in describe_protocol(task, thresholds, "mm", "")
     assert "nsd" not in describe_protocol(task, thresholds, "px", "")
+
+
+def test_true_pixels_are_counted_once_where_predictions_overlap():
+    """The left half is true, and predicted as both of the classes; the right half is nothing."""
+    image, truth = np.zeros((8, 8, 3), "uint8"), np.zeros((8, 8, 2), "uint8")
+    image[:, :4, :2], truth[:, :4, 0] = 255, 1
+    result = evaluate(brightness((8, 8), classes=2), [StubSample(image, truth)], Task("t", CLASSES))
+    assert result.confusion == [[32, 0, 0], [0, 32, 32], [0, 0, 0]]
+    assert result.true_pixels == [32, 32, 0]

@@ -425,6 +425,17 @@ def test_confusion_is_told_in_percent_of_the_true_pixels(page):
     assert "left lesion 0.0 25.0 75.0" in rows
 
 
+def test_confusion_where_predictions_overlap_is_of_the_true_pixels_too(run):
+    """Of 40 true pixels of the lesion all are found, and 10 are predicted as organ as well."""
+    counts = {"confusion": [[900, 50, 50], [25, 75, 0], [0, 10, 40]]}
+    page = Page(report(run, **counts))
+    assert "left lesion 0.0 25.0 100.0" in page.texts["tr"]
+    assert any("may add up to more than 100" in text for text in page.texts["p"])
+    older = Page(report(run, **counts, true_pixels=None))  # the row has 50 counts
+    assert "left lesion 0.0 20.0 80.0" in older.texts["tr"]
+    assert any("score the model again for the percent" in text for text in older.texts["p"])
+
+
 def test_the_checklist_says_what_the_run_knows_and_what_not(page):
     rows = Page(page).texts["tr"]
     items = [row for row in rows if re.match(r"\d+ ", row)][-44:]
@@ -534,6 +545,7 @@ def test_a_folder_without_scores_is_told_in_a_sentence(run, content):
         ("pictures/index.json", 3),
         ("metrics.json", {"confusion": [[1, 2], [3]]}),
         ("metrics.json", {"confusion": [[1, 2], [3, 4]]}),
+        ("metrics.json", {"true_pixels": [1, 2]}),
         ("history.csv", "epoch,loss\none,1.5\n"),
         ("history.csv", "epoch,loss\n1\n"),
         ("cases.csv", "case,class,dice\na,organ,high\n"),

@@ -111,6 +111,8 @@ class Trainer:
                 "protocol": describe_protocol(task, thresholds, "px", ""),
                 **{"thresholds": thresholds, "seconds_per_case": 0.1 * index},
                 **summarize(rows),
+                **{"confusion": [[9, 0, 0], [0, 4, 4], [0, 0, index]]},
+                **{"true_pixels": [9, 4, index]},
                 "calibration": measure_calibration(histograms, ("a", "b")),
             },
         )
@@ -129,6 +131,8 @@ def test_scores_of_all_folds_are_pooled(tmp_path):
     assert "threshold 0.5;" in metrics["protocol"] and metrics["thresholds"] == {"a": 0.5, "b": 0.5}
     assert [fold["n"] for fold in metrics["folds"]] == [2] * 5
     assert metrics["seconds_per_case"] == pytest.approx(0.2)
+    assert metrics["confusion"] == [[45, 0, 0], [0, 20, 20], [0, 0, 10]]
+    assert metrics["true_pixels"] == [45, 20, 10]
     assert json.loads((folder / "postprocessing.json").read_text()) == {
         "largest_region": False,
         "largest_component": {"a": False, "b": False},

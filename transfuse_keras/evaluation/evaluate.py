@@ -15,7 +15,7 @@ from transfuse_keras.inference.predict import average_flips, predict_samples
 from transfuse_keras.inference.predictor import as_predictor
 from transfuse_keras.metrics import nsd, surface_scores
 from transfuse_keras.metrics.calibration import BINS, count_reliability, measure_calibration
-from transfuse_keras.metrics.confusion import count_confusion
+from transfuse_keras.metrics.confusion import count_confusion, count_pixels
 
 
 @dataclass
@@ -30,6 +30,8 @@ class Evaluation:
         calibration: class -> {"ece", "bins"}, see `measure_calibration`.
         confusion: `count_confusion` of all cases together; None for a single class, and where the
             classes of a truth overlap.
+        true_pixels: the pixels of each row of `confusion`, which adds up to more where predicted
+            masks overlap; None where that is.
         seconds: of each prediction, reading and scoring left out.
     """
 
@@ -37,6 +39,7 @@ class Evaluation:
     others: dict[str, list[dict]] = field(default_factory=dict)
     calibration: dict = field(default_factory=dict)
     confusion: list | None = None
+    true_pixels: list | None = None
     seconds: list[float] = field(default_factory=list)
 
 
@@ -58,7 +61,7 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, vi
     result = Evaluation()
     attributes = sorted({name for sample in samples for name in sample.attributes})
     histograms = np.zeros((3, len(task.classes), BINS))
-    confusion, overlapping = 0, len(task.classes) == 1
+    confusion, true_pixels, overlapping = 0, 0, len(task.classes) == 1
     found = predict_samples(predictor, samples, task, flips)
     # for protocols that predict at a size of their own
     mirrored = average_flips(as_predictor(predictor), flips, task.mirrored_classes)
@@ -73,6 +76,7 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, vi
         overlapping |= bool((truth[counted].sum(axis=-1) > 1).any())
         if not overlapping:
             confusion += count_confusion(truth[counted] > 0, masks[counted] > 0)
+            true_pixels += count_pixels(truth[counted] > 0)
         if folder is not None and sample.save is not None:
             sample.save(folder / f"{sample.file_name}.nii.gz", masks)
         if visit is not None:
@@ -93,7 +97,8 @@ def evaluate(predictor, samples, task, thresholds=0.5, flips="", folder=None, vi
             rows = scored if same else with_truth(other, spacing)
             result.others.setdefault(name, []).extend(case | row for row in rows)
     result.calibration = measure_calibration(histograms, task.classes)
-    result.confusion = None if overlapping else confusion.tolist()
+    if not overlapping:
+        result.confusion, result.true_pixels = confusion.tolist(), true_pixels.tolist()
     return result
 
 

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 # what two shards of one evaluation have in common
 COMMON = ("task", "data", "variant", "model", "averaged", "precision", "trained_on", "thresholds")
 COMMON += ("unit", "size_unit", "protocol", "paper")
+COUNTS = ("confusion", "true_pixels")
 
 
 def merge_shards(folder):
@@ -59,7 +60,7 @@ def merge_shards(folder):
         **{key: parts[0][key] for key in (*COMMON, "scored") if key in parts[0]},
         **summarize(rows),
         "calibration": pool_calibration([part["calibration"] for part in parts]),
-        "confusion": pool_confusion([part.get("confusion") for part in parts]),
+        **{key: pool_counts([part.get(key) for part in parts]) for key in COUNTS},
         "subgroups": summarize_subgroups(rows),
         "seconds_per_case": float(np.median([part["seconds_per_case"] for part in parts])),
         **summarize_sets(rows),
@@ -107,8 +108,8 @@ def find_shards(folder):
     return wanted
 
 
-def pool_confusion(parts):
-    """The sum of what `count_confusion` gave of each part; None if one has none."""
+def pool_counts(parts):
+    """The sum of one of the COUNTS of each part; None if one has none."""
     return None if None in parts else np.sum(parts, axis=0).tolist()
 
 

@@ -176,16 +176,18 @@ def format_size(value):
 
 
 def confusion_rows(metrics):
-    """The table of which class is taken for which: {"heads", "rows": [(class, [percent])]}."""
+    """The table of which class is taken for which: {"heads", "rows": [(class, [percent])], "whole":
+    whether it is percent of the true pixels, which earlier releases did not keep}."""
     counts = metrics.get("confusion")
     if not counts:
         return None
     names = ["background", *map(spoken, metrics["classes"])]
     counts = np.array(counts, float)
-    totals = counts.sum(axis=1, keepdims=True)
+    known = metrics.get("true_pixels")
+    totals = np.array(known, float)[:, None] if known else counts.sum(axis=1, keepdims=True)
     shares = np.divide(100 * counts, totals, np.full_like(counts, np.nan), where=totals > 0)
     rows = [[decimals(share, 1) for share in of] for of in shares]
-    return {"heads": names, "rows": list(zip(names, rows, strict=True))}
+    return {"heads": names, "rows": list(zip(names, rows, strict=True)), "whole": bool(known)}
 
 
 def calibration(metrics):

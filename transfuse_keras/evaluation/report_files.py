@@ -56,6 +56,9 @@ def check_metrics(metrics):
     confusion, count = metrics.get("confusion"), 1 + len(metrics["classes"])
     if confusion and np.array(confusion, "float64").shape != (count, count):
         raise ValueError("confusion has not a row and a column for each class")
+    true_pixels = metrics.get("true_pixels")
+    if confusion and true_pixels and np.array(true_pixels, "float64").shape != (count,):
+        raise ValueError("true_pixels has not a number for each class")
     for of_class in (metrics.get("calibration") or {}).values():
         check_numbers({"ece": of_class["ece"]})
         for part in of_class["bins"]:

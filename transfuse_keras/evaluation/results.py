@@ -68,10 +68,10 @@ def score_samples(folder, predictor, task, samples, thresholds, flips="", trust=
     `write_picture`.
 
     Returns: what metrics.json says of the scores: `summarize`, "scored": the day, "protocol",
-    "thresholds", "size_unit": of the sizes in cases.csv, "calibration", "confusion", "paper",
-    "seconds_per_case", "subgroups": see `summarize_subgroups`, with a Trust "trust": see
-    `TrustCheck.summarize`, and, if the samples are of several
-    test sets, "sets": name -> its own "n", "mean" and "classes".
+    "thresholds", "size_unit": of the sizes in cases.csv, "calibration", "confusion",
+    "true_pixels", "paper", "seconds_per_case", "subgroups": see `summarize_subgroups`, with a
+    Trust "trust": see `TrustCheck.summarize`, and, if the samples are of several test sets,
+    "sets": name -> its own "n", "mean" and "classes".
     """
     log.info(f"Scoring {quantity(len(samples), 'test case')}")
     if any(sample.save for sample in samples):
@@ -107,6 +107,7 @@ def score_samples(folder, predictor, task, samples, thresholds, flips="", trust=
         "size_unit": SIZE_UNITS[summary["unit"], task.field is not None],
         "calibration": result.calibration,
         "confusion": result.confusion,
+        "true_pixels": result.true_pixels,
         "paper": task.paper,
         # the first batch, or the first case, pays for compiling
         "seconds_per_case": float(

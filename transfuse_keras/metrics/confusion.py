@@ -19,7 +19,15 @@ def count_confusion(truth, prediction):
         >>> count_confusion(truth, prediction).tolist()
         [[0, 0, 0], [0, 1, 0], [1, 0, 0]]
     """
-    rows, columns = (
-        [~masks.any(axis=-1), *np.moveaxis(masks, -1, 0)] for masks in (truth, prediction)
-    )
+    rows, columns = split_classes(truth), split_classes(prediction)
     return np.array([[np.count_nonzero(row & column) for column in columns] for row in rows])
+
+
+def count_pixels(masks):
+    """Pixels of background and of each class of bool masks (..., M): int64 (1 + M)."""
+    return np.array([np.count_nonzero(mask) for mask in split_classes(masks)])
+
+
+def split_classes(masks):
+    """bool masks (..., M) as a list of 1 + M: background, pixels of no class, comes first."""
+    return [~masks.any(axis=-1), *np.moveaxis(masks, -1, 0)]

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 
 from transfuse_keras.errors import InputError, blaming, quantity
-from transfuse_keras.evaluation.pooling import pool_confusion, pool_overlays, read_all_cases
+from transfuse_keras.evaluation.pooling import COUNTS, pool_counts, pool_overlays, read_all_cases
 from transfuse_keras.evaluation.protocols import pool_protocols
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.report_files import read_metrics
@@ -89,7 +89,7 @@ def pool(folder, runs):
         **({"thresholds": parts[0]["thresholds"]} if same else {}),
         "folds": [{"fold": number, **part} for number, part in enumerate(parts)],
         "calibration": calibration,
-        "confusion": pool_confusion([fold.get("confusion") for fold in folds]),
+        **{key: pool_counts([fold.get(key) for fold in folds]) for key in COUNTS},
         "subgroups": summarize_subgroups(rows),
         "seconds_per_case": float(np.median([fold["seconds_per_case"] for fold in folds])),
     }
