@@ -320,3 +320,44 @@ def test_an_image_that_was_replaced_under_its_name_ends_a_resume(trained):
     save(data / "images" / "x3.png", scene(77))
     with pytest.raises(InputError, match="the image x3 is not the one that the run began with"):
         refuse_other_pixels(run, take_fingerprints(found, size=(64, 64)))
+
+
+@pytest.fixture
+def of_patients(tmp_path):
+    """The run of a training on two images of each of 12 patients, p00 to p11."""
+    data = tmp_path / "data"
+    for patient in range(12):
+        write(data, (2 * patient, 2 * patient + 1), f"p{patient:02}_s{{}}")
+    return leave_run(tmp_path / "run", data)
+
+
+def group_parts(run):
+    return {row["group"]: row["split"] for row in read_table(run / "split.csv")}
+
+
+def test_other_images_of_the_patients_of_a_run_are_not_new(of_patients, tmp_path, caplog):
+    """One image of each patient is the run's, one is not; the patient p77 is not."""
+    caplog.set_level("INFO")
+    split = group_parts(of_patients)
+    other = write(tmp_path / "other", (77, 78), "p77_s{}")
+    for patient in range(12):
+        write(other, (2 * patient, 100 + patient), f"p{patient:02}_s{{}}")
+    samples, count = choose_samples(task, other, of_patients, None)
+    tested = [group for group, part in split.items() if part == "test"]
+    assert sorted(x.group for x in samples) == sorted([*tested, *tested, "p77", "p77"])
+    used = 12 - len(tested)
+    assert count == 0
+    assert f"{used} of 26 images were used in training, {used} more are of the same" in caplog.text
+    samples, count = choose_samples(task, other, of_patients, None, everything=True)
+    labels = {x.group: x.attributes["split of the run"] for x in samples}
+    assert labels == {**split, "p77": "not of the run"} and count == 2 * used
+
+
+def test_patients_of_one_name_elsewhere_are_warned_of(of_patients, tmp_path, caplog):
+    other = tmp_path / "other"
+    for patient in range(12):
+        write(other, (100 + 2 * patient, 101 + 2 * patient), f"p{patient:02}_s{{}}")
+    samples, count = choose_samples(task, other, of_patients, None)
+    assert len(samples) == 24 and count == 0
+    used = 2 * sum(part != "test" for part in group_parts(of_patients).values())
+    assert f"{used} images are of patients named as some that the run was trained" in caplog.text

@@ -22,7 +22,14 @@ from transfuse_keras.runs.lock import locked
 from transfuse_keras.runs.logfile import begin_log, logging_to_folder
 from transfuse_keras.runs.members import find_members
 from transfuse_keras.runs.metadata import keep_ranges
-from transfuse_keras.runs.samples import is_test, own_listing, own_samples, own_splits, recognize
+from transfuse_keras.runs.samples import (
+    find_relatives,
+    is_test,
+    own_listing,
+    own_samples,
+    own_splits,
+    recognize,
+)
 from transfuse_keras.runs.trust import read_trust
 
 log = logging.getLogger(__name__)
@@ -52,8 +59,8 @@ def evaluate_model(
         model: run folder, `.keras` file, SavedModel folder or `.tflite` file; a list of them, or
             the folder of a cross-validation, for the mean of their probabilities.
         data: folder in a known layout. Its test split is scored, or all of it where it names
-            none, but nothing that the run was trained on, wherever it lies now; of the run's own
-            data its test split. None is that data.
+            none, but nothing that the run was trained on, wherever it lies now, nor other images of
+            the same patients; of the run's own data its test split. None is that data.
         out: the folder; by default evaluations/<data> in the run, or the first free <data>-2 ...
         task: Task; by default the run's, or the one that an exported model names.
         threshold: a probability, "auto" for the best on the run's validation split (kept with
@@ -68,7 +75,8 @@ def evaluate_model(
             all; `merge_shards` pools them. One that is complete is not scored again.
 
     Returns: Path of the folder. "trained_on" in metrics.json counts the scored samples that were
-    used in training or to choose the best epoch; it is absent where no run tells.
+    used in training or to choose the best epoch, or are of such a patient; it is absent where no
+    run tells.
 
     Raises: InputError if model, data or folder cannot be used, or if another process is writing in
     the folder.
@@ -243,21 +251,29 @@ def choose_samples(task, data, run, spacing, everything=False, masks=None, group
             "are not recognised here. If some are among them, the scores are optimistic."
         )
         return samples if everything else keep_test(samples), None
-    count = count_used(parts)
+    relatives = {} if own_data(run) is None else find_relatives(run, listing, parts)
+    together = {**parts, **relatives}
+    count = count_used(together)
     if everything:
         if count:
-            images = quantity(len(samples), "image")
-            log.warning(f"{count} of {images} were used in training.")
-        return [label_split(sample, parts) for sample in samples], count
+            log.warning(f"{describe_used(samples, parts, relatives)}.")
+        return [label_split(sample, together) for sample in samples], count
     if not parts:
         return keep_test(samples), 0
-    kept = leave_out_known(run, samples, parts)
-    return kept, count_used({sample.name: parts.get(sample.name, "test") for sample in kept})
+    kept = leave_out_known(run, samples, parts, relatives)
+    return kept, count_used({sample.name: together.get(sample.name, "test") for sample in kept})
 
 
 def count_used(parts):
     """How many samples were used in training or to choose the best epoch: name -> part."""
     return sum(part != "test" for part in parts.values())
+
+
+def describe_used(samples, parts, relatives):
+    """How many samples were used by parts, and how many more are of a patient that was."""
+    more = count_used(relatives)
+    rest = f", {more} more {'is' if more == 1 else 'are'} of the same patients" if more else ""
+    return f"{count_used(parts)} of {quantity(len(samples), 'image')} were used in training{rest}"
 
 
 def label_split(sample, parts):
@@ -271,21 +287,26 @@ def keep_test(samples):
     return [sample for sample in samples if sample.split == "test"] or samples
 
 
-def leave_out_known(run, samples, parts):
+def leave_out_known(run, samples, parts, relatives):
     """The samples that a run was not trained on: if all of its test split is there, this; else
-    what it does not know, and of its test split what there is."""
+    what it does not know, and of its test split what there is.
+
+    Args:
+        run, samples, parts: as of `recognize`.
+        relatives: as of `find_relatives`: those of patients that it was trained on are left out.
+    """
     tested = {row["sample"] for row in read_split(run) if row["split"] == "test"}
     test = [sample for sample in samples if is_test(parts.get(sample.name))]
     if len(test) >= len(tested):
         kept, what = test, "the test split of the run"
     else:
-        new = [sample for sample in samples if is_test(parts.get(sample.name, "test"))]
+        together = {**parts, **relatives}
+        new = [sample for sample in samples if is_test(together.get(sample.name, "test"))]
         kept, what = keep_test(new), "what the run has not seen"
-    used = count_used(parts)
+    used = describe_used(samples, parts, relatives)
     if not kept:
-        raise InputError(f"All {used} images were used in training; --all scores them.")
-    images = quantity(len(samples), "image")
-    log.info(f"{used} of {images} were used in training. Scored: {len(kept)}, {what}.")
+        raise InputError(f"{used}, so there is none to score; --all scores them.")
+    log.info(f"{used}. Scored: {len(kept)}, {what}.")
     return kept
 
 

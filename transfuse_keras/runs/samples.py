@@ -11,7 +11,7 @@ from transfuse_keras.data.copies import share_bits, take_fingerprints
 from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.data.value_range import read_with
-from transfuse_keras.errors import InputError
+from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.runs.folder import (
     SPLIT,
     own_data,
@@ -126,6 +126,40 @@ def recognize(task, run, samples):
     unknown = [getattr(prints[x.name], mark) for x in samples if x.name not in parts]
     warn_of_the_same_look(rows, unknown, mark)
     return parts
+
+
+def find_relatives(run, listing, parts):
+    """Further images of the patients that a run has seen, by the groups of its split.csv.
+
+    Names of patients mean the same only if they come from one source. They do if the images that
+    the run knows have them here, too; else a warning names the patients of one name.
+
+    Args:
+        run: Path of the run folder.
+        listing: Listing, of any folder.
+        parts: of its samples, as of `recognize`.
+
+    Returns: sample name -> the split of its patient, of samples that are not in `parts`.
+    """
+    rows, patients = join_twice(read_split(run)), {}
+    if not listing.patients or all(row["group"] == row["sample"] for row in rows):
+        return {}
+    for part in ("test", VAL_AND_TEST, "val", "train"):  # the last one counts
+        patients |= {row["group"]: part for row in rows if row["split"] == part}
+    groups = {sample.name: str(sample.group) for sample in listing.samples}
+    found = {
+        name: patients[group]
+        for name, group in groups.items()
+        if name not in parts and group in patients
+    }
+    if parts and all(groups[name] in patients for name in parts):
+        return found
+    if used := [groups[name] for name, part in found.items() if not is_test(part)]:
+        log.warning(
+            f"{quantity(len(used), 'image')} are of patients named as some that the run was "
+            f"trained on, such as {min(used)}. If they are the same, the scores are optimistic."
+        )
+    return {}
 
 
 def warn_of_the_same_look(rows, unknown, mark):
