@@ -91,6 +91,13 @@ def test_a_surface_that_is_moved_by_the_tolerance_is_right_and_by_more_is_not():
             metrics.nsd(a, b, tolerance)
 
 
+def test_a_pixel_as_far_as_the_tolerance_is_within_it_where_the_spacing_was_a_float32():
+    a, b = square(2, 2), square(4, 2)
+    stored = float(np.float32(0.1))
+    assert stored > 0.1 and metrics.nsd(a, b, 0.2, stored) == metrics.nsd(a, b, 2) == 1
+    assert metrics.nsd(a, b, 0.1999, stored) < 1
+
+
 def test_agrees_with_medpy():
     binary = pytest.importorskip("medpy.metric.binary")
     for name, truth, prediction, spacing in all_pairs():

@@ -163,7 +163,8 @@ def nsd(
     Every surface pixel counts alike, as in MONAI; the first implementation weighs them by area.
 
     Args, errors: as `surface_distances`, and
-        tolerance: in the unit of `spacing`; a pixel that is exactly as far away is within it.
+        tolerance: in the unit of `spacing`; a pixel that is exactly as far away is within it,
+            but for the rounding of float32.
 
     Returns: float in [0, 1] without unit; 1 if both masks are empty, 0 if one is.
 
@@ -185,5 +186,5 @@ def nsd(
 
 def share_within(distances, tolerance):
     """The share of the distances, both of `surface_distances` together, within a tolerance."""
-    slack = 1 + 1e-9  # of rounding, where coordinates are multiples of the spacing
+    slack = 1 + 1e-5  # of rounding: headers hold the spacing, or what it follows from, as float32
     return float((np.concatenate(distances) <= tolerance * slack).mean())
