@@ -61,12 +61,12 @@ class Trainer:
 
     The clean-up of each class changes the Dice of class a by `cleaned`, that of b by its negative;
     that of all together changes them by `region`. The threshold of class b differs by fold if
-    `auto`.
+    `auto`. The folds of `sure` keep sure components of class b alone.
     """
 
-    def __init__(self, cleaned=0.0, dies_in=None, auto=False, region=(0, 0)):
+    def __init__(self, cleaned=0.0, dies_in=None, auto=False, region=(0, 0), sure=()):
         self.cleaned, self.dies_in, self.auto, self.trained = cleaned, dies_in, auto, []
-        self.region = region
+        self.region, self.sure = region, sure
 
     def __call__(self, run, fold, resume):
         index, count = fold
@@ -103,7 +103,9 @@ class Trainer:
         truth[: index + 2] = 1
         histograms = count_reliability(np.full((8, 8, 2), 0.1 * (index + 1), "float32"), truth)
         thresholds = {"a": 0.5, "b": 0.3 + 0.1 * index if self.auto else 0.5}
-        task = Task("t", ("a", "b"))
+        task = Task("t", ("a", "b"), sure=("b",) if index in self.sure else ())
+        if task.sure:
+            write_table(run / "cases-uncut.csv", [{**row, "dice": 0.0} for row in rows])
         write_json(
             run / "metrics.json",
             {
@@ -155,6 +157,18 @@ def test_each_fold_states_its_own_thresholds(tmp_path):
     assert [fold["thresholds"]["b"] for fold in metrics["folds"]] == pytest.approx([0.3, 0.4, 0.5])
     page = (folder / "report.html").read_text()
     assert "b 0.4" in page
+
+
+@pytest.mark.parametrize(("sure", "told"), [((1,), "; fold 1: of b"), ((0, 1, 2), "; of b")])
+def test_sure_components_are_told_of_the_folds_that_keep_them_alone(tmp_path, sure, told):
+    folder = tmp_path / "cv"
+    cross_validate(Trainer(sure=sure), SETTINGS, folder, 3)
+    text = json.loads((folder / "metrics.json").read_text())["protocol"]
+    assert f"{told} only sure components count, cases-uncut.csv has all" in text
+    assert text.count("sure components") == text.count("surface distances") == 1
+    dices = {row["case"]: row["dice"] for row in read_cases(folder / "cases-uncut.csv")}
+    assert len(dices) == 10
+    assert all((dices[f"{i}"] == 0) == (i % 3 in sure) for i in range(10))
 
 
 def test_a_case_in_two_folds_is_refused(tmp_path):

@@ -113,14 +113,21 @@ def describe_thresholds(thresholds):
 
 
 def pool_protocols(parts):
-    """The protocol of folds that differ in nothing but their thresholds, as one text.
+    """The protocol of all folds as one text; what is not the same for all is told of each.
 
     Args:
         parts: list of {"protocol", "thresholds"} as metrics.json holds them.
     """
     texts = [describe_thresholds(part["thresholds"]) for part in parts]
-    if len(set(texts)) == 1:
-        return parts[0]["protocol"]
     each = "; ".join(f"fold {number}: {text}" for number, text in enumerate(texts))
-    first = f"threshold {texts[0]}"
-    return parts[0]["protocol"].replace(first, f"threshold of each fold its own ({each})", 1)
+    own = f"threshold of each fold its own ({each})"
+    folds = {}  # of each clause
+    for number, (part, text) in enumerate(zip(parts, texts, strict=True)):
+        for clause in part["protocol"].split("; "):
+            if len(set(texts)) > 1:
+                clause = clause.replace(f"threshold {text}", own, 1)
+            folds.setdefault(clause, []).append(number)
+    return "; ".join(
+        clause if len(of) == len(parts) else f"fold {' and '.join(map(str, of))}: {clause}"
+        for clause, of in folds.items()
+    )

@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 
 from transfuse_keras.errors import InputError, blaming, quantity
+from transfuse_keras.evaluation.cases import read_cases, share_columns
 from transfuse_keras.evaluation.pooling import COUNTS, pool_counts, pool_overlays, read_all_cases
 from transfuse_keras.evaluation.protocols import pool_protocols
 from transfuse_keras.evaluation.report import write_report
@@ -19,6 +20,8 @@ from transfuse_keras.runs.settings import FOLDS_FILE
 from transfuse_keras.training.series import begin_series, train_series
 
 log = logging.getLogger(__name__)
+
+UNCUT = "cases-uncut.csv"  # the scores with all components, of a fold that keeps sure ones alone
 
 
 def cross_validate(train, settings, folder, folds, resume=False):
@@ -53,8 +56,10 @@ def pool(folder, runs):
     component, if that raises the mean Dice over all cases and lowers that of no class. Then so is
     each class that gains by it. What was done is in postprocessing.json.
 
-    Writes: cases.csv and overlays/. Returns: the content of metrics.json; "thresholds" holds those
-    of all folds only where they are the same, each fold's stand with the fold.
+    Writes: cases.csv, overlays/ and, if a fold keeps sure components alone, cases-uncut.csv.
+
+    Returns: the content of metrics.json; "thresholds" holds those of all folds only where they are
+    the same, each fold's stand with the fold.
 
     Raises: InputError if a case was tested in two folds.
     """
@@ -75,6 +80,8 @@ def pool(folder, runs):
         pairs = zip(rows, cleaned, strict=True)
         rows = [after if chosen[after["class"]] else before for before, after in pairs]
     write_table(folder / "cases.csv", rows)
+    if any((run / UNCUT).is_file() for run in runs):
+        write_table(folder / UNCUT, read_uncut(runs))
     pool_overlays(folder / "overlays", [run / "overlays" for run in runs])
     kept = [x for x in ("task", "data", "variant", "paper", "scored", "size_unit") if x in folds[0]]
     parts = [{key: fold[key] for key in ("n", "mean", "thresholds")} for fold in folds]
@@ -93,6 +100,12 @@ def pool(folder, runs):
         "subgroups": summarize_subgroups(rows),
         "seconds_per_case": float(np.median([fold["seconds_per_case"] for fold in folds])),
     }
+
+
+def read_uncut(runs):
+    """The rows of all folds with all components, with the columns that all have."""
+    tables = [run / (UNCUT if (run / UNCUT).is_file() else "cases.csv") for run in runs]
+    return share_columns([row for table in tables for row in read_cases(table)])[0]
 
 
 def refuse_shared_cases(folder, rows):
