@@ -160,6 +160,7 @@ def test_what_only_one_of_two_runs_has_is_said_and_left_out(tmp_path, caplog):
         (lambda text: text.replace("False", "No", 1), "'No'"),
         (lambda text: text.rpartition("2,b")[0], "lacks cases"),
         (lambda text: text[:-6], "row 6 "),
+        (lambda text: text + text.splitlines()[3] + "\n", "the case 1 is there twice"),
         (lambda text: text.replace("0.5", "\udcff", 1), "UnicodeDecodeError"),
     ],
 )

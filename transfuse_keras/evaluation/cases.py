@@ -1,6 +1,7 @@
 """cases.csv: one row a case and class, with its scores and what they are averaged by."""
 
 import math
+from collections import Counter
 
 from transfuse_keras.errors import SCORE_AGAIN, blaming
 from transfuse_keras.files import read_table
@@ -49,6 +50,9 @@ def read_cases(path):
         ]
         pairs = {(row["case"], row["class"]): row.keys() >= NEEDED for row in rows}
         cases, classes = ({pair[i] for pair in pairs} for i in (0, 1))
+        if len(pairs) < len(rows):
+            found = Counter((row["case"], row["class"]) for row in rows)
+            raise ValueError(f"the case {found.most_common(1)[0][0][0]} is there twice")
         if not rows or not all(pairs.values()) or len(pairs) != len(cases) * len(classes):
             raise ValueError("it lacks cases or columns")
     return rows
