@@ -181,3 +181,13 @@ def test_cases_of_one_name_but_other_truths_are_refused(tmp_path):
     assert compare(tmp_path / "a", tmp_path / "b")
     with pytest.raises(InputError, match="the truth of the case 0 .* a has the size 40, not 300"):
         compare(tmp_path / "a", tmp_path / "c")
+
+
+def test_distances_of_other_units_are_left_out_with_a_warning(tmp_path, caplog):
+    a, b = (write_images(tmp_path / x, [0.5] * 3, range(3), [1.0] * 3) for x in "ab")
+    assert {row["metric"] for row in compare(a, b)} == {"dice", "penalized_hd_mm"}
+    assert not caplog.records
+    table = (b / "cases.csv").read_text()
+    (b / "cases.csv").write_text(table.replace("hd_mm", "hd_px"))
+    assert {row["metric"] for row in compare(a, b)} == {"dice"}
+    assert "only one has hd_mm, hd_px; their distances have other units" in caplog.text

@@ -5,7 +5,13 @@ import logging
 import numpy as np
 
 from transfuse_keras.errors import InputError, quantity
-from transfuse_keras.evaluation.cases import PENALIZED, add_penalties, list_metrics, read_cases
+from transfuse_keras.evaluation.cases import (
+    PENALIZED,
+    add_penalties,
+    is_distance,
+    list_metrics,
+    read_cases,
+)
 from transfuse_keras.evaluation.statistics import (
     adjust_holm,
     mean_of_classes,
@@ -48,7 +54,7 @@ def compare(first, second):
             log.warning(f"{folder}: {quantity(left, 'case')} left out, which the other one lacks.")
     groups = match_groups(first, second, tables, cases)
     refuse_other_truths(first, second, tables)
-    metrics = [name for name in tables[0]["metrics"] if name in tables[1]["metrics"]]
+    metrics = match_metrics(first, second, *(table["metrics"] for table in tables))
     classes = match_classes(first, second, *(table["classes"] for table in tables))
     parts = [[name] for name in classes]
     rows = []
@@ -93,6 +99,20 @@ def match_classes(first, second, ours, theirs):
         )
     if left := [name for name in dict.fromkeys([*ours, *theirs]) if name not in shared]:
         log.warning(f"{first} and {second}: only one has the classes {', '.join(left)}.")
+    return shared
+
+
+def match_metrics(first, second, ours, theirs):
+    """The scores that both tables have; a warning names the others."""
+    shared = [name for name in ours if name in theirs]
+    left = [name for name in dict.fromkeys([*ours, *theirs]) if name not in shared]
+    if left := [name for name in left if not name.startswith(PENALIZED)]:
+        units = [{name[-3:] for name in names if is_distance(name)} for names in (ours, theirs)]
+        remedy = "; their distances have other units: score both in mm (--spacing) or in pixels"
+        other = all(units) and units[0] != units[1]
+        log.warning(
+            f"{first} and {second}: only one has {', '.join(left)}{remedy if other else ''}."
+        )
     return shared
 
 
