@@ -361,3 +361,14 @@ def test_patients_of_one_name_elsewhere_are_warned_of(of_patients, tmp_path, cap
     assert len(samples) == 24 and count == 0
     used = 2 * sum(part != "test" for part in group_parts(of_patients).values())
     assert f"{used} images are of patients named as some that the run was trained" in caplog.text
+
+
+def test_how_images_are_put_to_patients_and_whether_spacing_is_known_is_told(tmp_path, caplog):
+    """A table that names two of three images and the spacing of one."""
+    caplog.set_level("INFO")
+    data = write(tmp_path / "data", range(3))
+    (data / "spacing.csv").write_text("stem,mm\nx0,0.5\n")
+    (tmp_path / "patients.csv").write_text("stem,group\nx0,anna\nx1,anna\n")
+    choose_samples(task, data, None, None, group=str(tmp_path / "patients.csv"))
+    assert "1 that it does not list count for themselves; 2 patients" in caplog.text
+    assert "spacing of 2 of 3 samples is unknown: distances are in pixels" in caplog.text

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from transfuse_keras.data.layouts import find_samples
+from transfuse_keras.data.layouts.listing import describe_spacing
 from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.evaluation.pooling import refuse_other_evaluation
 from transfuse_keras.evaluation.report import write_report
@@ -239,9 +240,11 @@ def choose_samples(task, data, run, spacing, everything=False, masks=None, group
     listing = own_listing(task, run) if own else find_samples(task, data, spacing, masks, group)
     if listing.errors:
         raise InputError(listing.errors[0])
+    samples = listing.samples
+    for note in [*listing.notes, describe_spacing(samples)] if samples else ():
+        log.info(note)
     for warning in listing.warnings:
         log.warning(warning)
-    samples = listing.samples
     if run is None:
         return samples if everything else keep_test(samples), None
     parts = recognize(task, run, samples)
