@@ -135,6 +135,9 @@ def test_of_a_sure_class_sure_components_are_scored_and_all_beside_them(tmp_path
     assert "mean Dice 1.0000, with all 0.6667" in caplog.text
     every = score_samples(tmp_path, model, replace(task, sure=None), *given)
     assert every["mean"]["dice"] == pytest.approx(2 / 3)
+    caplog.clear()
+    score_samples(tmp_path, model, task, [StubSample(image, 0 * truth)], {"lesion": 0.5})
+    assert "nan" not in caplog.text  # no truth shows a lesion
 
 
 def test_cases_are_scored_at_their_own_size(tmp_path):

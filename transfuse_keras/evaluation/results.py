@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+import math
 import zlib
 
 import numpy as np
@@ -127,7 +128,7 @@ def tell_cut(task, kept, uncut):
         kept, uncut: as of `summarize`, with it and without.
     """
     scores = [summary["mean"]["dice"] for summary in (kept, uncut)]
-    if None not in scores:
+    if not any(map(math.isnan, scores)):  # as they are where no truth shows a class
         log.info(
             "Of {} only sure components are kept: mean Dice {:.4f}, with all {:.4f} "
             "(cases-uncut.csv).".format(", ".join(task.sure), *scores)
