@@ -174,9 +174,15 @@ def write_table(path, rows):
 
 
 def read_table(path, remedy=None):
-    """The rows of a CSV file as dicts of strings. InputError with `remedy` if damaged."""
-    with blaming(path, "damaged", remedy), path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    """The rows of a CSV file as dicts of strings. InputError with `remedy` if damaged.
+
+    A spreadsheet may have saved it anew, with a byte order mark and with semicolons.
+    """
+    with blaming(path, "damaged", remedy), path.open(newline="", encoding="utf-8-sig") as file:
+        head = file.readline()
+        file.seek(0)
+        delimiter = ";" if ";" in head and "," not in head else ","
+        rows = list(csv.DictReader(file, delimiter=delimiter))
         for number, row in enumerate(rows, 1):
             if None in row or None in row.values():
                 raise ValueError(f"row {number} has not one value a column")

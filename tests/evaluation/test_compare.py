@@ -191,3 +191,12 @@ def test_distances_of_other_units_are_left_out_with_a_warning(tmp_path, caplog):
     (b / "cases.csv").write_text(table.replace("hd_mm", "hd_px"))
     assert {row["metric"] for row in compare(a, b)} == {"dice"}
     assert "only one has hd_mm, hd_px; their distances have other units" in caplog.text
+
+
+def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path):
+    """With a byte order mark, semicolons and TRUE."""
+    folder = write(tmp_path / "a", np.full((3, 2), 0.5))
+    text, rows = (folder / "cases.csv").read_text(), read_cases(folder / "cases.csv")
+    text = text.replace(",", ";").replace("True", "TRUE").replace("False", "FALSE")
+    (folder / "cases.csv").write_text(text, encoding="utf-8-sig")
+    assert read_cases(folder / "cases.csv") == rows

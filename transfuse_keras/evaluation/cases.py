@@ -9,12 +9,13 @@ from transfuse_keras.files import read_table
 UNITS = ("_mm", "_px")
 PENALIZED = "penalized_"  # begins the name of a distance without holes, see `add_penalties`
 SUBGROUP = "subgroup_"  # begins the name of a column that tells the hospital, the device, ...
+FLAGS = {"True": True, "False": False}  # which a spreadsheet writes in capitals
 DESCRIPTION = {  # the columns that are no scores, and how their text is read
     "case": str,
     "group": str,
     "class": str,
-    "truth_empty": {"True": True, "False": False}.__getitem__,
-    "prediction_empty": {"True": True, "False": False}.__getitem__,
+    "truth_empty": lambda text: FLAGS[text.capitalize()],
+    "prediction_empty": lambda text: FLAGS[text.capitalize()],
     "truth_size": float,
     "prediction_size": float,
     "diagonal": float,
