@@ -6,7 +6,11 @@ import pytest
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation import evaluate_model as module
-from transfuse_keras.evaluation.evaluate_model import LABEL, choose_for_all
+from transfuse_keras.evaluation.evaluate_model import (
+    LABEL,
+    choose_evaluation_folder,
+    choose_for_all,
+)
 from transfuse_keras.tasks import hip
 
 SPLITS = {  # of two runs on the same five images
@@ -58,3 +62,11 @@ def test_all_samples_tell_how_each_run_used_them():
 def test_runs_on_different_data_need_data():
     with pytest.raises(InputError, match="--data"):
         choose(["a", "other"], data=None)
+
+
+def test_a_refused_evaluation_can_be_repeated_into_its_folder(tmp_path):
+    (tmp_path / "log.txt").write_text("ended by InputError\n")
+    assert choose_evaluation_folder(tmp_path, None, "data") == tmp_path
+    (tmp_path / "thesis.docx").touch()
+    with pytest.raises(InputError, match="already holds something else"):
+        choose_evaluation_folder(tmp_path, None, "data")

@@ -20,7 +20,7 @@ from transfuse_keras.inference.predict_files import load_members
 from transfuse_keras.runs.fitting import known_together
 from transfuse_keras.runs.folder import find_run, own_data, read_config, read_split
 from transfuse_keras.runs.lock import locked
-from transfuse_keras.runs.logfile import begin_log, logging_to_folder
+from transfuse_keras.runs.logfile import LOG, begin_log, logging_to_folder
 from transfuse_keras.runs.members import find_members
 from transfuse_keras.runs.metadata import keep_ranges
 from transfuse_keras.runs.samples import (
@@ -203,12 +203,12 @@ def choose_for_all(task, data, runs, spacing, everything, masks, group):
 
 
 def choose_evaluation_folder(out, run, name):
-    """A folder to evaluate into: `out` if it is new or empty; else one for the data, which may be
-    taken."""
+    """A folder to evaluate into: `out` if it is new or holds no more than the log of an evaluation
+    that was refused; else one for the data, which may be taken."""
     if out is None:
         return run / "evaluations" / name if run else Path(f"evaluation-{name}")
     folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or {x.name for x in folder.iterdir()} - {LOG}):
         raise InputError(f"{folder}: already holds something else; give --out a new folder.")
     return folder
 
