@@ -170,3 +170,14 @@ def test_the_code_of_the_card_gives_the_masks_of_the_model(
     wanted = maps >= np.float32(thresholds)
     assert 0.3 < wanted.mean() < 0.7 and found["masks"].shape == (75, 101, len(CLASSES))
     np.testing.assert_array_equal(found["masks"], wanted)
+
+
+def test_what_is_no_run_is_refused_with_what_to_give(run, tmp_path, capsys):
+    folds = tmp_path / "folds"
+    folds.mkdir()
+    write_json(folds / "cross-validation.json", {})
+    for given, remedy in ((folds, "fold-0"), (run / "model.tflite", "the folder of a run")):
+        assert published(given, "--out", str(tmp_path / "out")) == 2
+        assert f"model.keras: no such file; give {remedy}" in capsys.readouterr().err.replace(
+            f"{folds}/fold-0", "fold-0"
+        )

@@ -12,10 +12,12 @@ from transfuse_keras.inference.predictor import EXPORTED
 from transfuse_keras.model.preset import unpack_preset
 from transfuse_keras.publishing.card import write_card
 from transfuse_keras.runs.folder import refuse_taken
+from transfuse_keras.runs.members import is_cross_validation
 from transfuse_keras.runs.metadata import is_verified, metadata_path, parts
 
 log = logging.getLogger(__name__)
 
+MODEL = "model.keras"
 OURS = re.compile(r"model\b.*|pictures/.*")  # files on the hub that a new version replaces
 NOT_ALLOWED = (401, 403)
 
@@ -33,6 +35,9 @@ def push(run, repo=None, out=None, licence=None, pictures=False):
     there; Failure if the upload does not succeed.
     """
     refuse_taken(out)
+    if not (run / MODEL).is_file():
+        which = f"{run / 'fold-0'}" if is_cross_validation(run) else "the folder of a run"
+        raise InputError(f"{run / MODEL}: no such file; give {which}: one model is published.")
     with tempfile.TemporaryDirectory() as beside:
         folder = Path(out or Path(beside, "published"))
         with replacing(folder) as temporary:
@@ -44,7 +49,7 @@ def push(run, repo=None, out=None, licence=None, pictures=False):
 
 def write_folder(run, folder, repo, licence, pictures):
     """Write what is published of a run."""
-    unpack_preset(run / "model.keras", folder)
+    unpack_preset(run / MODEL, folder)
     exports = {}
     for path in sorted(x for x in run.iterdir() if x.suffix in EXPORTED):
         if not is_verified(path):
