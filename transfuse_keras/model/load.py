@@ -13,7 +13,8 @@ def load_model(path: str | Path) -> TransFuse:
     """A trained TransFuse from its run folder or `.keras` file.
 
     No code is run that the file brings along: it holds a TransFuse, and Lambda layers in a CNN
-    of its own are refused.
+    of its own are refused. The model is not compiled: to go on training it call `compile`, or use
+    `keras.saving.load_model`, which keeps loss and optimizer.
 
     Raises: InputError if there is none, or the file is damaged or holds another model.
 
