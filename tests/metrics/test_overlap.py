@@ -68,3 +68,12 @@ def test_agrees_with_medpy_where_a_mask_is_not_empty():
             wanted = [score(prediction, truth) for score in (binary.dc, binary.jc)]
             got = [metrics.dice(truth, prediction), metrics.iou(truth, prediction)]
             np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("score", [*SCORES, metrics.hd, metrics.assd])
+@pytest.mark.parametrize("other", [0.01, 255, -1, np.nan])
+def test_what_is_no_mask_is_refused(score, other):
+    a = square(2, 2)
+    assert score(a.astype("float32"), a.tolist()) == score(a, a.astype("uint8")) == score(a, a)
+    with pytest.raises(ValueError, match=f"0 and 1 alone, not {other}"):
+        score(a, np.where(a, other, 0))

@@ -1,22 +1,22 @@
 """Overlap of two masks of one case and class.
 
-All take truth and prediction as boolean arrays of one shape, of any rank, return a float in
-[0, 1] without unit, and raise ValueError if the shapes differ. They count pixels, so pixel spacing
-does not matter. The names are scikit-learn's: Dice is its F1 score, IoU its Jaccard score. What
-empty masks score is said with each.
+All take truth and prediction as boolean or 0/1 arrays of one shape, of any rank, return a float in
+[0, 1] without unit, and raise ValueError if the shapes differ or there are other values. They
+count pixels, so pixel spacing does not matter. The names are scikit-learn's: Dice is its F1 score,
+IoU its Jaccard score. What empty masks score is said with each.
 """
 
 import numpy as np
+
+from transfuse_keras.metrics.binary import as_masks
 
 
 def counts(truth, prediction):
     """Numbers of true positive, false positive and false negative pixels.
 
-    Raises: ValueError if the shapes differ.
+    Raises: ValueError as of `as_masks`.
     """
-    truth, prediction = np.asarray(truth, bool), np.asarray(prediction, bool)
-    if truth.shape != prediction.shape:
-        raise ValueError(f"Truth {truth.shape} and prediction {prediction.shape} differ in shape.")
+    truth, prediction = as_masks(truth, prediction)
     both = int(np.count_nonzero(truth & prediction))
     return both, int(np.count_nonzero(prediction)) - both, int(np.count_nonzero(truth)) - both
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from transfuse_keras.metrics.binary import as_masks
+
 Spacing = float | Sequence[float] | None
 
 
@@ -36,13 +38,15 @@ def surface_distances(
     """Distance of every surface pixel of one mask to the nearest surface pixel of the other.
 
     Args:
-        truth, prediction: boolean arrays of one shape, 2-D or 3-D.
+        truth, prediction: boolean or 0/1 arrays of one shape, 2-D or 3-D, without an axis of
+            classes.
         spacing: millimetres per pixel, a number or one for each axis; None counts pixels.
 
     Returns: (from truth to prediction, from prediction to truth): float64 arrays with a value
     for each surface pixel, both empty if either mask is.
 
-    Raises: ValueError if the shapes differ or the spacing is not positive.
+    Raises: ValueError if the shapes differ, a mask holds other values than 0 and 1, or the spacing
+    is not positive.
 
     Example:
         >>> import transfuse_keras as tk
@@ -51,9 +55,7 @@ def surface_distances(
         >>> missed.tolist(), extra.tolist()
         ([1.0], [1.0, 2.0])
     """
-    truth, prediction = np.asarray(truth, bool), np.asarray(prediction, bool)
-    if truth.shape != prediction.shape:
-        raise ValueError(f"Truth {truth.shape} and prediction {prediction.shape} differ in shape.")
+    truth, prediction = as_masks(truth, prediction)
     pixel = np.broadcast_to(1.0 if spacing is None else spacing, truth.ndim)
     if not (np.isfinite(pixel) & (pixel > 0)).all():
         raise ValueError(f"Pixel spacing must be positive, not {pixel}.")
