@@ -91,7 +91,8 @@ def test_a_run_keeps_the_colour_of_its_training_images(settings, tmp_path):
     by_keras, by_onnx = (load_predictor(run / name).run for name in ("model.keras", "model.onnx"))
     np.testing.assert_allclose(by_onnx(light), by_keras(image), atol=1e-5)
     with pytest.raises(InputError, match="white balance"):
-        export_model(run, ["pytorch"])
+        export_model(run, ["saved_model", "pytorch"])
+    assert not (run / "saved_model").exists()  # told before anything is written
 
 
 def test_a_start_that_loses_the_white_balance_is_told(tmp_path, caplog):

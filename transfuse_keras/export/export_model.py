@@ -12,7 +12,7 @@ from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import SCORE_AGAIN, InputError, blaming, quantity
 from transfuse_keras.export.averaging import combine
-from transfuse_keras.export.formats import FORMATS
+from transfuse_keras.export.formats import FORMATS, refuse_white_balance
 from transfuse_keras.export.verification import (
     export_verified,
     predict_held_out,
@@ -58,6 +58,8 @@ def export_model(path, formats, quantizations=("none",), out=None, data=None, fl
     single = len(members) == 1 and not flips
     out = choose_folder(out, path, members, single, formats)
     models, run = [load_model(member) for member in members], find_run(members[0])
+    if "pytorch" in formats:
+        refuse_white_balance(models[0])  # before minutes of other formats
     known = known_together(members)
     task = known[0] if known else create_unnamed_task(models[0])
     flips = choose_flips(flips, task)

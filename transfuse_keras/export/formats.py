@@ -334,6 +334,15 @@ def need(extra, *modules):
             ) from error
 
 
+def refuse_white_balance(model):
+    """Raise InputError for a model with white balance, which the authors' code would leave out."""
+    if model.white_balance:
+        raise InputError(
+            "--format pytorch: the model has white balance, which the authors' code has not; "
+            "train with --recipe scratch-v1 for it."
+        )
+
+
 def export_pytorch(model, path):
     """Write the weights as .safetensors under the names, shapes and dtypes of the authors' code.
 
@@ -342,11 +351,7 @@ def export_pytorch(model, path):
 
     Raises: InputError for a model with white balance, which their code would leave out.
     """
-    if model.white_balance:
-        raise InputError(
-            "--format pytorch: the model has white balance, which the authors' code has not; "
-            "train with --recipe scratch-v1 for it."
-        )
+    refuse_white_balance(model)
     with replacing(path) as temporary:
         temporary.write_bytes(save(official_state(model), official_metadata(model)))
 
