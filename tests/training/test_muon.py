@@ -1,5 +1,8 @@
 """Muon: kernels move along their singular vectors, all else as by Adam."""
 
+import re
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -122,3 +125,12 @@ def test_an_optimiser_is_loaded_as_it_was_saved(smallest, tmp_path):
 def test_a_recipe_names_the_rate_of_kernels():
     assert type(create_optimizer(Recipe(), 1)) is Adam
     assert create_optimizer(Recipe(muon=4.0), 1).kernel_rate == 4.0
+
+
+def test_the_lines_of_the_page_run():
+    page = Path(__file__).parents[2] / "docs" / "training.md"
+    block = re.search(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)[1]
+    exec(block, names := {})
+    model = names["model"]
+    model.train_on_batch(np.ones((1, 32, 32, 3)), np.ones((1, 30, 30, 1)))
+    assert isinstance(model.optimizer, Muon) and model.optimizer.kernel_rate == 8.0

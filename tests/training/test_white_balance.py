@@ -66,7 +66,7 @@ def test_a_dataset_balances_training_images_alone(tmp_path):
 
 def test_the_lines_of_the_page_run():
     page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    balanced, inked = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    _, balanced, inked = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     exec(balanced, names := {})
     model = names["model"]
     assert model.white_balance == (0.72, 0.62, 0.57)
