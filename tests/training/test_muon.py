@@ -1,6 +1,8 @@
 """Muon: kernels move along their singular vectors, all else as by Adam."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -13,6 +15,30 @@ from transfuse_keras.tasks import Recipe
 from transfuse_keras.training.adam import Adam
 from transfuse_keras.training.muon import Muon, is_matrix, orthogonalize
 from transfuse_keras.training.optimizer import create_optimizer
+
+REPLICAS = """
+from contextlib import nullcontext
+import keras, numpy as np, tensorflow as tf
+import transfuse_keras as tk
+halves = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], halves)
+keras.config.set_floatx("float64")
+rng = np.random.default_rng(0)
+images, wanted = rng.standard_normal((8, 8, 8, 3)), rng.standard_normal((8, 8, 8, 2))
+def train(scope):
+    with scope:
+        keras.utils.set_random_seed(0)
+        convolutions = [keras.layers.Conv2D(n, 3, padding="same") for n in (6, 2)]
+        model = keras.Sequential([keras.Input((8, 8, 3)), *convolutions])
+        model.compile(tk.Muon(1e-2, global_clipnorm=0.5), "mse")
+    start = model.get_weights()
+    model.fit(images, wanted, batch_size=4, epochs=2, shuffle=False, verbose=0)
+    return [b - a for a, b in zip(start, model.get_weights())]
+two = train(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope())
+for one, other in zip(train(nullcontext()), two):
+    assert abs(one).max() > 1e-3
+    np.testing.assert_allclose(one, other, atol=1e-12)
+"""
 
 
 def orthogonalized(matrix):
@@ -134,3 +160,10 @@ def test_the_lines_of_the_page_run():
     model = names["model"]
     model.train_on_batch(np.ones((1, 32, 32, 3)), np.ones((1, 30, 30, 1)))
     assert isinstance(model.optimizer, Muon) and model.optimizer.kernel_rate == 8.0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of tf.distribute")
+def test_two_devices_train_to_the_weights_of_one():
+    done = subprocess.run([sys.executable, "-c", REPLICAS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
