@@ -1,6 +1,7 @@
 """The steps of Muon for modules of PyTorch and for Keras' models on it."""
 
 import torch
+from peer_models import KerasModel
 from torch import nn
 
 from transfuse_keras.training.muon import RMS, Muon, is_matrix, orthogonalize
@@ -33,7 +34,7 @@ class TorchMuon(torch.optim.Optimizer):
 
 def find_kernels(model, classes):
     """{parameter: function to a matrix}: what `is_matrix` takes of a Keras model."""
-    if hasattr(model, "model"):
+    if isinstance(model, KerasModel):
         keras_kernels = [x for x in model.model.trainable_variables if is_matrix(x)]
         kernels = [x.value for x in keras_kernels if x.shape[-1] != classes]
         return {x: lambda tensor: tensor.reshape(-1, tensor.shape[-1]) for x in kernels}

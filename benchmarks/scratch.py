@@ -5,7 +5,7 @@
 
 DIR are folders as `transfuse train --data` takes them for the tasks skin and hip, and Kvasir-SEG
 with its official split for polyp. The first candidates add one to another up to the recipe
-"scratch-v1"; each of the others changes one thing in that; with white balance it is "scratch".
+"scratch-v1"; each of the others changes one thing in that; with white balance it is "scratch-v2".
 Trains every candidate with every seed for the same number of epochs and prints a markdown table of
 the best validation Dice. Called again with the same --out it goes on where it was stopped.
 """

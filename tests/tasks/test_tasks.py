@@ -147,6 +147,7 @@ def test_sure_classes_are_classes_of_images():
         ({"class_weights": (1.0, 2.0)}, "class_weights"),  # of three classes
         ({"class_weights": (1.0, 0.0, 2.0)}, "class_weights"),
         ({"focal": 0.5}, "focal"),
+        ({"muon": 0.0}, "muon"),
     ],
 )
 def test_terms_of_the_loss_that_cannot_be_are_refused(change, word):

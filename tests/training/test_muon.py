@@ -148,6 +148,11 @@ def test_an_optimiser_is_loaded_as_it_was_saved(smallest, tmp_path):
         np.testing.assert_allclose(np.asarray(one), np.asarray(other), atol=1e-6)
 
 
+def test_amsgrad_is_refused():
+    with pytest.raises(ValueError, match="no amsgrad"):
+        Muon(amsgrad=True)
+
+
 def test_a_recipe_names_the_rate_of_kernels():
     assert type(create_optimizer(Recipe(), 1)) is Adam
     assert create_optimizer(Recipe(muon=4.0), 1).kernel_rate == 4.0

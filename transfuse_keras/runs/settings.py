@@ -92,6 +92,7 @@ class Settings:
             "limit": 1 if self.limit is None else self.limit,
             "epsilon": recipe.epsilon,
             "patience": 1 if recipe.patience is None else recipe.patience,
+            "rate of kernels (muon)": 1 if recipe.muon is None else recipe.muon,
         }
         for name, number in numbers.items():
             if not number > 0:

@@ -32,7 +32,9 @@ class Muon(Adam):
         learning_rate: as Keras' Adam takes it; of Adam's weights.
         kernel_rate: the learning rate of the kernels is so many times as large.
         momentum: decay of the mean gradient of a kernel.
-        **kwargs: as of Keras' Adam; betas and epsilon are for Adam's weights. No `amsgrad`.
+        **kwargs: as of Keras' Adam; betas and epsilon are for Adam's weights.
+
+    Raises: ValueError for `amsgrad`, which it has not.
 
     Example:
         >>> import transfuse_keras as tk
@@ -50,6 +52,8 @@ class Muon(Adam):
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate, **kwargs)
+        if self.amsgrad:
+            raise ValueError("Muon has no amsgrad; leave it out.")
         self.kernel_rate = kernel_rate
         self.momentum = momentum
 
@@ -122,10 +126,10 @@ def orthogonalize(matrix):
     gram, square = gram / largest, square / ops.square(largest)
     a, b, c = QUINTIC
     one = ops.eye(gram.shape[0], dtype=gram.dtype)
-    whole = one
+    whole = None
     for step in range(STEPS):
         factor = a * one + b * gram + c * square
-        whole = ops.matmul(whole, factor) if step else factor
+        whole = factor if whole is None else ops.matmul(whole, factor)
         if step + 1 < STEPS:
             gram = ops.matmul(ops.matmul(factor, gram), factor)
             square = ops.matmul(gram, gram)
