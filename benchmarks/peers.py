@@ -12,9 +12,9 @@ the best epoch; it begins from random weights and computes in float32. Where the
 balance, it gets balanced images. nnU-Net has its own loss, optimiser, augmentation and colours,
 and is scored at 0.5 with all components.
 With --seconds the schedule of the learning rate follows the time: of the processor on a CPU, by the
-clock on a GPU; "auto" is as long as the run of ours was trained. Called again it trains what is
-missing, and prints the table of all: of each case the mean over the runs, which differ in their
-seed.
+clock on a GPU; "auto" is as long as the run of ours was trained. With --adam peers of a run by Muon
+are trained by Adam: give these an OUT of their own. Called again it trains what is missing, and
+prints the table of all: of each case the mean over the runs, which differ in their seed.
 
 Needs, besides transfuse-keras[torch]; no TensorFlow is imported:
     pip install segmentation_models_pytorch==0.6.0   # MIT: U-Net, U-Net++, FPN, SegFormer
@@ -68,9 +68,11 @@ METRICS = ("dice", "iou")
 NNUNET = "nnU-Net"
 
 
-def train_peer(name, run, folder, seconds=None):
+def train_peer(name, run, folder, seconds=None, adam=False):
     """Train a peer as a run was trained, and score it on the run's test split."""
     settings = read_settings(run / CONFIG)
+    if adam:
+        settings = replace(settings, recipe=replace(settings.recipe, muon=None))
     refuse_other_recipes(name, settings)
     splits = find_run_splits(settings)
     refuse_other_split(run, splits)
@@ -233,6 +235,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--peers", nargs="+", choices=known, default=known, metavar="PEER")
     parser.add_argument("--seconds", help="train each for so long, not as many steps; or auto")
+    parser.add_argument("--adam", action="store_true", help="train peers by Adam, not by Muon")
     arguments = parser.parse_args()
     for run in arguments.run:
         for name in arguments.peers:
@@ -241,7 +244,7 @@ def main():
                 continue
             try:
                 seconds = find_seconds(run) if arguments.seconds == "auto" else arguments.seconds
-                train_peer(name, run, folder, seconds and float(seconds))
+                train_peer(name, run, folder, seconds and float(seconds), arguments.adam)
             except Exception as error:  # the others are trained
                 known_reason = isinstance(error, (ImportError, InputError, ValueError))
                 reason = error if known_reason else traceback.format_exc()
