@@ -146,6 +146,16 @@ def test_a_qform_that_turns_otherwise_than_the_sform_is_told(tmp_path):
     assert open_volume(tmp_path / "a.nii").doubt == ""
 
 
+def test_axes_that_do_not_meet_at_right_angles_are_told(tmp_path):
+    tilted = AFFINE.copy()
+    tilted[:3, 2] += 0.2 * AFFINE[:3, 1]
+    turned = AFFINE.copy()
+    turned[:2, :3] = [[0.6, -0.8], [0.8, 0.6]] @ AFFINE[:2, :3]
+    for name, affine, told in (("tilted", tilted, True), ("turned", turned, False)):
+        nibabel.save(nibabel.Nifti1Image(phantom()[0], affine), tmp_path / f"{name}.nii")
+        assert ("right angles" in describe([tmp_path / f"{name}.nii"])[2]) == told
+
+
 PLACED = """space: left-posterior-superior
 space directions: (0.7,0,0) (0,0.8,0) (0,0,3.5)
 """

@@ -23,6 +23,7 @@ from nibabel.orientations import (
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # axes of DICOM and ITK run to left and posterior
 RAS = np.array([[0, 1], [1, 1], [2, 1]])
 TOLERANCE = 0.1  # of a voxel: grids that lie closer are one, as headers are rounded
+STRAIGHT = 0.01  # the largest cosine between two axes that counts as that of a right angle
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,12 @@ def slice_axes(affine):
     spacing = np.round(in_ras(voxel_sizes(affine), affine), 3)
     axis = max(range(3), key=lambda axis: (spacing[axis], axis))
     return (axis, *sorted({0, 1, 2} - {axis}, reverse=True))
+
+
+def is_sheared(affine):
+    """Whether two axes of an affine do not meet at a right angle, as of a tilted gantry."""
+    axes = affine[:3, :3] / voxel_sizes(affine)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > STRAIGHT)
 
 
 def describe_slices(shape, affine):

@@ -15,6 +15,7 @@ from transfuse_keras.data.orientation import (
     compare_grids,
     describe_slices,
     from_slices,
+    is_sheared,
     to_slices,
 )
 from transfuse_keras.data.quiet import reading
@@ -22,6 +23,10 @@ from transfuse_keras.data.resize import IGNORED
 from transfuse_keras.errors import InputError, quantity
 
 LARGEST_VOLUME = 2**29  # voxels of all channels, more than 512 x 512 x 2000: 2 GiB as float32
+SHEARED = (
+    "its axes do not meet at right angles (a tilted gantry?): sizes and distances are taken as if "
+    "they did"
+)
 ITK_ERROR = "sitk::ERROR: "  # in the last line of a message
 
 
@@ -98,7 +103,8 @@ def describe(sources):
     Raises: InputError as `open_channels`.
     """
     volume = open_channels(sources)[0]
-    return *describe_slices(volume.shape[:3], volume.affine), volume.doubt
+    doubts = [volume.doubt] * bool(volume.doubt) + [SHEARED] * is_sheared(volume.affine)
+    return *describe_slices(volume.shape[:3], volume.affine), "; ".join(doubts)
 
 
 def read_volume(sources, mask_source, classes, channels, labels, ignore=None):
