@@ -19,7 +19,7 @@ WRITE_FILES = ("train", "evaluate", "predict", "report", "export", "convert")
 EXIT_CODES = """\
 exit codes:
   0    done
-  1    the work failed: a training, an export, some inputs, or `check` found errors
+  1    a part failed: a training, an export or some of the inputs; or `check` found errors
   2    the input cannot be used; one sentence says why and what to do
   130  interrupted
 

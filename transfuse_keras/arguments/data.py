@@ -16,7 +16,7 @@ def add_plan(top):
     add_reading(data)
     plan = command.add_argument_group("plan").add_argument
     add_save_task(plan)
-    add_weights(plan, "published ones of the hub, else those of this package, else none")
+    add_weights(plan, "imagenet if it can be had, else that package if it is installed, else none")
 
 
 def add_save_task(add):
@@ -46,7 +46,7 @@ def add_convert(top):
     )
     data = command.add_argument_group("data").add_argument
     data("--data", metavar="DIR", required=True, help="folder in a known layout, of images")
-    data("--out", metavar="DIR", required=True, help="folder to write, not there or empty")
+    data("--out", metavar="DIR", required=True, help="new or empty folder to write")
     data("--task", help=f"{TASK_HELP} (default: the classes that are found)")
     add_spacing(data)
     add_reading(data)

@@ -35,7 +35,7 @@ def add_push(top):
     hub = command.add_argument_group("hub").add_argument
     repo = "where to upload; a new repository is private (HF_ENDPOINT: another hub)"
     hub("--repo", metavar="USER/NAME", help=repo)
-    hub("--out", metavar="DIR", help="keep what is published in this folder, too")
+    hub("--out", metavar="DIR", help="folder to keep it in; without --repo nothing is uploaded")
     licence = "licence of the weights, as the hub spells it: cc-by-4.0, ...; it follows the data's"
     hub("--license", dest="licence", metavar="ID", help=licence)
     pictures = "show three test images in the card (phantoms always are)"

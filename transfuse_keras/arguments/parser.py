@@ -34,4 +34,4 @@ def add_messages(parser):
     add = parser.add_argument_group("messages").add_argument
     add("-q", "--quiet", action="store_true", help="print warnings and errors only")
     add("-v", "--verbose", action="store_true", help="print details too")
-    add("--debug", action="store_true", help="print all, and tracebacks instead of sentences")
+    add("--debug", action="store_true", help="print everything, and tracebacks of errors")

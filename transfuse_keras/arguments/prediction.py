@@ -29,16 +29,17 @@ def add_predict(top):
     data("--sr", action="store_true", help=report)
     outlines = "outlines to be corrected by hand, and certainty.csv, the least certain image first"
     data("--contours", nargs="+", choices=["coco", "labelme", "geojson"], help=outlines)
-    spread = "of several models: write how far they differ, as STEM_spread.png and certainty.csv"
+    spread = "of several models: write how far they differ, as NAME_spread.png and certainty.csv"
     data("--spread", action="store_true", help=spread)
     add_shard(command, "predict share I of N, for the tasks of a cluster")
     add_model(command)
     scoring = command.add_argument_group("scoring").add_argument
     add_threshold(scoring, "the run's, else 0.5", auto="")
     add_flip(command)
-    scoring("--tile", action="store_true", help="cut large images into tiles, do not shrink them")
+    tiles = "predict large images in tiles instead of shrinking them"
+    scoring("--tile", action="store_true", help=tiles)
     speed = add_speed(command)
-    runtime = "keras: of a run folder take model.keras, not its fastest verified export"
+    runtime = "keras: use model.keras of a run folder, not its fastest verified export"
     speed("--runtime", choices=["keras"], help=runtime)
 
 

@@ -5,7 +5,7 @@ from transfuse_keras.tasks import TASKS
 
 TASK_HELP = f"{', '.join(TASKS)}, or a .py file that holds a Task"
 MODEL_HELP = "run folder, .keras, .tflite, .onnx or OpenVINO .xml file, or SavedModel folder"
-MODELS_HELP = f"{MODEL_HELP}; several, or a folder of --folds: the mean of their probabilities"
+MODELS_HELP = f"{MODEL_HELP}; of several, or of a folder of --folds, the mean of the probabilities"
 
 
 def add_spacing(add):
@@ -17,8 +17,8 @@ def add_spacing(add):
 def add_reading(add):
     masks = "name of the folder of masks or of the file of annotations, if several could be meant"
     add("--masks", metavar="NAME", help=masks)
-    group = "how images are put to patients: none, prefix, folder, a CSV file (stem,group) or a "
-    group += "regular expression (default: by tables, headers and names; a message says which)"
+    group = "which images are of one patient: none, prefix, folder, a CSV file (stem,group) or a "
+    group += "regular expression (default: found by tables, headers and names; a message says how)"
     add("--group", metavar="G", help=group)
 
 
@@ -47,7 +47,7 @@ def add_threshold(add, default, auto="; auto chooses the best X for each class o
 
 def add_flip(command, what="average over mirror images", default="the task's"):
     add = command.add_argument_group("mirror images").add_mutually_exclusive_group().add_argument
-    flip = f"{what}: h, v, hv or none (default: {default})"
+    flip = f"{what}: left-right (h), upside down (v), both (hv) or none (default: {default})"
     add("--flip", choices=["h", "v", "hv", "none"], help=flip)
     tta = "test-time augmentation: --flip with all flips that the training made"
     add("--tta", dest="flip", action="store_const", const="tta", help=tta)
@@ -56,11 +56,11 @@ def add_flip(command, what="average over mirror images", default="the task's"):
 def add_speed(command):
     add = command.add_argument_group("speed").add_argument
     add("--precision", choices=PRECISIONS, help="number format of the model (default: float32)")
-    jit = "compile with XLA: on, off, or auto (default: depends on the device)"
+    jit = "compile with XLA: on, off or auto, which depends on the device (default: auto)"
     add("--jit", choices=list(JIT), help=jit)
     return add
 
 
 def add_shard(command, what):
     add = command.add_argument_group("several machines").add_argument
-    add("--shard", metavar="I/N", help=f"{what}; I from 0, or auto")
+    add("--shard", metavar="I/N", help=f"{what}; I counts from 0, or is auto")

@@ -18,27 +18,27 @@ from transfuse_keras.training.paper_tables import TABLES
 
 def add_train(top):
     command = add_command(
-        *(top, "train", "train a model, score it and export it", "docs/data.md"),
+        *(top, "train", "train a model, score it and export it", "docs/training.md"),
         "--data DIR",
         "--task skin --data ISIC2018 --epochs 50 --out runs/skin --resume",
     )
     data = add_data(command, "; without it a task is planned for --data")
     add_save_task(data)
     data("--folds", type=int, metavar="N", help="cross-validation with N folds")
-    data("--fold", type=int, metavar="K", help="only fold K (from 0) of --folds (default: 5)")
-    add_training(command, "imagenet if it can be had")
+    data("--fold", type=int, metavar="K", help="train only fold K, from 0, of --folds (default: 5)")
+    add_training(command, "imagenet or that package if they can be had, else none")
     run = command.add_argument_group("run").add_argument
     run("--out", metavar="DIR", help="run folder (default: savedmodels/TASK, TASK-2, ...)")
     resume = "go on with the run in --out, or start it there; more --epochs train it for longer"
     run("--resume", action="store_true", help=resume)
-    limit = "end in this time, such as 2h or 1h30m: the epochs are chosen by measured steps"
+    limit = "end within this time, such as 2h or 1h30m: timed steps decide the number of epochs"
     run("--time-limit", metavar="T", help=limit)
-    filling = "choose the largest batch that fits into memory and saves time, by measured steps"
+    filling = "choose the largest batch that fits into memory and saves time, by timed steps"
     run("--auto-batch", action="store_true", help=filling)
     kept = "keep the checkpoints of a complete run, so that it can go on for longer"
     run("--keep-checkpoints", action="store_true", help=kept)
     run("--from", dest="source", metavar="CONFIG.json", help="repeat the run that wrote this file")
-    run("--no-export", action="store_true", help="do not write saved_model and model.tflite")
+    run("--no-export", action="store_true", help="do not export the model to other formats")
     run("--no-report", action="store_true", help="do not write report.html")
     told = "send epochs and test scores to experiment trackers too, beside history.csv"
     run("--track", nargs="+", choices=["wandb", "mlflow"], help=told)
@@ -89,12 +89,12 @@ def add_training(command, weights, seed=True):
     around = "volumes: the model also sees K slices on either side (2.5D; default: the task's)"
     add("--context", type=int, metavar="K", help=around)
     add_weights(add, f"the task's, else {weights}")
-    add("--skip-heads", action="store_true", help="do not load the weights of the three heads")
+    add("--skip-heads", action="store_true", help="leave out the weights of the three heads")
     add = command.add_argument_group("training").add_argument
     recipe = (
-        "paper (default with pretrained weights), scratch (default on data without them), or "
-        "scratch as it was before: scratch-v3, by Adam instead of Muon; scratch-v2, without pen "
-        "marks on skin, too; scratch-v1, without white balance and at the threshold 0.5, too"
+        "paper (default on phantoms, and with pretrained weights of both branches), scratch "
+        "(default otherwise), or scratch as it was before: scratch-v3 has Adam instead of Muon, "
+        "scratch-v2 also no pen marks on skin, scratch-v1 also no white balance and threshold 0.5"
     )
     add("--recipe", choices=list(RECIPE_CHANGES), help=recipe)
     seen = "how often each image is seen (default: the task's)"
@@ -103,7 +103,7 @@ def add_training(command, weights, seed=True):
     validation = "none: train on the validation images too and keep the last epoch"
     add("--val", choices=["none"], help=validation)
     add("--batch-size", type=int, metavar="N", help="images a step (default: the task's)")
-    add("--accumulate", type=int, metavar="N", help="average the gradients of N batches a step")
+    add("--accumulate", type=int, metavar="N", help="average the gradients of N batches in a step")
     rate = "learning rate (default: the task's)"
     add("--lr", type=float, dest="learning_rate", metavar="X", help=rate)
     if seed:
