@@ -12,9 +12,10 @@ the best epoch; it begins from random weights and computes in float32. Where the
 balance, it gets balanced images. nnU-Net has its own loss, optimiser, augmentation and colours,
 and is scored at 0.5 with all components.
 With --seconds the schedule of the learning rate follows the time: of the processor on a CPU, by the
-clock on a GPU; "auto" is as long as the run of ours was trained. With --adam peers of a run by Muon
-are trained by Adam: give these an OUT of their own. Called again it trains what is missing, and
-prints the table of all: of each case the mean over the runs, which differ in their seed.
+clock on a GPU; "auto" is as long as the run of ours was trained. With --adam, Adam trains peers,
+though Muon trained the run; their folders and rows are called "<peer> by Adam". Called again it
+trains what is missing, and prints the table of all: of each case the mean over the runs, which
+differ in their seed.
 
 Needs, besides transfuse-keras[torch]; no TensorFlow is imported:
     pip install segmentation_models_pytorch==0.6.0   # MIT: U-Net, U-Net++, FPN, SegFormer
@@ -66,19 +67,22 @@ from transfuse_keras.weights import find_normalization
 
 METRICS = ("dice", "iou")
 NNUNET = "nnU-Net"
+BY_ADAM = " by Adam"
 
 
 def train_peer(name, run, folder, seconds=None, adam=False):
     """Train a peer as a run was trained, and score it on the run's test split."""
     settings = read_settings(run / CONFIG)
     if adam:
+        if name == NNUNET:
+            raise InputError("nnU-Net has an optimiser of its own; leave out --adam.")
         settings = replace(settings, recipe=replace(settings.recipe, muon=None))
     refuse_other_recipes(name, settings)
     splits = find_run_splits(settings)
     refuse_other_split(run, splits)
     folder.mkdir(parents=True, exist_ok=True)
     train = train_nnunet if name == NNUNET else partial(train_model, name)
-    tell = partial(print, f"{run.name}, {name}:", flush=True)
+    tell = partial(print, f"{run.name}, {folder.name}:", flush=True)
     model, found, spent = train(settings, splits, folder, seconds, tell)
     task = run_task(run)
     predictor = Predictor(
@@ -96,7 +100,7 @@ def train_peer(name, run, folder, seconds=None, adam=False):
         thresholds = choose_thresholds(validation, task.sure)
     samples, _ = choose_samples(task, None, run, settings.spacing)
     scores = score_samples(folder, predictor, task, samples, thresholds, task.flips)
-    about = {"task": task.name, "data": settings.data or "phantom", "variant": name}
+    about = {"task": task.name, "data": settings.data or "phantom", "variant": folder.name}
     count = sum(p.numel() for p in model.parameters() if p.requires_grad)
     write_json(folder / COMPLETE, {**about, "seconds": spent, "parameters": count, **scores})
 
@@ -239,7 +243,7 @@ def main():
     arguments = parser.parse_args()
     for run in arguments.run:
         for name in arguments.peers:
-            folder = arguments.out / run.name / name
+            folder = arguments.out / run.name / (name + BY_ADAM * arguments.adam)
             if (folder / COMPLETE).is_file():
                 continue
             try:
@@ -248,8 +252,9 @@ def main():
             except Exception as error:  # the others are trained
                 known_reason = isinstance(error, (ImportError, InputError, ValueError))
                 reason = error if known_reason else traceback.format_exc()
-                print(f"{run.name}, {name}: left out: {reason}", flush=True)
-    lines = write_comparison(arguments.out, arguments.run, known)
+                print(f"{run.name}, {folder.name}: left out: {reason}", flush=True)
+    rows = [*known, *(name + BY_ADAM for name in known)]
+    lines = write_comparison(arguments.out, arguments.run, rows)
     (arguments.out / "peers.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 

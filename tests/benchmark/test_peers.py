@@ -103,3 +103,10 @@ def test_a_peer_has_the_cases_of_the_run_and_is_trained_once(tmp_path):
         (dice,) = [x for x in compare(run, folder) if (x["metric"], x["class"]) == ("dice", "mean")]
         assert dice["n"] == 3
         assert f"| {name}" in (out / "peers.md").read_text()
+    done = subprocess.run([*command[:-1], "--adam"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    folders = [out / "run" / name for name in ("U-Net", "U-Net by Adam")]
+    muon, adam = (read_table(folder / "history.csv") for folder in folders)
+    assert muon[0]["loss"] == adam[0]["loss"]  # of the first step, before the weights move
+    assert muon[1]["loss"] != adam[1]["loss"]
+    assert "| U-Net by Adam" in (out / "peers.md").read_text()
