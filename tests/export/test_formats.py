@@ -1,6 +1,7 @@
 """SavedModel, ONNX and OpenVINO give what the Keras model gives."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import openvino
@@ -61,6 +62,8 @@ def test_graphs_resize_by_the_builtin_operation_within_the_context_only():
     assert "ResizeBilinear" not in operations() and any("MatMul" in x for x in operations())
     with builtin_resizing():
         assert "ResizeBilinear" in operations() and not any("MatMul" in x for x in operations())
+        with ThreadPoolExecutor(1) as other:
+            assert "ResizeBilinear" not in other.submit(operations).result()
     assert "ResizeBilinear" not in operations()
     with pytest.raises(RuntimeError), builtin_resizing():
         raise RuntimeError

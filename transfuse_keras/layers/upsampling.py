@@ -6,6 +6,7 @@ is exact, differentiates on every backend and exports to builtin LiteRT operatio
 """
 
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import keras
 import numpy as np
@@ -39,7 +40,7 @@ def resize_bilinear(x, size):
 
     Returns: (B, *size, C) tensor of the same dtype.
     """
-    return x if tuple(size) == tuple(x.shape[1:3]) else _resize(x, size)
+    return x if tuple(size) == tuple(x.shape[1:3]) else _resize.get()(x, size)
 
 
 def resize_by_products(x, size):
@@ -56,18 +57,20 @@ def resize_by_products(x, size):
     return x
 
 
-_resize = resize_by_products
+_resize = ContextVar("resize", default=resize_by_products)
 
 
 @contextmanager
 def resizing_by(function):
-    """Within this context `function` of (x, size) does what `resize_bilinear` is called for."""
-    global _resize
-    _resize = function
+    """Within this context `function` of (x, size) does what `resize_bilinear` is called for.
+
+    Other threads go on as before.
+    """
+    token = _resize.set(function)
     try:
         yield
     finally:
-        _resize = resize_by_products
+        _resize.reset(token)
 
 
 @keras.saving.register_keras_serializable("transfuse_keras")
