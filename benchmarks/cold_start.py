@@ -41,7 +41,7 @@ def export_untrained(folder):
     """Write an untrained Ti with its .json to a folder; the path of the .tflite file."""
     sys.path.insert(0, str(ROOT))
     from transfuse_keras import TransFuse
-    from transfuse_keras.export.formats import export_litert
+    from transfuse_keras.export.litert import export_litert
 
     path = Path(folder) / "model.tflite"
     export_litert(TransFuse("Ti", (*SIZE, 3), 1), path)

@@ -145,7 +145,8 @@ def jobs_in(folder):
     import keras  # after PyTorch: imported before it, the process crashes
 
     from transfuse_keras import TransFuse
-    from transfuse_keras.export.formats import export_litert, export_saved_model
+    from transfuse_keras.export.litert import export_litert
+    from transfuse_keras.export.saved_model import export_saved_model
 
     unet, plain = folder / "unet.xml", folder / "plain.xml"
     convert(segmentation_models_pytorch.Unet("resnet34", encoder_weights=None, classes=1), unet)

@@ -24,7 +24,8 @@ from pydicom.uid import (
 from safetensors.numpy import save
 
 from benchmarks.reliability.child import SMALLEST, SMALLEST_UNET
-from transfuse_keras.export.formats import export_litert, export_onnx
+from transfuse_keras.export.litert import export_litert
+from transfuse_keras.export.onnx_files import export_onnx
 from transfuse_keras.model.transfuse import TransFuse
 from transfuse_keras.tasks import hip
 from transfuse_keras.weights.assign import torch_layout

@@ -21,7 +21,7 @@ import transfuse_keras as tk
 from transfuse_keras.data import readers
 from transfuse_keras.data.pictures import overlay
 from transfuse_keras.data.resize import resize_image
-from transfuse_keras.export.formats import export_litert
+from transfuse_keras.export.litert import export_litert
 from transfuse_keras.files import portable
 from transfuse_keras.inference import predict_files as predicting
 from transfuse_keras.inference.inputs import Input

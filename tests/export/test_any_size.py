@@ -11,7 +11,7 @@ from lively import pictures
 import transfuse_keras as tk
 from transfuse_keras.data.resize import resize_image
 from transfuse_keras.errors import InputError
-from transfuse_keras.export.formats import export_onnx_any_size
+from transfuse_keras.export.onnx_files import export_onnx_any_size
 from transfuse_keras.export.resizing import resize_maps, resize_pixels
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predictor import as_predictor, load_predictor

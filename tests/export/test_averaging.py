@@ -12,7 +12,7 @@ from lively import lively, phantom_run, pictures
 from transfuse_keras.cli import main
 from transfuse_keras.errors import InputError
 from transfuse_keras.export.averaging import Averaged, combine
-from transfuse_keras.export.formats import serving_model
+from transfuse_keras.export.serving import serving_model
 from transfuse_keras.files import write_json
 from transfuse_keras.inference.predict import average_flips
 from transfuse_keras.inference.predictor import as_predictor, load_predictor

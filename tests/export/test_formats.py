@@ -13,12 +13,9 @@ import transfuse_keras as tk
 from transfuse_keras.data.normalization import keeps_z_scores
 from transfuse_keras.data.resize import resize_image
 from transfuse_keras.errors import InputError
-from transfuse_keras.export.formats import (
-    FORMATS,
-    builtin_resizing,
-    export_saved_model,
-    resize,
-)
+from transfuse_keras.export.formats import FORMATS
+from transfuse_keras.export.saved_model import export_saved_model, resize
+from transfuse_keras.export.serving import builtin_resizing
 from transfuse_keras.inference import runtimes
 from transfuse_keras.inference.predictor import as_predictor, load_predictor
 from transfuse_keras.layers.upsampling import resize_bilinear

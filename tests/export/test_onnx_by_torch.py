@@ -12,7 +12,7 @@ from lively import pictures
 
 from transfuse_keras import commands
 from transfuse_keras.cli import main
-from transfuse_keras.export import formats
+from transfuse_keras.export import onnx_files
 from transfuse_keras.inference import runtimes
 from transfuse_keras.training import train
 
@@ -22,7 +22,7 @@ import numpy as np
 from conftest import SMALLEST
 from lively import lively, pictures
 
-from transfuse_keras.export.formats import export_onnx
+from transfuse_keras.export.onnx_files import export_onnx
 from transfuse_keras.inference.predictor import as_predictor
 
 model = lively(SMALLEST, (32, 48, 3), 3)
@@ -91,8 +91,8 @@ def test_a_missing_package_is_told_at_the_end_of_a_run_and_by_an_export(tmp_path
     assert second.startswith("onnxscript is not installed") and "--format onnx" in second
     without_tensorflow(monkeypatch, "torch")
     assert train.describe_left_out(tmp_path) == first
-    monkeypatch.setattr(formats.keras.backend, "backend", lambda: "torch")
+    monkeypatch.setattr(onnx_files.keras.backend, "backend", lambda: "torch")
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(formats.InputError, match=r"^onnxscript .*\[torch\]"):
-        formats.export_onnx(None, tmp_path / "model.onnx")
+    with pytest.raises(onnx_files.InputError, match=r"^onnxscript .*\[torch\]"):
+        onnx_files.export_onnx(None, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from lively import lively, pictures
 
-from transfuse_keras.export.formats import export_litert
+from transfuse_keras.export.litert import export_litert
 from transfuse_keras.export.quantize import find_widest_ranges, quantize_dynamic, quantize_int8
 from transfuse_keras.inference.predictor import as_predictor
 from transfuse_keras.model.variants import VARIANTS

@@ -21,7 +21,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 import transfuse_keras as tk
 from transfuse_keras.data.readers import read_image
 from transfuse_keras.data.resize import resize_image
-from transfuse_keras.export.formats import export_onnx, export_openvino, export_saved_model
+from transfuse_keras.export.formats import export_openvino
+from transfuse_keras.export.onnx_files import export_onnx
+from transfuse_keras.export.saved_model import export_saved_model
 from transfuse_keras.inference.masks import to_masks
 from transfuse_keras.inference.predictor import as_predictor
 from transfuse_keras.model.transfuse import TransFuse

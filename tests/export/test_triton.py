@@ -6,7 +6,7 @@ import pytest
 from conftest import CLIENTS
 from lively import pictures
 
-from transfuse_keras.export.formats import export_triton
+from transfuse_keras.export.onnx_files import export_triton
 from transfuse_keras.inference.predictor import as_predictor, load_predictor
 from transfuse_keras.runs.embedded import read_embedded, write_embedded
 

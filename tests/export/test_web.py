@@ -71,7 +71,7 @@ def test_without_a_network_it_says_where_the_runtime_belongs(tmp_path, monkeypat
 
 
 def test_a_task_on_volumes_has_no_page(smallest, tmp_path):
-    from transfuse_keras.export.formats import export_web
+    from transfuse_keras.export.litert import export_web
 
     model = smallest((32, 32, 2), 2, normalization=prostate.normalization)
     with pytest.raises(InputError, match="--format web.*volumes"):
@@ -84,7 +84,7 @@ def page_folder(lively_model, litert_file, tmp_path_factory):
     """The folder that `transfuse export --format web` writes; its model is not converted anew."""
     from lively import phantom_run
 
-    from transfuse_keras.export import formats
+    from transfuse_keras.export import litert
 
     run = phantom_run(tmp_path_factory.mktemp("runs") / "hip", lively_model, hip)
     thresholds = {"pelvis": 0.5, "left_femur": 0.437, "right_femur": 0.551}
@@ -94,7 +94,7 @@ def page_folder(lively_model, litert_file, tmp_path_factory):
         shutil.copy(litert_file, path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(formats, "export_litert", copy)
+        patch.setattr(litert, "export_litert", copy)
         code = main(["export", "--model", str(run), "--format", "web", "--out", str(run / "out")])
     if code == 2:
         pytest.skip("LiteRT.js cannot be had from the npm registry")
@@ -366,7 +366,7 @@ def test_the_masks_are_those_of_predict_and_nothing_is_sent(
 def test_a_quantised_model_gives_the_masks_of_predict(
     quantize, browser, page_folder, lively_model, pictures, tmp_path
 ):
-    from transfuse_keras.export.formats import export_litert
+    from transfuse_keras.export.litert import export_litert
 
     folder = shutil.copytree(page_folder, tmp_path / "web")
     model = folder / "model.tflite"

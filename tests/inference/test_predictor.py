@@ -11,7 +11,8 @@ from openvino import opset13 as opset
 from scipy.special import expit
 
 from transfuse_keras.errors import InputError
-from transfuse_keras.export.formats import export_litert, export_saved_model
+from transfuse_keras.export.litert import export_litert
+from transfuse_keras.export.saved_model import export_saved_model
 from transfuse_keras.files import write_json
 from transfuse_keras.inference.predictor import as_predictor, load_predictor
 from transfuse_keras.model.transfuse import TransFuse

@@ -13,7 +13,8 @@ from transfuse_keras.benchmark.processes import process, take_turns
 from transfuse_keras.benchmark.recommend import recommend
 from transfuse_keras.benchmark.table import size_text
 from transfuse_keras.errors import InputError
-from transfuse_keras.export.formats import export_litert, export_saved_model
+from transfuse_keras.export.litert import export_litert
+from transfuse_keras.export.saved_model import export_saved_model
 from transfuse_keras.files import write_json
 from transfuse_keras.inference.runtimes import KIND_OF_ENDING, MATRIX
 from transfuse_keras.model.flops import count_flops
