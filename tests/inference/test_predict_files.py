@@ -179,6 +179,21 @@ def test_a_volume_gets_a_label_map_on_its_own_grid(run_folder, tmp_path):
     assert read(out / "a_overlay.png").shape == (100, 120, 3)
 
 
+def test_what_the_headers_of_volumes_leave_open_is_told(run_folder, tmp_path, capsys):
+    bright = np.random.default_rng(0).random((12, 12, 3, 2), "float32")
+    tilted = np.diag([1.0, 1.0, 4.0, 1.0])
+    tilted[0, 2] = 1
+    (tmp_path / "in").mkdir()
+    for name, affine in (("a", None), ("b", None), ("c", tilted), ("d", np.diag((1, 1, 4, 1)))):
+        nibabel.save(nibabel.Nifti1Image(bright, affine), tmp_path / "in" / f"{name}.nii")
+    assert predict_files(run_folder("prostate"), [tmp_path / "in"], tmp_path / "out") == 0
+    told = capsys.readouterr().err.splitlines()
+    unplaced, sheared = [line for line in told if f"{tmp_path / 'in'}" in line]
+    assert "a.nii: does not say how it lies" in unplaced
+    assert unplaced.endswith("The same holds for 1 other.")
+    assert "c.nii: its axes do not meet at right angles" in sheared
+
+
 def test_all_folds_on_volumes_clean_up_as_their_cross_validation_did(tmp_path, monkeypatch, caplog):
     labels = np.zeros((5, 120, 100), "uint8")
     labels[1:4, 20:50, 30:60] = 1

@@ -107,6 +107,16 @@ def describe(sources):
     return *describe_slices(volume.shape[:3], volume.affine), "; ".join(doubts)
 
 
+def tell_doubts(doubts):
+    """A sentence on each doubt of `describe`: a dict of doubts, "" among them, to lists of Path."""
+    return [
+        f"{first}: {doubt}."
+        + (f" The same holds for {quantity(len(others), 'other')}." * bool(others))
+        for doubt, (first, *others) in doubts.items()
+        if doubt
+    ]
+
+
 def read_volume(sources, mask_source, classes, channels, labels, ignore=None):
     """Read a case and its label map.
 
@@ -170,13 +180,13 @@ def z_score(image, path):
 def read_slices(sources, channels):
     """Read a case without masks.
 
-    Returns: slices float32 (D, H, W, C) as `read_volume` gives them, and their spacing (slice,
-    row, column) in mm.
+    Returns: slices float32 (D, H, W, C) as `read_volume` gives them; their spacing (slice, row,
+    column) in mm; and what the header leaves open, as of `describe`.
 
     Raises: InputError as `read_volume`.
     """
     slices, _ = read_volume(sources, None, (), channels, ())
-    return slices, describe(sources)[1]
+    return slices, *describe(sources)[1:]
 
 
 def save_masks(source, labels, exclusive, path, masks):

@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
@@ -155,21 +155,23 @@ def predict_files(
     # volumes, and images worth tiling, are large: one is predicted while the next is read
     at_once = 1 if tile or task.field is not None else AT_ONCE
     jobs = read_ahead(found, task, at_once)
-    failures = len(passed)
+    failures, doubts = len(passed), defaultdict(list)
     for _ in with_progress(len(found), "files", at_once):
         done, failed = take(itertools.islice(jobs, at_once))
         failures += failed
         if not done:
             continue
+        for item, _, _, doubt in done:
+            doubts[doubt].append(item.files[0])
         if task.field is None:
-            maps = predict_images(load(), [image for _, image, _ in done], tile=tile)
+            maps = predict_images(load(), [image for _, image, *_ in done], tile=tile)
         else:
             maps = (
                 predict_volume(load(), x, spacing, task.field, context=task.context)
-                for _, x, spacing in done
+                for _, x, spacing, _ in done
             )
         for given, probabilities in zip(done, maps, strict=True):
-            for step in steps(*given, probabilities):
+            for step in steps(*given[:3], probabilities):
                 try:
                     step()
                 except InputError as error:
@@ -181,6 +183,11 @@ def predict_files(
         except InputError as error:
             log.error(error)
             failures += 1
+    if task.field is not None:
+        from transfuse_keras.data.volumes import tell_doubts
+
+        for sentence in tell_doubts(doubts):
+            log.warning(sentence)
     if rows:
         write_table(out / (MEASUREMENTS if shard is None else f"{shard}-{MEASUREMENTS}"), rows)
     if notes is not None:
@@ -280,8 +287,8 @@ def take(jobs):
     Args:
         jobs: iterable of (Input, Future of what `read_input` gives).
 
-    Returns: list of (Input, image, spacing), and the number of those that could not be read; each
-    is logged.
+    Returns: list of (Input, image, spacing, doubt), and the number of those that could not be read;
+    each is logged.
     """
     done, failures = [], 0
     for item, job in jobs:
@@ -324,7 +331,7 @@ def read_ahead(found, task, count):
 
 
 def read_input(item, task):
-    """An image and None, or the slices of a volume and their spacing; see their readers."""
+    """An image, None and "", or what `volumes.read_slices` gives of a volume."""
     if task.field is not None:
         from transfuse_keras.data.volumes import read_slices
 
@@ -339,5 +346,5 @@ def read_input(item, task):
         from transfuse_keras.data.dicom import read_dicom
 
         shown = read_dicom(path, item.frame, task.dicom_range)
-        return with_channels(shown, task.channels), None
-    return read_image(path, task.channels, **task.ranges), None
+        return with_channels(shown, task.channels), None, ""
+    return read_image(path, task.channels, **task.ranges), None, ""

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from transfuse_keras.data.readers import picture_pixels, read_image, to_8_bits
-from transfuse_keras.data.volumes import read_slices
+from transfuse_keras.data.volumes import read_slices, tell_doubts
 from transfuse_keras.errors import InputError, quantity
 from transfuse_keras.files import read_json
 from transfuse_keras.inference.masks import to_masks
@@ -83,7 +83,9 @@ class Run:
         if task.field is not None:
             if not isinstance(image, (str, Path)):
                 raise InputError("A run on volumes predicts files; give the path of a volume.")
-            slices, spacing = read_slices([Path(str(image))], task.channels)
+            slices, spacing, doubt = read_slices([Path(str(image))], task.channels)
+            for sentence in tell_doubts({doubt: [image]}):
+                log.warning(sentence)
             maps = predict_volume(self.predictor, slices, spacing, task.field, context=task.context)
         else:
             if isinstance(image, (str, Path)):

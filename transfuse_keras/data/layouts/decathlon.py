@@ -16,6 +16,7 @@ from transfuse_keras.data.volumes import (
     read_volume,
     refuse_other_grid,
     save_masks,
+    tell_doubts,
 )
 from transfuse_keras.errors import InputError, blaming, quantity
 from transfuse_keras.files import read_json
@@ -66,10 +67,7 @@ def find(task, directory, spacing=None):
                 save=partial(save_masks, paths[0], labels, task.exclusive),
             )
         )
-    for doubt, paths in doubts.items():
-        if doubt:
-            count = "" if len(paths) == 1 else f" The same holds for {len(paths) - 1} others."
-            listing.warnings.append(f"{paths[0]}: {doubt}.{count}")
+    listing.warnings += tell_doubts(doubts)
     return listing
 
 
