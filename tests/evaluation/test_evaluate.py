@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
+from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.cases import read_cases
 from transfuse_keras.evaluation.evaluate import evaluate, score_case
 from transfuse_keras.evaluation.protocols import describe_protocol
@@ -102,6 +103,26 @@ def test_a_volume_is_scored_in_three_dimensions(tmp_path):
     thick[4] = truth[3]
     (row,) = score_case(truth, thick, sample.spacing, ("block",))
     assert row["hd_mm"] == 2.0 and row["dice"] == pytest.approx(2 * 2 / (2 + 3))
+
+
+def test_no_masks_are_left_where_a_volume_cannot_be_read(tmp_path):
+    class Written(VolumeSample):
+        def save(self, path, masks):
+            path.touch()
+
+    class Damaged(Written):
+        def read(self):
+            raise InputError("volume.nii: not a readable volume.")
+
+    task, model = (
+        Task("blocks", ("block",), channels=1, field=(16.0, 16.0)),
+        brightness((32, 16), 1, 1),
+    )
+    with pytest.raises(InputError, match="not a readable"):
+        score_samples(tmp_path, model, task, [Written(), Damaged()], {"block": 0.5})
+    assert not any(tmp_path.iterdir())
+    score_samples(tmp_path, model, task, [Written()], {"block": 0.5})
+    assert [file.name for file in (tmp_path / "predictions").iterdir()] == ["volume.nii.gz"]
 
 
 class StubSample:

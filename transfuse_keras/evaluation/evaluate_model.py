@@ -2,6 +2,7 @@
 
 import logging
 from collections import defaultdict
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.report_files import read_metrics
 from transfuse_keras.evaluation.results import score_samples, write_thresholds
 from transfuse_keras.evaluation.validation import GRID, choose_thresholds, count_validation
-from transfuse_keras.files import make_first_free, write_json
+from transfuse_keras.files import make_first_free, remove, write_json
 from transfuse_keras.inference.ensemble import average_predictors
 from transfuse_keras.inference.predict import choose_flips
 from transfuse_keras.inference.predict_files import load_members
@@ -141,7 +142,7 @@ def evaluate_model(
     if out is None:
         folder = make_first_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
+    with removed_if_refused(folder) if out is None else nullcontext(), locked(folder):
         begin_log(folder)
         log.info(f"Evaluation folder: {folder}")
         scores = score_samples(folder, predictor, task, samples, thresholds, flips, trust)
@@ -152,6 +153,16 @@ def evaluate_model(
             write_report(folder, metrics)
         write_json(folder / "metrics.json", metrics)
     return folder
+
+
+@contextmanager
+def removed_if_refused(folder):
+    """Within this context an InputError removes a folder, which nobody has named."""
+    try:
+        yield
+    except InputError:
+        remove(folder)
+        raise
 
 
 def find_common_folder(model, runs):

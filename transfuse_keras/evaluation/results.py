@@ -4,6 +4,7 @@ import datetime
 import logging
 import math
 import zlib
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -75,11 +76,13 @@ def score_samples(folder, predictor, task, samples, thresholds, flips="", trust=
     "sets": name -> its own "n", "mean" and "classes".
     """
     log.info(f"Scoring {quantity(len(samples), 'test case')}")
-    if any(sample.save for sample in samples):
-        (folder / "predictions").mkdir(exist_ok=True)
     values = tuple(thresholds.values())
-    with replacing(folder / "pictures") as temporary:
+    volumes = any(sample.save for sample in samples)
+    saving = replacing(folder / "predictions") if volumes else nullcontext()
+    with replacing(folder / "pictures") as temporary, saving as predictions:
         temporary.mkdir()
+        if volumes:
+            predictions.mkdir()
         entries, packed, check = [], {}, trust and TrustCheck(trust, task.classes)
 
         def visit(sample, image, truth, maps, masks):
@@ -89,7 +92,7 @@ def score_samples(folder, predictor, task, samples, thresholds, flips="", trust=
             if check:
                 check.add(sample, image, truth, maps, masks)
 
-        result = evaluate(predictor, samples, task, values, flips, folder / "predictions", visit)
+        result = evaluate(predictor, samples, task, values, flips, predictions, visit)
         write_json(temporary / "index.json", entries)
     write_table(folder / "cases.csv", result.rows)
     if check and check.rows:
