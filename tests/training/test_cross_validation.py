@@ -9,18 +9,22 @@ import numpy as np
 import pytest
 from sklearn.model_selection import KFold
 
+from transfuse_keras.data.samples import Sample
 from transfuse_keras.data.splits import split_fold
 from transfuse_keras.errors import InputError
 from transfuse_keras.evaluation.cases import read_cases
 from transfuse_keras.evaluation.protocols import describe_protocol
 from transfuse_keras.evaluation.statistics import summarize
-from transfuse_keras.files import write_json, write_table
+from transfuse_keras.evaluation.trust import TrustCheck
+from transfuse_keras.files import read_table, write_json, write_table
 from transfuse_keras.metrics.calibration import (
     count_reliability,
     measure_calibration,
     pool_calibration,
 )
+from transfuse_keras.metrics.temperature import scale_probabilities
 from transfuse_keras.runs.settings import Settings, describe_settings
+from transfuse_keras.runs.trust import Trust
 from transfuse_keras.tasks import Recipe, Task, hip
 from transfuse_keras.training.cross_validation import (
     average_class_dice,
@@ -169,6 +173,48 @@ def test_sure_components_are_told_of_the_folds_that_keep_them_alone(tmp_path, su
     dices = {row["case"]: row["dice"] for row in read_cases(folder / "cases-uncut.csv")}
     assert len(dices) == 10
     assert all((dices[f"{i}"] == 0) == (i % 3 in sure) for i in range(10))
+
+
+def test_trust_is_checked_on_the_cases_of_all_folds(tmp_path):
+    """The predicted Dice of fold k is k / 10 too high, its temperature is 1 + k / 2."""
+    folder, pairs = tmp_path / "cv", []
+    rng = np.random.default_rng(0)
+
+    def train(run, fold, resume):
+        Trainer()(run, fold, resume)
+        rows = [row for row in read_cases(run / "cases.csv") if row["class"] == "a"]
+        kept = ("case", "class", "dice")
+        rows = [
+            {**{x: row[x] for x in kept}, "predicted_dice": row["dice"] + fold[0] / 10}
+            for row in rows
+        ]
+        pairs.extend((row["dice"], row["predicted_dice"]) for row in rows)
+        write_table(run / "quality.csv", rows)
+        check = TrustCheck(Trust(2, {"a": 1 + fold[0] / 2}, {"a": (1, 0)}, 0.5, {}), ("a",))
+        maps = rng.random((8, 8, 1), "float32")
+        truth = (rng.random((8, 8, 1)) < maps).astype("uint8")
+        check.add(Sample(f"{fold[0]}", "", None, None), maps, truth, maps, maps > 0.5)
+        scaled.append((scale_probabilities(maps, [1 + fold[0] / 2]), truth))
+        content = json.loads((run / "metrics.json").read_text())
+        found = {**check.summarize(), "unlike_training": {f"{fold[0]}": ["height / width is 2"]}}
+        write_json(run / "metrics.json", {**content, "trust": found})
+
+    scaled = []
+    cross_validate(train, SETTINGS, folder, 3)
+    trust = json.loads((folder / "metrics.json").read_text())["trust"]
+    quality = trust["quality"]["a"]
+    assert quality["cases"] == len(read_table(folder / "quality.csv")) == 10
+    assert quality["mean_error"] == pytest.approx((0 * 4 + 0.1 * 3 + 0.2 * 3) / 10)
+    assert quality["correlation"] == pytest.approx(np.corrcoef(np.transpose(pairs))[0, 1])
+    maps, truth = (np.concatenate(x) for x in zip(*scaled, strict=True))
+    together = measure_calibration(count_reliability(maps, truth), ("a",))
+    assert trust["ece"]["a"] == pytest.approx(together["a"]["ece"])
+    # those of the folds differ, and stand with each fold
+    assert trust["temperature"] == {"a": None} and trust["validation_cases"] == 2
+    page = (folder / "report.html").read_text()
+    assert (
+        "in each fold on its own validation cases" in page and "3 of 10 images are unlike" in page
+    )
 
 
 def test_a_case_in_two_folds_is_refused(tmp_path):

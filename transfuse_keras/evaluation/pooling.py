@@ -65,13 +65,7 @@ def merge_shards(folder):
         "seconds_per_case": float(np.median([part["seconds_per_case"] for part in parts])),
         **summarize_sets(rows),
     }
-    if all("trust" in part for part in parts):
-        tables = [shard / "quality.csv" for shard in shards]
-        quality = [row for path in tables if path.is_file() for row in read_table(path)]
-        quality.sort(key=lambda row: row["case"])
-        metrics["trust"] = pool_trust([part["trust"] for part in parts], quality)
-        if quality:
-            write_table(folder / "quality.csv", quality)
+    metrics |= pool_quality(folder, shards, parts)
     write_report(folder, metrics)
     write_json(folder / "metrics.json", metrics)
 
@@ -106,6 +100,24 @@ def find_shards(folder):
             f"{folder}: not complete: {', '.join(missing)}; repeat the command with that --shard."
         )
     return wanted
+
+
+def pool_quality(folder, homes, parts):
+    """{"trust": what was found of all parts together}; {} where one has none.
+
+    Args:
+        folder: Path; gets quality.csv.
+        homes: the folders of the parts.
+        parts: the content of metrics.json of each.
+    """
+    if not all("trust" in part for part in parts):
+        return {}
+    tables = [home / "quality.csv" for home in homes]
+    rows = [row for path in tables if path.is_file() for row in read_table(path)]
+    rows.sort(key=lambda row: row["case"])
+    if rows:
+        write_table(folder / "quality.csv", rows)
+    return {"trust": pool_trust([part["trust"] for part in parts], rows)}
 
 
 def pool_counts(parts):

@@ -146,12 +146,21 @@ def rate_quality(rows, classes):
 
 
 def pool_trust(parts, rows):
-    """What `TrustCheck.summarize` gave of shards, as one; `rows` are those of their quality.csv."""
+    """What `TrustCheck.summarize` gave of parts, as one; `rows` are those of their quality.csv.
+
+    Numbers of fitting, "validation_cases" and "temperature", are None where they differ, as those
+    of folds do.
+    """
     classes = list(parts[0]["temperature"])
+
+    def common(values):
+        return values[0] if values.count(values[0]) == len(values) else None
+
     histograms = [{x: {"histogram": part["histogram"][x]} for x in classes} for part in parts]
     unlike = {case: of for part in parts for case, of in part["unlike_training"].items()}
     return {
-        **{key: parts[0][key] for key in ("validation_cases", "temperature")},
+        "validation_cases": common([part["validation_cases"] for part in parts]),
+        "temperature": {x: common([part["temperature"][x] for part in parts]) for x in classes},
         **pick_calibration(pool_calibration(histograms)),
         "quality": rate_quality(rows, classes),
         "unlike_training": dict(sorted(unlike.items())),

@@ -7,7 +7,13 @@ import numpy as np
 
 from transfuse_keras.errors import InputError, blaming, quantity
 from transfuse_keras.evaluation.cases import read_cases, share_columns
-from transfuse_keras.evaluation.pooling import COUNTS, pool_counts, pool_overlays, read_all_cases
+from transfuse_keras.evaluation.pooling import (
+    COUNTS,
+    pool_counts,
+    pool_overlays,
+    pool_quality,
+    read_all_cases,
+)
 from transfuse_keras.evaluation.protocols import pool_protocols
 from transfuse_keras.evaluation.report import write_report
 from transfuse_keras.evaluation.report_files import read_metrics
@@ -56,7 +62,8 @@ def pool(folder, runs):
     component, if that raises the mean Dice over all cases and lowers that of no class. Then so is
     each class that gains by it. What was done is in postprocessing.json.
 
-    Writes: cases.csv, overlays/ and, if a fold keeps sure components alone, cases-uncut.csv.
+    Writes: cases.csv, overlays/, if a fold keeps sure components alone cases-uncut.csv, and if all
+    have a Trust quality.csv, of masks that are not cleaned up.
 
     Returns: the content of metrics.json; "thresholds" holds those of all folds only where they are
     the same, each fold's stand with the fold.
@@ -99,6 +106,7 @@ def pool(folder, runs):
         **{key: pool_counts([fold.get(key) for fold in folds]) for key in COUNTS},
         "subgroups": summarize_subgroups(rows),
         "seconds_per_case": float(np.median([fold["seconds_per_case"] for fold in folds])),
+        **pool_quality(folder, runs, folds),
     }
 
 
