@@ -1,8 +1,11 @@
 """Who is a patient: what is taken from tables, headers, folders and names, and what is said."""
 
+import json
+import shutil
+
 import pydicom
 import pytest
-from data.files import disc, hip_folder, picture, save
+from data.files import binary_folder, decathlon_folder, disc, hip_folder, picture, save
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -11,7 +14,7 @@ from transfuse_keras.data.layouts import find_samples
 from transfuse_keras.data.layouts.groups import find_heads
 from transfuse_keras.data.splits import find_splits
 from transfuse_keras.errors import InputError
-from transfuse_keras.tasks import Task, hip
+from transfuse_keras.tasks import Task, hip, prostate
 
 lesion = Task("t", ("lesion",))
 NAMES = "anna bert carl dora emil fred greta hans ida jan karl lena"
@@ -178,6 +181,49 @@ def test_attributes_are_told_by_folder_and_stem_and_by_the_file_of_group(tmp_pat
             f"{x}/{i}": x.upper() for x in "ab" for i in range(3)
         }
         file.unlink()
+
+
+@pytest.mark.parametrize("place", ["", "a", "a/b", "a/b/c", "a/b/c/images"])
+@pytest.mark.parametrize("outlines", [False, True])
+def test_patients_and_attributes_are_told_by_the_nearest_table(tmp_path, place, outlines):
+    folder = binary_folder(tmp_path / "a/b/c", [f"{i}" for i in range(4)])
+    if outlines:
+        shutil.rmtree(folder / "masks")
+        entries = [{"id": i, "file_name": f"{i}.png", "width": 40, "height": 30} for i in range(4)]
+        coco = {"images": entries, "annotations": [], "categories": [{"id": 1, "name": "lesion"}]}
+        (folder / "coco.json").write_text(json.dumps(coco))
+    for inner, device in {"": "A", place: "B"}.items():
+        rows = [f"{i}.png,{device}{i // 2},{device}" for i in range(4)]
+        (tmp_path / inner / "groups.csv").write_text("\n".join(["stem,group,device", *rows]))
+    for sample in find_samples(lesion, tmp_path).samples:
+        number = int(sample.name.rpartition("/")[2])
+        assert (sample.group, sample.attributes) == (f"B{number // 2}", {"device": "B"})
+
+
+@pytest.mark.parametrize("place", ["", "Task05", "Task05/imagesTr"])
+def test_a_table_of_volumes_may_lie_where_one_of_images_may(tmp_path, place):
+    folder = tmp_path / "Task05"
+    folder.mkdir()
+    decathlon_folder(folder, 4)
+    rows = [f"case_0{i}.nii.gz,p{i // 2},{i % 2}" for i in range(4)]
+    (tmp_path / place / "groups.csv").write_text("\n".join(["stem,group,device", *rows, "x,p,1"]))
+    listing = find_samples(prostate, tmp_path)
+    found = {x.name: (x.group, x.attributes["device"]) for x in listing.samples}
+    assert found == {f"case_0{i}": (f"p{i // 2}", f"{i % 2}") for i in range(4)}
+    assert any("rows without an image: 1, such as x" in x for x in listing.warnings)
+
+
+@pytest.mark.parametrize("rows", ["paths", "names"])
+def test_the_file_of_group_names_images_as_a_groups_csv_does(tmp_path, rows):
+    for start, site in enumerate("ab"):
+        binary_folder(tmp_path / "data" / site, [f"{i}" for i in range(3)], start=9 * start)
+    inner = "/images" if rows == "paths" else ""
+    lines = [f"{site}{inner}/{i}.png,{site}{i},{site}" for site in "ab" for i in range(3)]
+    (tmp_path / "mine.csv").write_text("\n".join(["stem,group,device", *lines]))
+    samples = find_samples(lesion, tmp_path / "data", group=str(tmp_path / "mine.csv")).samples
+    assert {x.name: (x.group, x.attributes) for x in samples} == {
+        f"{site}/{i}": (f"{site}{i}", {"device": site}) for site in "ab" for i in range(3)
+    }
 
 
 def save_dicom(path, patient, number):

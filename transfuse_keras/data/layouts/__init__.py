@@ -1,9 +1,8 @@
 """Finding samples in a folder: every known layout is tried, none is asked for."""
 
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from transfuse_keras.data.kinds import strip_suffix
 from transfuse_keras.data.layouts import (
     annotations,
     arrays,
@@ -16,7 +15,7 @@ from transfuse_keras.data.layouts.attributes import add_attributes
 from transfuse_keras.data.layouts.groups import group_samples
 from transfuse_keras.data.layouts.listing import join_copies, refuse_structures
 from transfuse_keras.data.layouts.objects import files_below
-from transfuse_keras.data.layouts.tables import read_groups
+from transfuse_keras.data.layouts.tables import read_tables
 from transfuse_keras.errors import InputError, quantity
 
 # each has LOOKED_FOR, a phrase, and find(task, directory, spacing) -> Listing, or None
@@ -25,11 +24,11 @@ LAYOUTS = (decathlon, arrays, isic, segmentations, annotations, pairs)
 
 def group_by_table(listing, directory):
     """Give the samples of a layout without clues, as of volumes, the groups of a groups.csv."""
-    rows = {strip_suffix(PurePosixPath(key)): row[0] for key, row in read_groups(directory).items()}
-    groups = {x.name: rows.get(x.name.rpartition("/")[2]) for x in listing.samples}
-    if not any(groups.values()):
+    images = {x.name: x.files[0] for x in listing.samples}
+    groups = read_tables(directory, images, listing, lists=False).groups
+    if not groups:
         return
-    listing.samples = [replace(x, group=groups[x.name] or x.group) for x in listing.samples]
+    listing.samples = [replace(x, group=groups.get(x.name, x.group)) for x in listing.samples]
     listing.patients = True
     count = quantity(len({x.group for x in listing.samples}), "patient")
     listing.notes.append(f"groups.csv or sequences.csv tells the patients; {count}.")

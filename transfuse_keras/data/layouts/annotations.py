@@ -65,7 +65,7 @@ def find(task, directory, spacing=None, masks=None):
     names = name_images(found.images, listing.errors)
     images = {name: item.image for name, item in zip(names, found.images, strict=True)}
     told = any(item.split for item in found.images)
-    tables = read_tables([directory], images, listing, lists=False if told else "known")
+    tables = read_tables(directory, images, listing, lists=False if told else "known")
     for item, name in zip(found.images, names, strict=True):
         header = read_header(item.image, tables.spacings.get(name), listing)
         if header is None:

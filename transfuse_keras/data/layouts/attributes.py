@@ -4,6 +4,7 @@ import csv
 from dataclasses import replace
 
 from transfuse_keras.data.layouts.listing import without_suffix
+from transfuse_keras.data.layouts.tables import assign_rows, divide_by_folder, match_rows
 from transfuse_keras.errors import InputError
 
 GROUPS_FILE = "groups.csv"
@@ -13,23 +14,21 @@ HEADINGS = ("stem", "name", "image", "file", "filename")  # of the first column
 def add_attributes(samples, directory, file=None):
     """Give samples the attributes that a groups.csv tells; changes the list.
 
-    It is `file`, or lies beside the images or up to two folders above them, within `directory`.
+    It is `file`, or lies where `read_tables` looks for the groups, and its rows are matched alike.
     Its heading, "stem,group,device,sex", names the attributes behind the second column; without a
     heading there are none. An empty cell is left out.
 
     Raises: InputError if a file cannot be read.
     """
-    tables = {}
-    for number, sample in enumerate(samples):
-        folders = sample.files[0].parents[:3] if sample.files else ()
-        inside = [x / GROUPS_FILE for x in folders if x == directory or directory in x.parents]
-        for path in inside if file is None else [file]:
-            if path not in tables:
-                tables[path] = read_attributes(path) if path.is_file() else {}
-            table = tables[path]
-            if found := table.get(sample.name) or table.get(sample.name.rpartition("/")[2]):
-                samples[number] = replace(sample, attributes=found)
-                break
+    images = {sample.name: sample.files[0] for sample in samples}
+    folders = divide_by_folder(images, directory)
+    tables = {x / GROUPS_FILE: y for x, y in folders.items()} if file is None else {file: images}
+    found = {}
+    for path, inside in tables.items():
+        if path.is_file():
+            rows = read_attributes(path)
+            found |= assign_rows(rows, match_rows(rows, inside, path.parent))
+    samples[:] = [replace(x, attributes=found.get(x.name, {})) for x in samples]
 
 
 def read_attributes(path):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transfuse_keras.data.layouts.listing import find_split_word, read_stems
+from transfuse_keras.data.layouts.tables import assign_rows, match_rows
 from transfuse_keras.errors import InputError, quantity
 
 MANY_WORDS = 10  # so many different words are names of people, not kinds of images
@@ -61,7 +62,7 @@ def group_samples(listing, task, option=None):
     clues = [clues.get(x.name) or Clue(*x.name.rpartition("/")[::-2]) for x in samples]
     names = [sample.name for sample in samples]
     if option is not None:
-        groups, note = by_option(clues, names, option)
+        groups, note = by_option(clues, samples, option)
     elif any(clue.listed for clue in clues):
         groups, note = by_table(clues, names)
     elif task.patient is not None:
@@ -99,7 +100,7 @@ def guess(clues, needed, samples):
     return None, "; ".join(reasons) or "nothing tells which are of one patient"
 
 
-def by_option(clues, names, option):
+def by_option(clues, samples, option):
     """(groups or None, note) as --group says."""
     if option == "none":
         return None, "--group none"
@@ -116,10 +117,13 @@ def by_option(clues, names, option):
         if not Path(option).is_file():
             raise InputError(f"{option}: no such file; it should have the columns stem,group.")
         table = read_stems(Path(option), ("stem", "group"))
+        images = {sample.name: sample.files[0] for sample in samples}
+        rows = assign_rows(table, match_rows(table, images, Path(option).parent))
+        if not rows:
+            raise InputError(f"{option}: names none of the images, such as {samples[0].name}.")
+        names = [sample.name for sample in samples]
         pairs = zip(clues, names, strict=True)
-        found = [replace(clue, listed=look_up(table, clue.stem, name)) for clue, name in pairs]
-        if not any(clue.listed for clue in found):
-            raise InputError(f"{option}: names none of the images, such as {names[0]}.")
+        found = [replace(x, listed=rows[name][0] if name in rows else None) for x, name in pairs]
         return by_table(found, names, option)
     try:
         groups = [re.search(option, clue.stem) for clue in clues]
@@ -131,12 +135,6 @@ def by_option(clues, names, option):
     if not any(groups):
         raise InputError(f"--group {option}: fits no name, such as {clues[0].stem}.")
     return by_pattern(clues, option, re.search), f"--group {option}"
-
-
-def look_up(table, stem, name):
-    """The group of an image by a table of read_stems: by its name in the data set or its stem."""
-    cells = table.get(name) or table.get(stem)
-    return cells[0] if cells else None
 
 
 def by_table(clues, names, table="groups.csv or sequences.csv"):

@@ -44,7 +44,7 @@ def find(task, directory, spacing=None):
     options = {"classes": task.classes, "channels": task.channels, "ignore": task.ignore}
     options |= task.ranges
     named = {stem: path for _, pictures in images for stem, path in pictures.items()}
-    groups = read_tables([directory], named, listing, lists=False).groups
+    groups = read_tables(directory, named, listing, lists=False).groups
     for folder, pictures in images:
         inner = folder.relative_to(directory).as_posix()
         for stem, path in pictures.items():

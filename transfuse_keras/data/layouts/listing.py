@@ -11,7 +11,7 @@ import pydicom
 from pydicom.uid import RTStructureSetStorage
 
 from transfuse_keras.data.dicom import dicom_header
-from transfuse_keras.data.kinds import DICOM, IMAGES, is_dicom
+from transfuse_keras.data.kinds import DICOM, IMAGES, VOLUMES, is_dicom
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.errors import InputError
@@ -130,9 +130,10 @@ def read_stems(path, columns):
 
 
 def without_suffix(name):
-    """A file name without the suffix of an image, in Unicode's composed form."""
-    stem, _, suffix = unicodedata.normalize("NFC", name).rpartition(".")
-    return stem if f".{suffix.lower()}" in IMAGES else unicodedata.normalize("NFC", name)
+    """A file name without the suffix of an image or a volume, in Unicode's composed form."""
+    name = unicodedata.normalize("NFC", name)
+    endings = [x for x in (*IMAGES, *VOLUMES) if name.lower().endswith(x)]
+    return name[: len(name) - len(max(endings, key=len, default=""))]
 
 
 def read_spacings(folder, errors):

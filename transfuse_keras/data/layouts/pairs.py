@@ -71,7 +71,7 @@ def find(task, directory, spacing=None, masks=None):
         for place, prefix, (found, *_) in zip(places, prefixes, files, strict=True)
         for stem in found
     }
-    tables = read_tables(find_table_folders(directory, places), images, listing, told)
+    tables = read_tables(directory, images, listing, told)
     left_out = Counter()
     for place, prefix, found in zip(places, prefixes, files, strict=True):
         unused = find_pairs(task, place, prefix, found, tables, spacing, listing)
@@ -85,17 +85,6 @@ def find(task, directory, spacing=None, masks=None):
     if maps and labelled and find_colours(maps[0], ())[0] is None:
         refuse_other_order(directory, task.classes)
     return listing
-
-
-def find_table_folders(directory, places):
-    """The folders of places and those above them within `directory`, the outer ones first."""
-    folders = {directory} | {
-        folder
-        for place in places
-        for folder in (place.folder, *place.folder.parents)
-        if directory in folder.parents
-    }
-    return sorted(folders, key=lambda folder: (len(folder.parts), folder))
 
 
 def find_pairs(task, place, prefix, files, tables, spacing, listing):
@@ -119,7 +108,7 @@ def find_pairs(task, place, prefix, files, tables, spacing, listing):
         name, match = prefix + stem, find_masks(stem)
         used.update(match.paths)
         lists = tables.unlisted.get(name)
-        out = lists is not None and (lists == place.folder or place.split is None)
+        out = lists is not None and (place.split is None or lists.is_relative_to(place.folder))
         if out and (lists not in tables.untrained or not match.paths):
             unused.append(name)  # as most images of PASCAL VOC, which have no mask
             continue

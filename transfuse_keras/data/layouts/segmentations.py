@@ -15,7 +15,7 @@ from transfuse_keras.data.dicom_masks import (
 )
 from transfuse_keras.data.dicom_planes import find_turn, place_plane
 from transfuse_keras.data.kinds import DICOM, IMAGES, is_dicom, is_volume
-from transfuse_keras.data.layouts.groups import Clue, look_up
+from transfuse_keras.data.layouts.groups import Clue
 from transfuse_keras.data.layouts.listing import (
     TEXTS,
     Listing,
@@ -23,7 +23,7 @@ from transfuse_keras.data.layouts.listing import (
     find_split_word,
     without_suffix,
 )
-from transfuse_keras.data.layouts.tables import read_groups
+from transfuse_keras.data.layouts.tables import read_tables
 from transfuse_keras.data.quiet import reading
 from transfuse_keras.data.samples import Sample
 from transfuse_keras.errors import InputError
@@ -53,10 +53,12 @@ def find(task, directory, spacing=None):
             )
         for uid in seg.images & images.keys():
             of_image[uid].append(seg)
-    groups = read_groups(directory)
     build = image_samples if task.field is None else series_samples
+    samples = list(build(task, images, of_image, listing, directory))
+    places = {sample.name: sample.files[0] for sample in samples}
+    groups = read_tables(directory, places, listing, lists=False).groups
     read_header = cache(dicom.dicom_header)  # a cine is a sample a frame
-    for sample in build(task, images, of_image, listing, directory):
+    for sample in samples:
         path = sample.files[0]
         try:
             patient, own = read_header(path)
@@ -68,8 +70,7 @@ def find(task, directory, spacing=None):
         splits = {find_split_word(part) for part in inner} - {None}
         folder = "/".join(part for part in inner if find_split_word(part) is None)
         stem = sample.name.rpartition("/")[2]
-        listed = look_up(groups, stem, sample.name)
-        listing.clues[sample.name] = Clue(stem, folder, listed, patient)
+        listing.clues[sample.name] = Clue(stem, folder, groups.get(sample.name), patient)
         split = splits.pop() if len(splits) == 1 else None
         listing.samples.append(replace(sample, spacing=own or spacing, split=split))
     return listing

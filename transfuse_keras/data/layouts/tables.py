@@ -43,11 +43,30 @@ class Tables:
     untrained: set = field(default_factory=set)
 
 
-def read_tables(folders, images, listing, told=None, lists=True):
-    """The Tables of folders, of which the last one has the last word.
+def divide_by_folder(images, directory):
+    """Folders within `directory` in which tables may lie -> the images in it, at any depth.
 
     Args:
-        folders: Paths; all images lie in the first one.
+        images: name of a sample -> Path of its image.
+        directory: Path; all images lie in it, though links and "." may hide that.
+
+    Returns: {folder: the same of its images}, the outer ones first.
+    """
+    inside, above = defaultdict(dict, {directory: images}), {}
+    for name, path in images.items():
+        own = path.parent
+        if own not in above:
+            above[own] = [x for x in (own, *own.parents) if directory in x.parents]
+        for folder in above[own]:
+            inside[folder][name] = path
+    return dict(sorted(inside.items(), key=lambda item: (len(item[0].parts), item[0])))
+
+
+def read_tables(directory, images, listing, told=None, lists=True):
+    """The Tables that lie beside images or above them; the nearest one has the last word.
+
+    Args:
+        directory: Path; all images lie in it.
         images: name of a sample -> Path of its image.
         listing: Listing, which gets what is wrong with them.
         told: name of a sample -> the split that its folders speak of, or None.
@@ -56,9 +75,7 @@ def read_tables(folders, images, listing, told=None, lists=True):
     Raises: InputError if a file cannot be read.
     """
     tables = Tables()
-    for folder in folders:
-        outermost = folder == folders[0]  # links and "." may hide that an image lies in it
-        inside = {x: path for x, path in images.items() if outermost or folder in path.parents}
+    for folder, inside in divide_by_folder(images, directory).items():
         rows = {key: cells[0] for key, cells in read_groups(folder).items()}
         small = (
             ("groups.csv or sequences.csv", rows, tables.groups),
@@ -66,8 +83,7 @@ def read_tables(folders, images, listing, told=None, lists=True):
         )
         for file, rows, table in small:
             matches = match_rows(rows, inside, folder)
-            for key in sorted(matches, key=lambda key: "/" in key):  # a path says more than a stem
-                table.update(dict.fromkeys(matches[key], rows[key]))
+            table.update(assign_rows(rows, matches))
             if unknown := [key for key, names in matches.items() if not names]:
                 listing.warnings.append(
                     f"{folder}: {file} has rows without an image: {len(unknown)}, such as "
@@ -81,6 +97,17 @@ def read_tables(folders, images, listing, told=None, lists=True):
             if "train" not in splits.values():
                 tables.untrained.add(folder)
     return tables
+
+
+def assign_rows(rows, matches):
+    """Name of a sample -> its row of a table; a path says more than a stem.
+
+    Args:
+        rows: key -> what the row says.
+        matches: as of `match_rows`.
+    """
+    keys = sorted(matches, key=lambda key: "/" in key)
+    return {name: rows[key] for key in keys for name in matches[key]}
 
 
 def match_rows(keys, images, folder):
