@@ -4,6 +4,7 @@ import json
 import random
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from transfuse_keras.runs.settings import (
     read_settings,
 )
 from transfuse_keras.tasks import hip, polyp, prostate
+from transfuse_keras.training import train
 
 
 @pytest.mark.parametrize("task", [hip, polyp, prostate])
@@ -74,6 +76,27 @@ def test_a_complete_run_has_nothing_left(tmp_path, capsys):
     (tmp_path / "metrics.json").write_text("{}")
     assert main(["train", "--resume", "--out", str(tmp_path)]) == 0
     assert "nothing left" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("folds", [[], ["--folds", "2"]])
+def test_a_run_that_goes_on_ends_as_it_was_to_end(tmp_path, monkeypatch, capsys, folds):
+    asked, out = [], tmp_path / "run"
+
+    def train_task(settings, run, resume, *_, **options):
+        asked.append({name for name in ("export", "report") if not options[name]})
+        if not resume:
+            begin_run(Path(run), settings, find_splits(hip))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train_task", train_task)
+    begin, again = (["train", "--out", str(out), *x] for x in (["--task", "hip"], ["--resume"]))
+    for options in ([*begin, "--no-export"], again, [*again, "--no-report"], again):
+        main([*options, *folds])
+    assert asked == [{"export"}, {"export"}, {"export", "report"}, {"export"}]
+    assert capsys.readouterr().out.count("As the run was begun: --no-export.") == 3
+    if not folds:  # another run by the same settings
+        main(["train", "--from", str(out / "config.json"), "--out", f"{out}-2"])
+        assert asked[4:] == [set()]
 
 
 def test_a_run_does_not_go_on_with_other_data(tmp_path, capsys):

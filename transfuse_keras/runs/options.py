@@ -28,8 +28,10 @@ CHOOSING = ("scratch", "scratch-v3", "scratch-v2")  # validation chooses the thr
 FOR_RANDOM = (*CHOOSING, "scratch-v1")  # recipes for random weights
 DEFAULT_FOLDS = 5
 # What a repeated run does not take over: by what its epochs and its batch were chosen, as it has
-# what was chosen, and where it went on for longer, as the first cosine is not known any more.
-OF_THE_FIRST = {"time_limit": None, "auto_batch": False, "restart": 0}
+# what was chosen; where it went on for longer, as the first cosine is not known any more; and what
+# it left beside the model.
+OF_THE_FIRST = {"time_limit": None, "auto_batch": False, "restart": 0, "ending": ()}
+ENDING = ("keep_checkpoints", "no_export", "no_report")  # what a training leaves, none of the model
 
 
 def spell_option(name):
@@ -133,6 +135,14 @@ def leaves_start_open(given, task):
     """Whether neither the options of a training on data nor its task say what it starts from."""
     chosen = "weights" in given or given.get("recipe") in FOR_RANDOM or "skip_heads" in given
     return bool(given.get("data")) and not chosen and task.recipe.weights is None
+
+
+def keep_ending(settings, ending):
+    """The Settings of a run that goes on, with the options ENDING that it was begun with and those
+    given now; says which it keeps."""
+    if kept := [name for name in settings.ending if name not in ending]:
+        log.info(f"As the run was begun: {spell_all(kept)}.")
+    return replace(settings, ending=tuple(x for x in ENDING if x in (*settings.ending, *ending)))
 
 
 def describe_recipe(given, own):

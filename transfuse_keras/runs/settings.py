@@ -48,6 +48,7 @@ class Settings:
         time_limit: seconds that the whole run may take: the recipe's epochs were chosen by it.
         auto_batch: whether the recipe's batch and learning rate were chosen by measured steps.
         masks, group: which folder holds the masks and what tells the patients, see `find_samples`.
+        ending: which of the options ENDING the run was begun with; a resume keeps them.
     """
 
     task: Task
@@ -70,6 +71,7 @@ class Settings:
     auto_batch: bool = False
     masks: str | None = None
     group: str | None = None
+    ending: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.recipe is None:

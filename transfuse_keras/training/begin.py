@@ -17,10 +17,12 @@ from transfuse_keras.runs.folder import (
     refuse_taken,
 )
 from transfuse_keras.runs.options import (
+    ENDING,
     OF_RECIPE,
     describe_recipe,
     find_plan_options,
     find_settings,
+    keep_ending,
     leaves_start_open,
     recipe_of,
     refuse_missing_data,
@@ -57,18 +59,13 @@ AUTO_BATCH_OF_FOLDS = (
 
 def begin(out=None, resume=False, source=None, devices=None, **given):
     job = pop_job(given, out, devices)
-    wanted = {
-        "keep_checkpoints": given.pop("keep_checkpoints", False),
-        "export": not given.pop("no_export", False),
-        "report": not given.pop("no_report", False),
-        "track": given.pop("track", []),
-    }
+    ending, track = tuple(x for x in ENDING if given.pop(x, False)), given.pop("track", [])
     if "folds" in given and "fold" not in given:
-        return train_folds(given, out, resume, source, devices, job, wanted)
+        return train_folds(given, out, resume, source, devices, job, ending, track)
     longer = None
     run = find_begun(out, resume, source, given)
     save_task = given.pop("save_task", None)
-    find_trackers(wanted["track"], [run] if run else [])
+    find_trackers(track, [run] if run else [])
     if run is None:
         plan_if_asked(given, save_task, source, job)
         faults = []
@@ -78,7 +75,7 @@ def begin(out=None, resume=False, source=None, devices=None, **given):
             faults.append("--time-limit: is for one machine; give --epochs for several.")
         if source is None and not job:
             choose_start(given, faults)
-        settings = find_settings(given, source, faults)
+        settings = replace(find_settings(given, source, faults), ending=ending)
         if not job or job[2] == 0:  # the others find what process 0 has begun
             refuse_taken(out)
         own = recipe_of(settings.task, settings.data)
@@ -92,6 +89,7 @@ def begin(out=None, resume=False, source=None, devices=None, **given):
         if (run / COMPLETE).is_file() and longer is None:
             log.info(f"{run}: is complete, there is nothing left to do.")
             return
+        settings = keep_ending(settings, ending)
     settings.check()
     refuse_missing_data(settings.data)
     import_tensorflow()
@@ -101,21 +99,31 @@ def begin(out=None, resume=False, source=None, devices=None, **given):
 
     if run is not None or source is not None:
         log_other_versions(run / CONFIG if run is not None else Path(source))
-    run = train_task(settings, run or out, run is not None, devices, job, longer, **wanted)
-    exporter = find_exporter() if wanted["export"] else None
+    options = {**ending_of(settings), "track": track}
+    run = train_task(settings, run or out, run is not None, devices, job, longer, **options)
+    exporter = find_exporter() if options["export"] else None
     # else another process has said it, or will
     if not exported_elsewhere(exporter, job) and (not job or job[2] == 0):
         log_next_commands(run)
 
 
-def train_folds(given, out, resume, source, devices, job, wanted):
+def ending_of(settings):
+    """What `train_task` is to leave, by the options that Settings were given."""
+    return {
+        "keep_checkpoints": "keep_checkpoints" in settings.ending,
+        "export": "no_export" not in settings.ending,
+        "report": "no_report" not in settings.ending,
+    }
+
+
+def train_folds(given, out, resume, source, devices, job, ending, track):
     """Cross-validation, from the start or gone on with."""
     if job:
         raise InputError("--coordinator: train one fold at a time, by --fold.")
     if resume and out is None:
         raise InputError("--resume: give the folder to go on in by --out.")
     save_task = given.pop("save_task", None)
-    wanted["track"] = find_trackers(wanted["track"], Path(out).glob("fold-*") if resume else [])
+    track = find_trackers(track, Path(out).glob("fold-*") if resume else [])
     file = Path(out or "") / FOLDS_FILE
     if resume and file.is_file():
         plain = read_json(file)
@@ -126,12 +134,14 @@ def train_folds(given, out, resume, source, devices, job, wanted):
         if (Path(out) / COMPLETE).is_file():
             log.info(f"{out}: is complete, there is nothing left to do.")
             return
+        settings = keep_ending(settings, ending)
     else:
         plan_if_asked(given, save_task, source)
         faults = [AUTO_BATCH_OF_FOLDS] if given.get("auto_batch") else []
         if source is None:
             choose_start(given, faults)
-        settings, count = find_settings(given, source, faults), given["folds"]
+        settings = replace(find_settings(given, source, faults), ending=ending)
+        count = given["folds"]
         plain = {**plain_settings(settings), "folds": count}
         refuse_taken(out, FOLDS_FILE)
     settings.check()
@@ -147,7 +157,7 @@ def train_folds(given, out, resume, source, devices, job, wanted):
     def train_fold(run, fold, begun):
         # what was found on the data of a fold that was begun is in its own settings alone
         own = read_settings(run / CONFIG) if begun else replace(settings, fold=fold)
-        train_task(own, run, begun, devices, **wanted)
+        train_task(own, run, begun, devices, **ending_of(settings), track=track)
 
     cross_validate(
         train_fold,

@@ -6,6 +6,7 @@ import base64
 import html
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -180,4 +181,5 @@ def train(
     if leaves_start_open(options, settings.task):
         options["weights"] = choose_weights(settings.recipe.variant)
         settings = parse_settings(options, task)
+    settings = replace(settings, ending=() if export else ("no_export",))
     return Run(training.train_task(settings, out, export=export, track=track))

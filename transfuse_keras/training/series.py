@@ -29,7 +29,7 @@ def begin_series(folder, name, settings, resume):
     path = folder / name
     settings = json.loads(json.dumps(settings))  # as they come back: lists for tuples
     if path.is_file() and resume:
-        if with_new_fields(read_json(path)) != settings:
+        if with_new_fields(read_json(path)) != with_new_fields(settings):
             raise InputError(f"{path}: was made with other settings; repeat those, or give --out.")
         return
     if folder.exists() and not folder.is_dir() or is_used(folder):
@@ -40,10 +40,14 @@ def begin_series(folder, name, settings, resume):
 
 
 def with_new_fields(plain):
-    """Settings of an earlier release, with the defaults of what its recipes did not have."""
+    """Settings of an earlier release, with the defaults of what it did not have."""
     if not isinstance(plain, dict) or not isinstance(plain.get("recipe"), dict):
         return plain
-    return {**plain, "recipe": {**json.loads(json.dumps(asdict(Recipe()))), **plain["recipe"]}}
+    return {
+        "ending": [],
+        **plain,
+        "recipe": {**json.loads(json.dumps(asdict(Recipe()))), **plain["recipe"]},
+    }
 
 
 def train_series(folder, runs, train):
