@@ -32,3 +32,17 @@ def test_frozen_layers_stay_frozen_in_a_file(tmp_path):
     assert not loaded.cnn.trainable and loaded.vit.trainable
     again = tk.TransFuse.from_config(model.get_config()), model.resized((48, 48))
     assert {len(x.trainable_variables) for x in (loaded, *again)} == {count}
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_what_keras_quantised_stays_so_in_a_file(tmp_path, mode):
+    model = tk.TransFuse("Ti", (32, 32, 3))
+    images = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("float32")
+    before = np.array(model(images)["mask"])
+    model.quantize(mode)
+    model.save(tmp_path / "model.keras")
+    wanted = np.array(model(images)["mask"])
+    assert np.abs(wanted - before).max() > 0
+    for loaded in (load_model(tmp_path / "model.keras"), model.resized((48, 48)).resized((32, 32))):
+        np.testing.assert_allclose(loaded(images)["mask"], wanted, atol=1e-6)

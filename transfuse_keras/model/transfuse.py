@@ -16,6 +16,7 @@ from transfuse_keras.layers import WhiteBalance
 from transfuse_keras.layers.exchange import averaged_over_processes
 from transfuse_keras.model.graph import check_shape, connect_branches, create_blocks
 from transfuse_keras.model.initial_weights import load_weights
+from transfuse_keras.model.kept_layers import describe_layers, restore_layers
 from transfuse_keras.model.losses import StructureLoss
 from transfuse_keras.model.multiscale import Sizes, model_for, train_steps
 from transfuse_keras.model.preset import load_preset, save_preset
@@ -200,7 +201,8 @@ class TransFuse(keras.Model):
                 clone_function=lambda layer: layer,
             )
         config = {**self.get_config(), "input_shape": image_shape}
-        config.pop("frozen", None)  # its layers are those of this model
+        for kept in ("frozen", "quantized"):  # its layers are those of this model
+            config.pop(kept, None)
         return TransFuse(**config, _blocks=blocks)
 
     def compile(
@@ -405,18 +407,15 @@ class TransFuse(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "TransFuse":
         config = dict(config)
-        frozen = set(config.pop("frozen", ()))
+        kept = {name: config.pop(name) for name in ("frozen", "quantized") if name in config}
         model = cls(**config)
-        for layer in model._flatten_layers():
-            if layer.path in frozen:
-                layer.trainable = False
+        restore_layers(model, **kept)
         return model
 
     def get_config(self) -> dict[str, Any]:
         variant = self.variant if isinstance(self.variant, str) else asdict(self.variant)
-        frozen = [x.path for x in self._flatten_layers() if x.path and not x.trainable]
         return {
-            **({"frozen": frozen} if frozen else {}),
+            **describe_layers(self),
             "variant": variant,
             "input_shape": self.input_shape[1:],
             "classes": self.classes,
