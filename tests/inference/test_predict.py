@@ -264,6 +264,20 @@ def test_overlay_colours():
     assert tuple(both[5, 2]) == tuple(both[5, 15]) == (0x56, 0xB4, 0xE9)  # the second is on top
 
 
+def test_overlay_refuses_what_it_would_draw_wrongly():
+    image, mask = np.full((20, 30), 100, "uint8"), np.zeros((20, 30), "float32")
+    mask[5:9, 5:9] = 1
+    drawn = overlay(image[..., None], mask[..., None].astype("uint8"))
+    assert drawn.shape == (20, 30, 3) and (overlay(image, mask) == drawn).all()
+    for other, error in [(0.7 * mask, "probabilities"), (mask.T, "do not fit"), (mask[0], "fit")]:
+        for given in [(image, other), (image, mask, other), (image, np.stack([other] * 2, -1))]:
+            with pytest.raises(ValueError, match=error):
+                overlay(*given)
+    for other in (image / 255, image[0], np.stack([image] * 4, -1)):
+        with pytest.raises(ValueError, match="Give an image uint8"):
+            overlay(other, mask)
+
+
 def test_outline_of_a_square_is_its_frame():
     mask = np.zeros((9, 9), "uint8")
     mask[2:7, 2:7] = 1

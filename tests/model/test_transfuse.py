@@ -199,6 +199,8 @@ def test_branches_of_different_normalisation_are_refused():
         ({"input_shape": (96, 96)}, "height, width, channels"),
         ({"input_shape": (None, 96, 3)}, "height, width, channels"),
         ({"classes": 0}, "classes must be"),
+        ({"classes": "1"}, "classes must be"),
+        ({"variant": 3}, "Unknown variant 3"),
     ],
 )
 def test_unusable_arguments_are_named(arguments, message):

@@ -18,11 +18,14 @@ def overlay(image: np.ndarray, mask: np.ndarray, truth: np.ndarray | None = None
     Without a truth, each of several classes has its own colour, as in the report.
 
     Args:
-        image: uint8 (H, W, 3) or (H, W, 1).
+        image: uint8 (H, W, 3), (H, W, 1) or (H, W).
         mask: 0/1 (H, W, M) or (H, W), the prediction.
         truth: 0/1 of the same shape, or None.
 
     Returns: uint8 (H, W, 3), RGB.
+
+    Raises: ValueError for an image of another type, masks of another height or width, or
+    probabilities in place of masks.
 
     Example:
         >>> import transfuse_keras as tk
@@ -31,6 +34,9 @@ def overlay(image: np.ndarray, mask: np.ndarray, truth: np.ndarray | None = None
         >>> picture.shape
         (128, 128, 3)
     """
+    image, mask = check_picture(image), np.asarray(mask)
+    for masks in (mask,) if truth is None else (mask, np.asarray(truth)):
+        check_outlined(masks, image)
     if truth is None and mask.ndim == 3 and mask.shape[2] > 1:
         return overlay_classes(image, mask)
     picture = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image.copy()
@@ -40,6 +46,25 @@ def overlay(image: np.ndarray, mask: np.ndarray, truth: np.ndarray | None = None
     picture[true] = TRUTH
     picture[predicted & true] = 255
     return picture
+
+
+def check_picture(image):
+    """An image as uint8 (H, W, 3) or (H, W, 1); ValueError if it is none."""
+    image = np.asarray(image)
+    image = image[..., None] if image.ndim == 2 else image
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3):
+        raise ValueError(
+            f"Give an image uint8 (H, W, 3), (H, W, 1) or (H, W), not {image.dtype} {image.shape}."
+        )
+    return image
+
+
+def check_outlined(masks, image):
+    """Raise ValueError if masks are not of an image's size, or probabilities."""
+    if masks.ndim not in (2, 3) or masks.shape[:2] != image.shape[:2]:
+        raise ValueError(f"Masks {masks.shape} do not fit an image {image.shape}.")
+    if masks.dtype.kind == "f" and not np.isin(masks, (0, 1)).all():
+        raise ValueError("Give masks of 0 and 1, not probabilities: compare them to a threshold.")
 
 
 def overlay_classes(image, masks):

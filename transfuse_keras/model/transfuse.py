@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from transfuse_keras.backbones import as_pyramid
 from transfuse_keras.backbones.vit import PATCH_SIZE
@@ -92,8 +93,8 @@ class TransFuse(keras.Model):
         if cnn is not None and spec.cnn is None:
             raise ValueError("cnn= replaces the CNN of a variant, and this one has none.")
         height, width, _ = check_shape(input_shape)
-        if not 0 < classes <= MOST_CLASSES:
-            raise ValueError(f"classes must be from 1 to {MOST_CLASSES}, not {classes}.")
+        if not isinstance(classes, (int, np.integer)) or not 0 < classes <= MOST_CLASSES:
+            raise ValueError(f"classes must be from 1 to {MOST_CLASSES}, not {classes!r}.")
         position_grid = tuple(position_grid or (height // PATCH_SIZE, width // PATCH_SIZE))
         check_shape((*(PATCH_SIZE * side for side in position_grid), 1))
         if isinstance(cnn, dict):

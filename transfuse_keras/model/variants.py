@@ -107,7 +107,7 @@ def resolve_variant(variant):
     if isinstance(variant, dict):
         # JSON has no tuples
         return Variant(**{k: tuple(v) if isinstance(v, list) else v for k, v in variant.items()})
-    name, _, row = variant.partition(":")
+    name, _, row = str(variant).partition(":")
     if name not in VARIANTS:
         raise ValueError(f"Unknown variant {variant!r}; known are {', '.join(VARIANTS)}.")
     if row and row not in ABLATIONS:
