@@ -200,3 +200,9 @@ def test_both_femurs_share_one_intensity_distribution():
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="no phantoms of 'knee'.* hip, polyp, skin, prostate"):
         phantoms("knee", 1)
+    for count in (-1, 2.0):
+        with pytest.raises(ValueError, match="count must be"):
+            phantoms("hip", count)
+    for size in (64, (0, 64), (64, 7), (64, 64, 3)):
+        with pytest.raises(ValueError, match="size must be .height, width., each from 8 on"):
+            phantoms("hip", 1, size)

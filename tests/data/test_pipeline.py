@@ -171,6 +171,20 @@ def test_a_damaged_file_stops_the_reading_at_once(tmp_path):
         read_resized(find_samples(tk.tasks.hip, tmp_path).samples, (32, 32))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"task": "hip"}, "'hip'; give a Task"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": 2.5}, "batch_size is 2.5"),
+        ({"image_size": 64}, "image_size is 64; give .height, width."),
+    ],
+)
+def test_unusable_arguments_are_named(arguments, said):
+    with pytest.raises(InputError, match=said):
+        tk.dataset(**{"task": tk.tasks.hip, **arguments})
+
+
 def test_unknown_split_is_refused():
     with pytest.raises(InputError, match="split 'dev'.* train, val, test"):
         tk.dataset(tk.tasks.hip, split="dev")

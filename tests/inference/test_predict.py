@@ -269,7 +269,12 @@ def test_overlay_refuses_what_it_would_draw_wrongly():
     mask[5:9, 5:9] = 1
     drawn = overlay(image[..., None], mask[..., None].astype("uint8"))
     assert drawn.shape == (20, 30, 3) and (overlay(image, mask) == drawn).all()
-    for other, error in [(0.7 * mask, "probabilities"), (mask.T, "do not fit"), (mask[0], "fit")]:
+    for other, error in [
+        (0.7 * mask, "probabilities"),
+        (2 * mask, "label map"),
+        (mask.T, "do not fit"),
+        (mask[0], "fit"),
+    ]:
         for given in [(image, other), (image, mask, other), (image, np.stack([other] * 2, -1))]:
             with pytest.raises(ValueError, match=error):
                 overlay(*given)
@@ -309,3 +314,20 @@ def test_the_type_of_an_image_tells_its_range_or_it_is_refused():
 def test_the_name_of_a_file_is_no_image():
     with pytest.raises(InputError, match="x.png: give the pixels"):
         predict(Predictor((32, 32), 3, 1, lambda images: images[..., :1]), "x.png")
+
+
+def test_what_is_no_image_or_no_model_is_named():
+    predictor, _ = stub(brightness)
+    image = random_image(*SIZE)
+    unknown = np.where(np.arange(SIZE[1])[:, None] == 3, np.nan, image)
+    for other, said in [
+        *((None, "not NoneType"), ("abc", "abc: give the pixels"), ([["a"]], "not list")),
+        *((image[:0], r"not \(0, "), (unknown, "not finite"), (image[0], "The model takes")),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            predict(predictor, other)
+    with pytest.raises(InputError, match="not finite"):  # slices that are z-scored, too
+        predict(replace(predictor, z_scored=True), unknown)
+    for other in ("run", None, keras.Sequential()):
+        with pytest.raises(InputError, match=f"{type(other).__name__}, not a TransFuse"):
+            predict(other, image)

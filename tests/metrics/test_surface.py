@@ -51,6 +51,9 @@ def test_unusable_arguments_are_refused():
         metrics.hd(EMPTY, EMPTY[1:])
     with pytest.raises(ValueError, match="must be positive"):
         metrics.hd(EMPTY, EMPTY, spacing=(1, 0))
+    for spacing in ((1,), (1, 1, 1)):
+        with pytest.raises(ValueError, match="each of the 2 axes"):
+            metrics.hd(EMPTY, EMPTY, spacing=spacing)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

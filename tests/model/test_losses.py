@@ -5,6 +5,7 @@ from conftest import FIXTURES
 from keras import ops
 from parity import gradient, relative_error
 
+from transfuse_keras.errors import InputError
 from transfuse_keras.model.losses import StructureLoss, boundary_weight
 
 GOLDEN = {
@@ -107,6 +108,18 @@ def test_the_focal_term_is_that_of_lin(weighted):
     plain = StructureLoss(reduction=None)(GOLDEN["mask"], GOLDEN["logits"], *pixels)
     added = (wbce - GOLDEN["wbce"]).mean(axis=1)
     np.testing.assert_allclose(np.asarray(found) - np.asarray(plain), added, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        *({"class_weights": x} for x in ("ab", 1.0, [], [0, 0], [1, -1], [1, np.nan], [[1, 2]])),
+        *({"focal": x} for x in (-1, "2", np.nan, None)),
+    ],
+)
+def test_terms_that_are_no_numbers_are_refused(terms):
+    with pytest.raises(InputError, match=f"^{next(iter(terms))} .*from 0 on"):
+        StructureLoss(**terms)
 
 
 def test_terms_are_saved_with_the_loss():

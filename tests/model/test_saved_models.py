@@ -40,9 +40,11 @@ def test_what_keras_quantised_stays_so_in_a_file(tmp_path, mode):
     model = tk.TransFuse("Ti", (32, 32, 3))
     images = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("float32")
     before = np.array(model(images)["mask"])
+    np.testing.assert_allclose(model.mask_model.predict(images, verbose=0), before, atol=1e-5)
     model.quantize(mode)
     model.save(tmp_path / "model.keras")
     wanted = np.array(model(images)["mask"])
-    assert np.abs(wanted - before).max() > 0
+    assert np.abs(wanted - before).max() > 1e-3
+    np.testing.assert_allclose(model.mask_model.predict(images, verbose=0), wanted, atol=1e-5)
     for loaded in (load_model(tmp_path / "model.keras"), model.resized((48, 48)).resized((32, 32))):
         np.testing.assert_allclose(loaded(images)["mask"], wanted, atol=1e-6)

@@ -9,6 +9,7 @@ from transfuse_keras.layers.upsampling import interpolation_matrix
 from transfuse_keras.metrics import DiceScore
 from transfuse_keras.model.losses import StructureLoss
 from transfuse_keras.model.transfuse import TransFuse
+from transfuse_keras.model.unet import UNet
 from transfuse_keras.model.variants import Variant
 
 HEADS = {"mask", "transformer", "fusion"}
@@ -198,6 +199,13 @@ def test_branches_of_different_normalisation_are_refused():
         ({"input_shape": (8192, 8208, 3)}, "8192x8208: .*at most 8192"),
         ({"input_shape": (96, 96)}, "height, width, channels"),
         ({"input_shape": (None, 96, 3)}, "height, width, channels"),
+        ({"input_shape": (96.0, 96, 3)}, "height, width, channels"),
+        ({"position_grid": 3}, "position_grid must be"),
+        ({"normalization": 5}, "normalization is .mean, std.*each of the 3 channels.* not 5"),
+        ({"normalization": (0.5, 0.2)}, "normalization is"),
+        ({"normalization": ((0.5,) * 3, (0.2,))}, "normalization is"),
+        ({"normalization": ((0.5,) * 3, (0.2, 0.2, 0))}, "std above 0"),
+        ({"white_balance": (0.5,)}, "white_balance is .*each of the 3 channels"),
         ({"classes": 0}, "classes must be"),
         ({"classes": "1"}, "classes must be"),
         ({"variant": 3}, "Unknown variant 3"),
@@ -206,6 +214,15 @@ def test_branches_of_different_normalisation_are_refused():
 def test_unusable_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         TransFuse(**{"variant": "Ti", **arguments})
+
+
+def test_a_size_that_is_none_is_named(smallest):
+    model = smallest()
+    for size in (64, (64,), (64, None), "64"):
+        with pytest.raises(ValueError, match="size must be .height, width., not"):
+            model.resized(size)
+    with pytest.raises(ValueError, match="three numbers from 1 to 4096, not 64"):
+        UNet("resnet18", (32, 32, 3), widths=64)
 
 
 @pytest.mark.slow

@@ -34,11 +34,24 @@ def normalizer(normalization, dtype):
     return lambda image: cv2.LUT(np.ascontiguousarray(image), table).reshape(image.shape)
 
 
-def check_colour(colour):
-    """The mean of image / 255 that images are given, as a tuple; ValueError if it can be none."""
-    numbers = np.ndim(colour) == 1 and all(0 <= x <= 1 for x in colour)
-    if not numbers:
+def check_normalization(normalization, channels):
+    """Raise ValueError if (mean, std) of image / 255 is not that of so many channels."""
+    try:
+        mean, std = (np.asarray(values, "float64") for values in normalization)
+    except (TypeError, ValueError):
+        mean = std = np.zeros(0)
+    if not (mean.shape == std.shape == (channels,) and np.isfinite(mean).all() and (std > 0).all()):
         raise ValueError(
-            f"white_balance is a mean of image / 255, from 0 to 1, for each channel, not {colour}."
+            "normalization is (mean, std) of image / 255, each with a number for each of the "
+            f"{channels} channels, std above 0, not {normalization!r}."
+        )
+
+
+def check_colour(colour, channels):
+    """The mean of image / 255 that images are given, as a tuple; ValueError if it can be none."""
+    if np.shape(colour) != (channels,) or not all(0 <= x <= 1 for x in colour):
+        raise ValueError(
+            "white_balance is a mean of image / 255, from 0 to 1, for each of the "
+            f"{channels} channels, not {colour!r}."
         )
     return tuple(colour)

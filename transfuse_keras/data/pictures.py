@@ -60,11 +60,14 @@ def check_picture(image):
 
 
 def check_outlined(masks, image):
-    """Raise ValueError if masks are not of an image's size, or probabilities."""
+    """Raise ValueError if masks are not of an image's size, or hold other values than 0 and 1."""
     if masks.ndim not in (2, 3) or masks.shape[:2] != image.shape[:2]:
         raise ValueError(f"Masks {masks.shape} do not fit an image {image.shape}.")
-    if masks.dtype.kind == "f" and not np.isin(masks, (0, 1)).all():
-        raise ValueError("Give masks of 0 and 1, not probabilities: compare them to a threshold.")
+    if not ((masks == 0) | (masks == 1)).all():
+        raise ValueError(
+            "Give masks of 0 and 1: compare probabilities to a threshold, and give a label map as "
+            "a mask for each class."
+        )
 
 
 def overlay_classes(image, masks):

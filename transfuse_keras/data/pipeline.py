@@ -64,8 +64,8 @@ def dataset(
     (B, H, W, M) of 0/1; further of float32 weights: (B,) where they are padded, (B, H, W) where
     the task has `ignore`.
 
-    Raises: InputError if the folder, the split or a file cannot be used, or there are pen marks to
-    draw into what is not RGB.
+    Raises: InputError if an argument, the folder or a file cannot be used, or there are pen marks
+    to draw into what is not RGB.
 
     Example:
         >>> import transfuse_keras as tk
@@ -74,6 +74,12 @@ def dataset(
         >>> images.numpy().shape, masks.numpy().shape
         ((4, 32, 48, 3), (4, 32, 48, 1))
     """
+    if not isinstance(task, Task):
+        raise InputError(f"task is {task!r}; give a Task, such as tk.tasks.hip.")
+    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise InputError(f"batch_size is {batch_size!r}; give a number of images from 1 on.")
+    if image_size is not None and (np.shape(image_size) != (2,) or min(image_size) < 1):
+        raise InputError(f"image_size is {image_size!r}; give (height, width).")
     if split not in SPLITS:
         raise InputError(f"Unknown split '{split}'; known are: {', '.join(SPLITS)}.")
     if pen_marks and (task.field is not None or task.channels != 3):
@@ -95,7 +101,7 @@ def dataset(
     augmented = training and augment
     images, masks = arrays
     if white_balance is not None and training:
-        balance_colours(images, check_colour(white_balance))
+        balance_colours(images, check_colour(white_balance, images.shape[-1]))
     padded = shared and not training
     return batches(images, masks, task, normalization, order, augmented, padded, pen_marks)
 

@@ -51,8 +51,8 @@ def predict(
 
     Returns: float32 (H, W, M) in [0, 1] at the image's own size.
 
-    Raises: ValueError if the image has another number of channels, for values whose range cannot
-    be told, or for other `flips`.
+    Raises: ValueError if the model is none, for an image that is empty or has another number of
+    channels, for values whose range cannot be told, or for other `flips`.
 
     Example:
         >>> import transfuse_keras as tk
@@ -74,7 +74,7 @@ def predict_images(model, images, flips="", tile=False, mirrored_classes=None):
     predictor = average_flips(as_predictor(model), flips, mirrored_classes)
     images = [as_pixels(image, predictor) for image in images]
     for image in images:
-        if image.ndim != 3 or image.shape[2] != predictor.channels:
+        if image.ndim != 3 or image.shape[2] != predictor.channels or not image.size:
             raise ValueError(
                 f"The model takes (H, W, {predictor.channels}) images, not {image.shape}."
             )
@@ -103,7 +103,11 @@ def as_pixels(image, predictor):
     if isinstance(image, Image.Image):
         upright = ImageOps.exif_transpose(image)
         return picture_pixels(upright, predictor.channels)
-    image = np.asarray(image)
+    image, given = np.asarray(image), image
+    if image.dtype.kind not in "biuf":
+        raise InputError(f"Give the pixels, an array or a PIL image, not {type(given).__name__}.")
+    if not np.isfinite(image).all():
+        raise InputError("The image holds values that are not finite: nan or infinite.")
     if image.dtype == np.uint8 or predictor.z_scored:
         return image
     if image.dtype == bool:

@@ -16,9 +16,13 @@ EXPORTED = {".tflite": runtimes.litert, ".onnx": runtimes.onnx, ".xml": runtimes
 
 
 def as_predictor(model):
-    """A Predictor from a TransFuse; a Predictor is given back as it is."""
+    """A Predictor from a TransFuse; a Predictor is given back as it is. InputError for others."""
     if isinstance(model, Predictor):
         return model
+    if not hasattr(model, "mask_model"):
+        raise InputError(
+            f"The model is {type(model).__name__}, not a TransFuse; tk.load_model reads one."
+        )
     _, *size, channels = model.input_shape
     run = runtimes.probabilities_by(model)
     z_scored = keeps_z_scores(model.normalization)

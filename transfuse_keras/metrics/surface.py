@@ -46,7 +46,7 @@ def surface_distances(
     for each surface pixel, both empty if either mask is.
 
     Raises: ValueError if the shapes differ, a mask holds other values than 0 and 1, or the spacing
-    is not positive.
+    is not positive or of another number of axes.
 
     Example:
         >>> import transfuse_keras as tk
@@ -56,7 +56,10 @@ def surface_distances(
         ([1.0], [1.0, 2.0])
     """
     truth, prediction = as_masks(truth, prediction)
-    pixel = np.broadcast_to(1.0 if spacing is None else spacing, truth.ndim)
+    pixel = np.asarray(1.0 if spacing is None else spacing)
+    if pixel.shape not in ((), (truth.ndim,)):
+        raise ValueError(f"Give one spacing for each of the {truth.ndim} axes, not {spacing}.")
+    pixel = np.broadcast_to(pixel, truth.ndim)
     if not (np.isfinite(pixel) & (pixel > 0)).all():
         raise ValueError(f"Pixel spacing must be positive, not {pixel}.")
     if not truth.any() or not prediction.any():

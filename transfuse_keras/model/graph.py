@@ -10,9 +10,21 @@ from transfuse_keras.layers import BiFusion, GatedDecoder, Head, PUPDecoder, UpB
 LONGEST_SIDE = 8192  # pixels: attention between all patches of such a square takes 256 GiB a head
 
 
+def is_count(value):
+    """Whether a value is a whole number from 1 on."""
+    return isinstance(value, (int, np.integer)) and value > 0
+
+
+def check_size(name, size):
+    """Return `size` = (height, width) or raise ValueError, with its name, if it is none."""
+    if np.shape(size) != (2,) or not all(is_count(x) for x in size):
+        raise ValueError(f"{name} must be (height, width), not {size!r}.")
+    return tuple(size)
+
+
 def check_shape(input_shape):
     """Return `input_shape` = (H, W, C) or raise ValueError if a TransFuse cannot take it."""
-    if np.ndim(input_shape) != 1 or len(input_shape) != 3 or any(not x for x in input_shape):
+    if np.shape(input_shape) != (3,) or not all(is_count(x) for x in input_shape):
         raise ValueError(f"input_shape must be (height, width, channels), not {input_shape}.")
     for size in input_shape[:2]:
         if size > LONGEST_SIDE:

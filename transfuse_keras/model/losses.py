@@ -73,10 +73,10 @@ class StructureLoss(keras.losses.Loss):
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, reduction=reduction, **kwargs)
-        if class_weights is not None and not (
-            min(class_weights, default=-1) >= 0 < sum(class_weights)
-        ):
-            raise InputError(f"class_weights {class_weights}: give numbers from 0 on, not all 0.")
+        if class_weights is not None:
+            check_class_weights(class_weights)
+        if not isinstance(focal, (int, float)) or not 0 <= focal < np.inf:
+            raise InputError(f"focal {focal!r}: give a number from 0 on.")
         self.class_weights, self.focal = class_weights, focal
 
     def get_config(self) -> dict[str, Any]:
@@ -122,6 +122,16 @@ class StructureLoss(keras.losses.Loss):
             )
         weights = np.asarray(self.class_weights, "float32")
         return ops.sum(losses * (weights / weights.sum()), axis=-1)
+
+
+def check_class_weights(weights):
+    """Raise InputError unless these are numbers from 0 on, not all 0."""
+    try:
+        values = np.asarray(weights, "float64")
+    except (TypeError, ValueError):
+        values = np.zeros(0)
+    if values.ndim != 1 or not (np.isfinite(values) & (values >= 0)).all() or not values.any():
+        raise InputError(f"class_weights {weights!r}: give numbers from 0 on, not all 0.")
 
 
 def cross_entropy(mask, logits, focal=0.0):

@@ -11,11 +11,20 @@ import numpy as np
 
 from transfuse_keras.backbones import as_pyramid
 from transfuse_keras.backbones.vit import PATCH_SIZE
-from transfuse_keras.data.normalization import adapt_normalization, check_colour
+from transfuse_keras.data.normalization import (
+    adapt_normalization,
+    check_colour,
+    check_normalization,
+)
 from transfuse_keras.devices import has_processes, replicas, resolve_jit
 from transfuse_keras.layers import WhiteBalance
 from transfuse_keras.layers.exchange import averaged_over_processes
-from transfuse_keras.model.graph import check_shape, connect_branches, create_blocks
+from transfuse_keras.model.graph import (
+    check_shape,
+    check_size,
+    connect_branches,
+    create_blocks,
+)
 from transfuse_keras.model.initial_weights import load_weights
 from transfuse_keras.model.kept_layers import describe_layers, restore_layers
 from transfuse_keras.model.losses import StructureLoss
@@ -92,10 +101,11 @@ class TransFuse(keras.Model):
             variant = spec = replace(spec, cnn=spec.cnn.name)
         if cnn is not None and spec.cnn is None:
             raise ValueError("cnn= replaces the CNN of a variant, and this one has none.")
-        height, width, _ = check_shape(input_shape)
+        height, width, channels = check_shape(input_shape)
         if not isinstance(classes, (int, np.integer)) or not 0 < classes <= MOST_CLASSES:
             raise ValueError(f"classes must be from 1 to {MOST_CLASSES}, not {classes!r}.")
-        position_grid = tuple(position_grid or (height // PATCH_SIZE, width // PATCH_SIZE))
+        position_grid = position_grid or (height // PATCH_SIZE, width // PATCH_SIZE)
+        position_grid = check_size("position_grid", position_grid)
         check_shape((*(PATCH_SIZE * side for side in position_grid), 1))
         if isinstance(cnn, dict):
             cnn = keras.saving.deserialize_keras_object(cnn)
@@ -103,10 +113,12 @@ class TransFuse(keras.Model):
         blocks = _blocks or create_blocks(spec, cnn, input_shape, classes, dropout, position_grid)
         image = keras.Input(input_shape, name="image")
         published = find_normalization(spec.cnn if cnn is None else None, spec.vit)
+        if normalization is not None:
+            check_normalization(normalization, channels)
         seen = image
         if white_balance is not None:
-            white_balance = check_colour(white_balance)
-            own = normalization or adapt_normalization(published, input_shape[-1])
+            white_balance = check_colour(white_balance, channels)
+            own = normalization or adapt_normalization(published, channels)
             seen = WhiteBalance(white_balance, *own, name="white_balance")(image)
         super().__init__(image, connect_branches(blocks, seen), name=name)
         self.variant = variant if isinstance(variant, str) else spec
@@ -179,6 +191,11 @@ class TransFuse(keras.Model):
         model.jit_compile = resolve_jit("auto")
         return model
 
+    def quantize(self, *args: Any, **kwargs: Any) -> None:
+        """As `keras.Model.quantize`."""
+        super().quantize(*args, **kwargs)
+        self.__dict__.pop("mask_model", None)  # compiled, it would go on as it was
+
     def resized(self, size: tuple[int, int]) -> "TransFuse":
         """The same model for images of another size, sharing every variable.
 
@@ -189,8 +206,7 @@ class TransFuse(keras.Model):
 
         Returns: TransFuse; training either model trains both.
         """
-        image_shape = (*size, self.input_shape[-1])
-        check_shape(image_shape)
+        image_shape = check_shape((*check_size("size", size), self.input_shape[-1]))
         blocks = {layer.name: layer for layer in self.layers}
         for name in sorted({"cnn", "vit"} & set(blocks)):
             _, *seen, channels = blocks[name].input_shape

@@ -43,6 +43,4 @@ def UNet(
         >>> model.output["mask"].shape
         (None, 32, 48, 2)
     """
-    return TransFuse(
-        Variant(cnn, None, 0, (*widths,), skips=True), input_shape, classes, **arguments
-    )
+    return TransFuse(Variant(cnn, None, 0, widths, skips=True), input_shape, classes, **arguments)

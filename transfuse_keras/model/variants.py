@@ -47,8 +47,11 @@ class Variant:
     skips: bool = False
 
     def __post_init__(self) -> None:
-        if not all(0 < width <= WIDEST for width in self.widths):
-            raise ValueError(f"The widths of a Variant are from 1 to {WIDEST}, not {self.widths}.")
+        widths = self.widths if isinstance(self.widths, (tuple, list)) else ()
+        if len(widths) != 3 or not all(0 < width <= WIDEST for width in widths):
+            raise ValueError(
+                f"The widths of a Variant are three numbers from 1 to {WIDEST}, not {self.widths}."
+            )
         if not (self.cnn and self.vit) and (self.sequential or not (self.cnn or self.vit)):
             raise ValueError("A Variant needs a CNN or a transformer, a sequential one both.")
         if self.skips and (self.vit or not self.cnn):

@@ -8,6 +8,8 @@ from transfuse_keras.data.phantoms import hip, polyp, prostate, skin
 # where draw returns a volume, also SLICES, their number, and THICKNESS, of one in millimetres
 PHANTOMS = {"hip": hip, "polyp": polyp, "skin": skin, "prostate": prostate}
 
+SMALLEST = 8  # pixels of a side
+
 
 def phantoms(
     name: str, count: int = 8, size: tuple[int, int] = (128, 128), seed: int = 0
@@ -23,7 +25,7 @@ def phantoms(
     Returns: images uint8 (N, H, W, C) in 0-255, of volumes z-scored float32; masks uint8
     (N, H, W, M) of 0/1; and the pixel spacing (row, column) as float64 (2,) in mm.
 
-    Raises: ValueError for an unknown name.
+    Raises: ValueError for an unknown name, a negative count, or sides below SMALLEST pixels.
 
     Example:
         >>> import transfuse_keras as tk
@@ -31,6 +33,10 @@ def phantoms(
         >>> images.shape, masks.shape
         ((2, 64, 48, 3), (2, 64, 48, 3))
     """
+    if not isinstance(count, (int, np.integer)) or count < 0:
+        raise ValueError(f"count must be a number of images, not {count!r}.")
+    if np.shape(size) != (2,) or min(size) < SMALLEST:
+        raise ValueError(f"size must be (height, width), each from {SMALLEST} on, not {size!r}.")
     spacing = phantom_spacing(name, size)
     slices = getattr(PHANTOMS[name], "SLICES", None)
     # at least one case: it tells the shapes where no image is asked for
