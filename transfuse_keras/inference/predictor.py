@@ -19,7 +19,7 @@ def as_predictor(model):
     """A Predictor from a TransFuse; a Predictor is given back as it is. InputError for others."""
     if isinstance(model, Predictor):
         return model
-    if not hasattr(model, "mask_model"):
+    if not hasattr(type(model), "mask_model"):
         raise InputError(
             f"The model is {type(model).__name__}, not a TransFuse; tk.load_model reads one."
         )
