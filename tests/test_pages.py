@@ -66,6 +66,7 @@ LEFT = {  # how commands begin that are not run here -> why
     "python -m http.server": "does not end",
     "python benchmarks/gpu.py": "a GPU, or minutes; test_gpu.py",
     "python benchmarks/peers.py": "trains three models; test_peers.py",
+    "python benchmarks/compare_seeds.py": "compares six trainings; test_compare_seeds.py",
     "python benchmarks/devices.py": "minutes",
     "python benchmarks/pretrain.py": "half an hour of training",
     "python benchmarks/scratch.py": "hours of trainings",
