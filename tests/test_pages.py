@@ -25,6 +25,7 @@ from transfuse_keras.training import cross_validation, planning, train
 HIP = ROOT / "docs" / "models" / "hip" / "model-int8.tflite"
 PYTHON = ("python", ".venv/bin/python")
 RUNS = ("RUN", "RUN_A", "RUN_B", "RUN_0", "UNET", "OUT/RUN_0/U-Net", "savedmodels/NAME")
+RUNS += (*(f"{kind}_{seed}" for kind in "SU" for seed in (0, 1, 2)), "S_ALL", "U_ALL")
 OURS = ("benchmarks", "docs", "edge", "examples")  # folders of the repository
 SHORT = ["--recipe", "scratch", "--epochs", "1", "--limit", "8"]
 SHORT += ["--image-size", "32", "32", "--no-export"]
@@ -52,6 +53,7 @@ LEFT = {  # how commands begin that are not run here -> why
     "transfuse benchmark": "processes of each format for a minute; test_benchmark.py",
     "transfuse evaluate --merge scores": "the shards of a cluster; test_commands.py",
     "transfuse export --model RUN --format litert onnx": "minutes; test_formats.py",
+    "transfuse evaluate --model S_0 S_1 S_2": "three trainings; test_ensemble.py",
     "transfuse export --model RUN --format onnx": "a conversion; test_formats.py",
     "transfuse export --model RUN --format saved_model": "minutes; test_serving.py",
     "transfuse export --model RUN --format triton": "test_triton.py",
@@ -66,7 +68,6 @@ LEFT = {  # how commands begin that are not run here -> why
     "python -m http.server": "does not end",
     "python benchmarks/gpu.py": "a GPU, or minutes; test_gpu.py",
     "python benchmarks/peers.py": "trains three models; test_peers.py",
-    "python benchmarks/compare_seeds.py": "compares six trainings; test_compare_seeds.py",
     "python benchmarks/devices.py": "minutes",
     "python benchmarks/pretrain.py": "half an hour of training",
     "python benchmarks/scratch.py": "hours of trainings",
