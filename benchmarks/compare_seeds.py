@@ -43,7 +43,7 @@ def compare_seeds(first, second, metric):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0], allow_abbrev=False)
     parser.add_argument("--first", nargs="+", type=Path, required=True)
     parser.add_argument("--second", nargs="+", type=Path, required=True)
     given = parser.parse_args()
