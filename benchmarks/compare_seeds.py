@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 
 from transfuse_keras.errors import InputError
-from transfuse_keras.evaluation.compare import read_case_table, select_values
+from transfuse_keras.evaluation.compare import read_case_table, refuse_other_truths, select_values
 from transfuse_keras.evaluation.statistics import paired
 
 METRICS = ("iou", "dice", "accuracy")
@@ -48,6 +48,8 @@ if __name__ == "__main__":
     parser.add_argument("--second", nargs="+", type=Path, required=True)
     given = parser.parse_args()
     tables = [[read_case_table(folder) for folder in x] for x in (given.first, given.second)]
+    for folder, table in zip(given.first + given.second, sum(tables, []), strict=True):
+        refuse_other_truths(given.first[0], folder, (tables[0][0], table))
     for metric in METRICS:
         found = compare_seeds(*tables, metric)
         print(

@@ -221,6 +221,9 @@ def test_a_size_that_is_none_is_named(smallest):
     for size in (64, (64,), (64, None), "64"):
         with pytest.raises(ValueError, match="size must be .height, width., not"):
             model.resized(size)
+    assert hash(Variant("resnet18", None, 0, [32, 16, 8])) == hash(
+        Variant("resnet18", None, 0, (32, 16, 8))
+    )
     with pytest.raises(ValueError, match="three numbers from 1 to 4096, not 64"):
         UNet("resnet18", (32, 32, 3), widths=64)
 

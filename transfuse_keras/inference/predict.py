@@ -51,8 +51,9 @@ def predict(
 
     Returns: float32 (H, W, M) in [0, 1] at the image's own size.
 
-    Raises: ValueError if the model is none, for an image that is empty or has another number of
-    channels, for values whose range cannot be told, or for other `flips`.
+    Raises: ValueError if the model is no TransFuse, for an image that is empty or has another
+    number of channels, for values that are not finite or whose range cannot be told, or for other
+    `flips`.
 
     Example:
         >>> import transfuse_keras as tk
@@ -106,7 +107,7 @@ def as_pixels(image, predictor):
     image, given = np.asarray(image), image
     if image.dtype.kind not in "biuf":
         raise InputError(f"Give the pixels, an array or a PIL image, not {type(given).__name__}.")
-    if not np.isfinite(image).all():
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise InputError("The image holds values that are not finite: nan or infinite.")
     if image.dtype == np.uint8 or predictor.z_scored:
         return image

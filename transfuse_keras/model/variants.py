@@ -52,6 +52,7 @@ class Variant:
             raise ValueError(
                 f"The widths of a Variant are three numbers from 1 to {WIDEST}, not {self.widths}."
             )
+        object.__setattr__(self, "widths", tuple(widths))  # a list could not be hashed
         if not (self.cnn and self.vit) and (self.sequential or not (self.cnn or self.vit)):
             raise ValueError("A Variant needs a CNN or a transformer, a sequential one both.")
         if self.skips and (self.vit or not self.cnn):
